@@ -1,0 +1,4 @@
+//! One twin a shader, same stem: the second implementation that shaders are checked against, and
+//! the engine where there is no GPU.
+
+pub mod grad_reduce;

@@ -1,0 +1,139 @@
+//! The burn device that training runs on, together with the wgpu handles behind it.
+
+use crate::error::Error;
+use crate::gpu::Gpu;
+use burn::tensor::Device as BurnDevice;
+use burn_wgpu::{WgpuInitError, WgpuSetup};
+use std::fmt;
+use std::ops::Deref;
+use std::str::FromStr;
+use std::sync::Mutex;
+
+/// How to get an adapter where there is none.
+pub const DRIVER_HINT: &str = "Install a Vulkan driver: on Debian and Ubuntu `apt-get install \
+     mesa-vulkan-drivers libvulkan1` brings a software one, on Fedora `dnf install mesa-vulkan-drivers`, on \
+     Arch `pacman -S vulkan-swrast`; macOS and Windows bring their own";
+
+/// Which device to train on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The GPU where there is an adapter, else the CPU; [`Device::fallback_reason`] tells which and why.
+    #[default]
+    Auto,
+    /// wgpu or nothing.
+    Gpu,
+    /// burn's pure-Rust backend, observed by the CPU twins.
+    Cpu,
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "gpu" => Ok(Self::Gpu),
+            "cpu" => Ok(Self::Cpu),
+            _ => Err(Error::UnknownDevice(name.to_owned())),
+        }
+    }
+}
+
+/// A burn device that a [`Scope`](crate::Scope) can observe. Dereferences to [`burn::tensor::Device`].
+#[derive(Clone)]
+pub struct Device {
+    burn: BurnDevice,
+    pub(crate) gpu: Option<Gpu>,
+    fallback_reason: Option<String>,
+}
+
+/// The default wgpu device: the first adapter burn prefers.
+///
+/// Call it before the first tensor is made. Later calls return the same device.
+///
+/// # Errors
+/// Where there is no adapter, or wgpu was started by somebody else.
+pub fn device() -> Result<Device, Error> {
+    Device::open(DeviceChoice::Gpu)
+}
+
+impl Device {
+    /// # Errors
+    /// Under [`DeviceChoice::Gpu`] as [`device`]; [`DeviceChoice::Cpu`] and the fall-back of
+    /// [`DeviceChoice::Auto`] need the feature `cpu`.
+    pub fn open(choice: DeviceChoice) -> Result<Self, Error> {
+        match choice {
+            DeviceChoice::Gpu => Self::gpu(),
+            DeviceChoice::Cpu => Self::cpu(None),
+            DeviceChoice::Auto => match Self::gpu() {
+                Err(Error::NoAdapter { reason }) => Self::cpu(Some(reason)),
+                other => other,
+            },
+        }
+    }
+
+    /// A burn device of your own and the setup it was registered with, as
+    /// `burn::tensor::Device::wgpu_options().init_with_setup()` returns them.
+    pub fn attach(burn: BurnDevice, setup: &WgpuSetup) -> Self {
+        Self { burn, gpu: Some(Gpu::new(setup)), fallback_reason: None }
+    }
+
+    /// The burn device, for modules and tensors. Training wants `.autodiff()` of it.
+    pub fn burn(&self) -> &BurnDevice {
+        &self.burn
+    }
+
+    /// Why [`DeviceChoice::Auto`] settled for the CPU, if it did.
+    pub fn fallback_reason(&self) -> Option<&str> {
+        self.fallback_reason.as_deref()
+    }
+
+    /// Name, graphics API and driver of the adapter; the CPU's says so.
+    pub fn describe(&self) -> String {
+        match &self.gpu {
+            Some(gpu) => {
+                let info = &gpu.info;
+                let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ");
+                format!("{} ({}, {})", info.name, info.backend, driver.trim())
+            }
+            None => "CPU (burn's pure-Rust backend, no wgpu)".into(),
+        }
+    }
+
+    fn gpu() -> Result<Self, Error> {
+        // burn registers a wgpu device once a process; the handles behind it are to be had only then.
+        static DEFAULT: Mutex<Option<Device>> = Mutex::new(None);
+        let mut default = DEFAULT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(device) = &*default {
+            return Ok(device.clone());
+        }
+        let (burn, setup) = BurnDevice::wgpu_options().init_with_setup().map_err(|error| match error {
+            WgpuInitError::Registration { message } => Error::DeviceTaken { reason: message },
+            other => Error::NoAdapter { reason: other.to_string() },
+        })?;
+        Ok(default.insert(Self::attach(burn, &setup)).clone())
+    }
+
+    #[cfg(feature = "cpu")]
+    fn cpu(fallback_reason: Option<String>) -> Result<Self, Error> {
+        Ok(Self { burn: BurnDevice::flex(), gpu: None, fallback_reason })
+    }
+
+    #[cfg(not(feature = "cpu"))]
+    fn cpu(fallback_reason: Option<String>) -> Result<Self, Error> {
+        let reason = fallback_reason.unwrap_or_else(|| "the CPU was asked for".into());
+        Err(Error::NoAdapter { reason: format!("{reason}, and gradscope was built without its feature `cpu`") })
+    }
+}
+
+impl Deref for Device {
+    type Target = BurnDevice;
+    fn deref(&self) -> &BurnDevice {
+        &self.burn
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Device").field(&self.describe()).finish()
+    }
+}

@@ -1,0 +1,44 @@
+//! What can go wrong before observing starts, and at the calls that ask to hear of it.
+
+use crate::stats::EpsilonError;
+use std::path::PathBuf;
+
+/// Errors name the object and the remedy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[cfg(feature = "engine")]
+    #[error("no wgpu adapter: {reason}. {}", crate::device::DRIVER_HINT)]
+    NoAdapter { reason: String },
+    #[error(
+        "wgpu is already running in this process without gradscope ({reason}); call `gradscope::device()` before the first tensor, or attach your own with `gradscope::Device::attach`"
+    )]
+    DeviceTaken { reason: String },
+    #[error("unknown device `{0}`; use auto, gpu or cpu")]
+    UnknownDevice(String),
+    #[error(
+        "parameter `{path}` lives on {found}, and the scope observes {expected}; build the model on the scope's device"
+    )]
+    WrongDevice { path: String, found: String, expected: String },
+    #[error("pattern `{pattern}` is no regular expression: {reason}")]
+    BadPattern { pattern: String, reason: String },
+    #[error("pattern `{pattern}` matches none of the model's {count} parameters; the first ones are: {examples}")]
+    NothingSelected { pattern: String, count: usize, examples: String },
+    #[error("the model has no float parameters, so there is nothing to observe")]
+    NoParameters,
+    #[error("parameter `{path}` has {numel} elements; a tensor is observed up to 2^32 - 1")]
+    TensorTooLarge { path: String, numel: u64 },
+    #[error(transparent)]
+    Epsilon(#[from] EpsilonError),
+    #[error("a staging ring needs at least one step, and ring_len is 0")]
+    EmptyRing,
+    #[cfg(feature = "engine")]
+    #[error(transparent)]
+    TooManyWorkgroups(#[from] crate::gpu::TooManyWorkgroups),
+    #[error("run folder {}: {reason}", path.display())]
+    RunFolder { path: PathBuf, reason: String },
+    #[error("step {0} was not observed, or its record was handed out already")]
+    UnknownStep(u64),
+    #[error("step {step} was not observed: {reason}")]
+    StepLost { step: u64, reason: String },
+}

@@ -1,0 +1,80 @@
+//! The wgpu device that burn trains on, and the limits that shape a dispatch.
+
+use burn_wgpu::WgpuSetup;
+use std::num::NonZeroU64;
+
+/// Vulkan and DX12 address at most 2 GiB - 1 through one binding, whatever an adapter reports.
+const BINDING_BYTES_MAX: u64 = (1 << 31) - 16;
+
+/// Handles and limits. Clones share the device.
+#[derive(Clone)]
+pub(crate) struct Gpu {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub info: wgpu::AdapterInfo,
+    /// Bytes one storage binding may cover, a multiple of 16.
+    pub binding_bytes_max: u64,
+    /// Storage buffers one shader stage may bind.
+    pub storage_buffer_count_max: u32,
+    /// Workgroups along one dimension of a dispatch.
+    pub grid_len_max: u32,
+    /// Alignment of a storage binding's offset, in bytes.
+    pub offset_alignment: u64,
+    /// Alignment of a uniform binding's offset, in bytes.
+    pub uniform_alignment: u64,
+}
+
+impl Gpu {
+    pub fn new(setup: &WgpuSetup) -> Self {
+        // cubecl may ask the device for a binding size that no adapter has: the adapter's own limit holds.
+        let (asked, has) = (setup.device.limits(), setup.adapter.limits());
+        let binding_bytes = asked.max_storage_buffer_binding_size.min(has.max_storage_buffer_binding_size);
+        Self {
+            device: setup.device.clone(),
+            queue: setup.queue.clone(),
+            info: setup.adapter.get_info(),
+            binding_bytes_max: binding_bytes.min(asked.max_buffer_size).min(BINDING_BYTES_MAX) / 16 * 16,
+            storage_buffer_count_max: asked.max_storage_buffers_per_shader_stage,
+            grid_len_max: asked.max_compute_workgroups_per_dimension,
+            offset_alignment: u64::from(asked.min_storage_buffer_offset_alignment),
+            uniform_alignment: u64::from(asked.min_uniform_buffer_offset_alignment),
+        }
+    }
+
+    /// A buffer that kernels read or write, of at least 16 bytes.
+    pub fn storage_buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes.max(16),
+            usage: usage | wgpu::BufferUsages::STORAGE,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// A layout entry for a storage buffer visible to compute shaders.
+    pub fn storage_entry(binding: u32, read_only: bool) -> wgpu::BindGroupLayoutEntry {
+        Self::buffer_entry(binding, wgpu::BufferBindingType::Storage { read_only }, None)
+    }
+
+    /// A layout entry for a uniform of `bytes` bytes whose offset is given with the dispatch.
+    pub fn uniform_entry(binding: u32, bytes: u64) -> wgpu::BindGroupLayoutEntry {
+        Self::buffer_entry(binding, wgpu::BufferBindingType::Uniform, NonZeroU64::new(bytes))
+    }
+
+    fn buffer_entry(
+        binding: u32,
+        ty: wgpu::BufferBindingType,
+        min_binding_size: Option<NonZeroU64>,
+    ) -> wgpu::BindGroupLayoutEntry {
+        wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty,
+                has_dynamic_offset: matches!(ty, wgpu::BufferBindingType::Uniform),
+                min_binding_size,
+            },
+            count: None,
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Dispatch maths: tensors to spans, spans to chunks, chunks to dispatches.
+//!
+//! A *span* is a part of a tensor that fits one binding; almost every tensor is one span. A *chunk* is
+//! what one workgroup folds. Both are fixed when a scope is built. Where a span lies is found anew at
+//! every step, because burn's allocations move.
+
+use super::shader::{HAS_PREVIOUS, PRESENT};
+use super::{Gpu, TILE_LEN};
+use bytemuck::{Pod, Zeroable};
+use std::ops::Range;
+
+/// Workgroups a model should have at least, as far as its tiles go round: enough to fill a large GPU twice.
+const CHUNK_COUNT_TARGET: u64 = 4096;
+/// Tiles of a chunk at most: longer runs save nothing and round more.
+const CHUNK_TILES_MAX: u64 = 16;
+
+/// A row of the static chunk table, as `grad_reduce.wgsl` reads it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+pub(crate) struct Chunk {
+    pub span: u32,
+    /// First element, counted from the span's.
+    pub start: u32,
+    pub len: u32,
+    /// First word pair of the chunk's state.
+    pub state: u32,
+}
+
+/// A row of the per-step span table, as `grad_reduce.wgsl` reads it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub(crate) struct Span {
+    pub page: u32,
+    pub base: u32,
+    pub shift: u32,
+    pub flags: u32,
+}
+
+/// The chunks of a tensor, as `tensor_reduce.wgsl` reads them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+pub(crate) struct TensorChunks {
+    pub first: u32,
+    pub count: u32,
+}
+
+struct PlannedSpan {
+    tensor: usize,
+    /// First element, counted from the tensor's.
+    start: u64,
+    len: u64,
+    chunks: Range<u32>,
+}
+
+/// A gradient where it lies: `numel` f32 at `offset` bytes of `buffer`, densely, in any order of dimensions.
+pub(crate) struct GradSlice {
+    pub buffer: wgpu::Buffer,
+    /// Bytes, a multiple of 4.
+    pub offset: u64,
+    pub numel: u64,
+    /// Equal where the order of elements in memory is.
+    pub layout: u64,
+    /// Whether the gradient had to be made contiguous first.
+    pub copied: bool,
+}
+
+/// A stretch of a buffer that is bound as one page: bytes, aligned for binding.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Window {
+    pub buffer: wgpu::Buffer,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// One dispatch: a run of chunks, and the pages their gradients lie in.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Group {
+    pub chunks: Range<u32>,
+    pub windows: Vec<Window>,
+}
+
+/// The model does not fit the adapter's dispatch or binding limits.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("{what} would need {needed} {unit}, and this adapter allows {limit}; select fewer tensors")]
+pub struct TooManyWorkgroups {
+    what: &'static str,
+    unit: &'static str,
+    needed: u64,
+    limit: u64,
+}
+
+pub(crate) struct Plan {
+    numels: Vec<u64>,
+    spans: Vec<PlannedSpan>,
+    pub chunks: Vec<Chunk>,
+    pub tensors: Vec<TensorChunks>,
+    /// Word pairs of state, all chunks together.
+    pub state_len: u64,
+}
+
+impl Plan {
+    /// `span_len_max` is what [`Plan::span_len_max`] tells.
+    pub fn new(numels: &[u64], span_len_max: u64) -> Self {
+        let tile = u64::from(TILE_LEN);
+        let tile_count: u64 = numels.iter().map(|n| n.div_ceil(tile)).sum();
+        let chunk_len = tile * (tile_count / CHUNK_COUNT_TARGET).clamp(1, CHUNK_TILES_MAX);
+        let mut plan = Self { numels: numels.to_vec(), spans: vec![], chunks: vec![], tensors: vec![], state_len: 0 };
+        for (tensor, &numel) in numels.iter().enumerate() {
+            let first = plan.chunks.len() as u32;
+            for start in (0..numel).step_by(span_len_max as usize) {
+                let len = span_len_max.min(numel - start);
+                plan.push_span(tensor, start, len, chunk_len);
+            }
+            plan.tensors.push(TensorChunks { first, count: plan.chunks.len() as u32 - first });
+        }
+        plan
+    }
+
+    /// Elements of a span at most: what one binding covers, whatever the alignment of its start.
+    pub fn span_len_max(gpu: &Gpu) -> u64 {
+        let tile = u64::from(TILE_LEN);
+        // Two vectors to spare: one for a start inside a vector, one for rounding the end up.
+        ((gpu.binding_bytes_max - gpu.offset_alignment - 32) / 4 / tile * tile).max(tile)
+    }
+
+    /// # Errors
+    /// Where state or records outgrow a binding.
+    pub fn check(&self, gpu: &Gpu) -> Result<(), TooManyWorkgroups> {
+        let record_bytes = self.chunks.len() as u64 * super::RECORD_LEN as u64 * 4;
+        for (what, needed) in [("state", self.state_bytes()), ("chunk records", record_bytes)] {
+            if needed > gpu.binding_bytes_max {
+                return Err(TooManyWorkgroups { what, unit: "bytes", needed, limit: gpu.binding_bytes_max });
+            }
+        }
+        let limit = u64::from(gpu.grid_len_max).pow(2);
+        match self.chunks.len() as u64 {
+            needed if needed > limit => {
+                Err(TooManyWorkgroups { what: "the dispatch", unit: "workgroups", needed, limit })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes of state kept from step to step: 2 bits an element, and less than 2 KiB a tensor of padding.
+    pub fn state_bytes(&self) -> u64 {
+        self.state_len * 8
+    }
+
+    pub fn span_count(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Chunks of a tensor.
+    pub fn chunk_count(&self, tensor: usize) -> u32 {
+        self.tensors[tensor].count
+    }
+
+    pub fn numel(&self, tensor: usize) -> u64 {
+        self.numels[tensor]
+    }
+
+    fn push_span(&mut self, tensor: usize, start: u64, len: u64, chunk_len: u64) {
+        let span = self.spans.len() as u32;
+        let first = self.chunks.len() as u32;
+        for chunk_start in (0..len).step_by(chunk_len as usize) {
+            let this_len = chunk_len.min(len - chunk_start);
+            self.chunks.push(Chunk {
+                span,
+                start: chunk_start as u32,
+                len: this_len as u32,
+                state: u32::try_from(self.state_len).unwrap_or(u32::MAX),
+            });
+            self.state_len += state_len(this_len);
+        }
+        self.spans.push(PlannedSpan { tensor, start, len, chunks: first..self.chunks.len() as u32 });
+    }
+
+    /// Lays the step's gradients into dispatches of at most `page_count` pages.
+    ///
+    /// `slices` follows the tensors; `None` is missing. `has_previous` tells which tensors' state is that of
+    /// the step before. The span table is written to `table`.
+    pub fn group(
+        &self,
+        gpu: &Gpu,
+        page_count: usize,
+        slices: &[Option<&GradSlice>],
+        has_previous: &[bool],
+        table: &mut Vec<Span>,
+    ) -> Vec<Group> {
+        table.clear();
+        let mut groups: Vec<Group> = Vec::new();
+        let mut open: Option<Group> = None;
+        for span in &self.spans {
+            let Some(slice) = slices[span.tensor] else {
+                // Chunks of a missing tensor leave at once, so they may ride in any dispatch.
+                table.push(Span::default());
+                if let Some(group) = &mut open {
+                    group.chunks.end = span.chunks.end;
+                }
+                continue;
+            };
+            let bytes = slice.offset + span.start * 4..slice.offset + (span.start + span.len) * 4;
+            let group = open.get_or_insert_with(|| Group { chunks: span.chunks.clone(), windows: vec![] });
+            let page = match group.windows.iter().position(|w| w.covers(&slice.buffer, &bytes)) {
+                Some(page) => page,
+                None => {
+                    if group.windows.len() == page_count {
+                        let next = Group { chunks: span.chunks.clone(), windows: vec![] };
+                        groups.push(std::mem::replace(group, next));
+                    }
+                    group.windows.push(Window::around(gpu, &slice.buffer, &bytes));
+                    group.windows.len() - 1
+                }
+            };
+            group.chunks.end = span.chunks.end;
+            let word = (bytes.start - group.windows[page].offset) / 4;
+            let previous = if has_previous[span.tensor] { HAS_PREVIOUS } else { 0 };
+            table.push(Span {
+                page: page as u32,
+                base: (word / 4) as u32,
+                shift: (word % 4) as u32,
+                flags: PRESENT | previous,
+            });
+        }
+        groups.extend(open);
+        groups
+    }
+}
+
+impl GradSlice {
+    /// Whether whole vectors cover the slice: what a kernel needs to read it in place.
+    pub fn is_bindable(&self) -> bool {
+        self.offset % 4 == 0 && self.offset + self.numel * 4 <= self.buffer.size() / 16 * 16
+    }
+}
+
+impl Window {
+    /// The whole buffer where a binding can cover it, else as much as one can from `bytes.start` on.
+    fn around(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: &Range<u64>) -> Self {
+        let size = buffer.size() / 16 * 16;
+        let alignment = gpu.offset_alignment.max(16);
+        let offset = if size <= gpu.binding_bytes_max { 0 } else { bytes.start / alignment * alignment };
+        Self { buffer: buffer.clone(), offset, bytes: (size - offset).min(gpu.binding_bytes_max) }
+    }
+
+    fn covers(&self, buffer: &wgpu::Buffer, bytes: &Range<u64>) -> bool {
+        self.buffer == *buffer && self.offset <= bytes.start && bytes.end <= self.offset + self.bytes
+    }
+}
+
+/// Word pairs of state for a chunk: a pair for each invocation and tile, none past the tail.
+fn state_len(chunk_len: u64) -> u64 {
+    let tile = u64::from(TILE_LEN);
+    let pairs_a_tile = tile / 32;
+    chunk_len / tile * pairs_a_tile + (chunk_len % tile).div_ceil(4).min(pairs_a_tile)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_cover_every_element_once() {
+        let tile = u64::from(TILE_LEN);
+        let numels = [1, 0, tile, tile + 1, 5 * tile + 17];
+        let plan = Plan::new(&numels, 2 * tile);
+        for (tensor, &numel) in numels.iter().enumerate() {
+            let spans: Vec<_> = plan.spans.iter().filter(|s| s.tensor == tensor).collect();
+            assert_eq!(spans.iter().map(|s| s.len).sum::<u64>(), numel);
+            assert!(spans.iter().all(|s| s.len <= 2 * tile));
+            let TensorChunks { first, count } = plan.tensors[tensor];
+            let chunks = &plan.chunks[first as usize..(first + count) as usize];
+            assert_eq!(chunks.iter().map(|c| u64::from(c.len)).sum::<u64>(), numel);
+            let mut state = chunks.first().map_or(0, |c| u64::from(c.state));
+            for chunk in chunks {
+                assert_eq!(u64::from(chunk.state), state, "states neither overlap nor leave gaps");
+                state += state_len(u64::from(chunk.len));
+            }
+        }
+        assert!(plan.state_bytes() * 8 <= numels.iter().map(|n| 2 * n + 2048 * 8).sum());
+    }
+
+    #[test]
+    fn a_large_model_gets_longer_chunks() {
+        let plan = Plan::new(&[100_000_000], 1 << 25);
+        assert!((2048..8192).contains(&plan.chunks.len()), "{}", plan.chunks.len());
+    }
+}

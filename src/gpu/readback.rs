@@ -1,0 +1,151 @@
+//! The staging ring: one copy and one map a step, and nobody waits while it has room.
+
+use super::Gpu;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+const PENDING: u8 = 0;
+const MAPPED: u8 = 1;
+const FAILED: u8 = 2;
+
+/// One step on its way back. The training thread and burn's device thread hold it together.
+pub(crate) struct Flight<T> {
+    pub staging: wgpu::Buffer,
+    status: AtomicU8,
+    /// What the device thread knows of the step, left there before the map completes.
+    pub outcome: Mutex<Option<T>>,
+    failure: Mutex<Option<String>>,
+    submission: OnceLock<wgpu::SubmissionIndex>,
+}
+
+impl<T: Send + 'static> Flight<T> {
+    /// Asks for the staging buffer's first `bytes`, which `submission` copies there; completes the flight when
+    /// they have come.
+    pub fn map(self: &Arc<Self>, submission: wgpu::SubmissionIndex, bytes: u64) {
+        let _ = self.submission.set(submission);
+        let flight = Arc::clone(self);
+        self.staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| match result {
+            Ok(()) => flight.status.store(MAPPED, Ordering::Release),
+            Err(error) => flight.fail(format!("mapping the staging buffer failed: {error}")),
+        });
+    }
+
+    /// Ends the flight without data; the first reason stays.
+    pub fn fail(&self, reason: String) {
+        let mut failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if self.status.load(Ordering::Acquire) == PENDING {
+            *failure = Some(reason);
+            self.status.store(FAILED, Ordering::Release);
+        }
+    }
+
+    /// Whether the step's commands are on the queue.
+    pub fn was_submitted(&self) -> bool {
+        self.submission.get().is_some()
+    }
+
+    fn is_pending(&self) -> bool {
+        self.status.load(Ordering::Acquire) == PENDING
+    }
+
+    /// What a completed flight brought: the outcome and the first `bytes` of staging, or why not.
+    pub fn land(&self, bytes: u64) -> Result<(T, Vec<u8>), String> {
+        if self.status.load(Ordering::Acquire) != MAPPED {
+            let mut failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            return Err(failure.take().unwrap_or_else(|| "the step never reached the GPU".into()));
+        }
+        let view = self.staging.get_mapped_range(0..bytes).map_err(|error| error.to_string())?;
+        let data = view.to_vec();
+        drop(view);
+        self.staging.unmap();
+        let outcome = self.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        outcome.map(|outcome| (outcome, data)).ok_or_else(|| "the step's outcome is missing".into())
+    }
+}
+
+/// Flights in order of their steps, each with what the training thread keeps beside it.
+pub(crate) struct Ring<T, K> {
+    gpu: Gpu,
+    staging_bytes: u64,
+    len_max: usize,
+    free: Vec<wgpu::Buffer>,
+    flying: VecDeque<(Arc<Flight<T>>, K)>,
+}
+
+impl<T: Send + 'static, K> Ring<T, K> {
+    /// Staging buffers are made as they are needed, up to `len_max`.
+    pub fn new(gpu: &Gpu, staging_bytes: u64, len_max: usize) -> Self {
+        Self { gpu: gpu.clone(), staging_bytes, len_max, free: vec![], flying: VecDeque::new() }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.flying.len() >= self.len_max
+    }
+
+    pub fn in_flight_count(&self) -> usize {
+        self.flying.len()
+    }
+
+    /// Starts a flight. The ring must not be full.
+    pub fn take_off(&mut self, kept: K) -> Arc<Flight<T>> {
+        debug_assert!(!self.is_full());
+        let staging = self.free.pop().unwrap_or_else(|| {
+            self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("gradscope staging"),
+                size: self.staging_bytes,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        });
+        let flight = Arc::new(Flight {
+            staging,
+            status: AtomicU8::new(PENDING),
+            outcome: Mutex::new(None),
+            failure: Mutex::new(None),
+            submission: OnceLock::new(),
+        });
+        self.flying.push_back((Arc::clone(&flight), kept));
+        flight
+    }
+
+    /// The oldest flight, if it has completed. Never blocks.
+    pub fn next_landed(&mut self) -> Option<(Arc<Flight<T>>, K)> {
+        if self.flying.front()?.0.is_pending() {
+            // Callbacks run in here. An error is a lost device, and its flights fail by themselves.
+            let _ = self.gpu.device.poll(wgpu::PollType::Poll);
+        }
+        if self.flying.front()?.0.is_pending() { None } else { self.flying.pop_front() }
+    }
+
+    /// What is kept beside the flight that took off last.
+    pub fn newest(&mut self) -> Option<&mut K> {
+        self.flying.back_mut().map(|(_, kept)| kept)
+    }
+
+    /// Waits until the oldest flight has completed. Its commands must have been submitted, or it fails.
+    pub fn wait_for_oldest(&self) {
+        let Some((oldest, _)) = self.flying.front() else { return };
+        if !oldest.is_pending() {
+            return;
+        }
+        let Some(submission) = oldest.submission.get() else {
+            return oldest.fail("the step never reached the GPU".into());
+        };
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: None };
+        if let Err(error) = self.gpu.device.poll(wait) {
+            oldest.fail(format!("waiting for the GPU failed: {error}"));
+        }
+        // Another thread's poll may have taken the callback and be about to run it.
+        while oldest.is_pending() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Gives a landed flight's staging buffer back. One whose map failed is not used again.
+    pub fn recycle(&mut self, flight: &Flight<T>) {
+        if flight.status.load(Ordering::Acquire) == MAPPED {
+            self.free.push(flight.staging.clone());
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Launcher of `grad_reduce.wgsl`: gradients and the signs of the step before to one record a chunk.
+
+use super::grid;
+use crate::gpu::FIRST_PAGE_BINDING;
+use crate::gpu::{self, Chunk, Gpu, Group, Plan, RECORD_LEN, Shaders, Span};
+use bytemuck::{Pod, Zeroable};
+use std::num::NonZeroU64;
+
+/// Pages a dispatch binds at most: more cost bind-group time and code, and hardly any model has them.
+const PAGE_COUNT_MAX: u32 = 24;
+
+/// The uniform of a dispatch, as the shader reads it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+struct Dispatch {
+    first_chunk: u32,
+    end_chunk: u32,
+    stamp: u32,
+    unused: u32,
+    above_threshold: [u32; 4],
+}
+
+/// Byte sizes of the structs as Rust lays them out, for the test that holds them against the shader's.
+#[doc(hidden)]
+pub const STRUCT_BYTES: [(&str, usize); 3] =
+    [("Dispatch", size_of::<Dispatch>()), ("Chunk", size_of::<Chunk>()), ("Span", size_of::<Span>())];
+
+/// Pipeline and buffers of the kernel for one plan.
+pub(crate) struct GradReduce {
+    gpu: Gpu,
+    page_count: u32,
+    layout: wgpu::BindGroupLayout,
+    pipeline: wgpu::ComputePipeline,
+    dispatches: wgpu::Buffer,
+    dispatch_stride: u64,
+    chunks: wgpu::Buffer,
+    spans: wgpu::Buffer,
+    state: wgpu::Buffer,
+    /// One record a chunk; `tensor_reduce` folds them.
+    pub records: wgpu::Buffer,
+    above_threshold: [u32; 4],
+    uniforms: Vec<u8>,
+}
+
+impl GradReduce {
+    /// `page_count_max` bounds the gradient buffers of one dispatch, below what the adapter allows.
+    pub fn new(
+        gpu: &Gpu,
+        plan: &Plan,
+        threshold_bits: [u32; 2],
+        shaders: Shaders,
+        page_count_max: Option<u32>,
+    ) -> Self {
+        let own_storage_count = FIRST_PAGE_BINDING - 1;
+        let page_count = (gpu.storage_buffer_count_max - own_storage_count)
+            .min(page_count_max.unwrap_or(PAGE_COUNT_MAX))
+            .clamp(1, PAGE_COUNT_MAX);
+        let mut entries = vec![
+            Gpu::uniform_entry(0, size_of::<Dispatch>() as u64),
+            Gpu::storage_entry(1, true),
+            Gpu::storage_entry(2, true),
+            Gpu::storage_entry(3, false),
+            Gpu::storage_entry(4, false),
+        ];
+        entries.extend((0..page_count).map(|page| Gpu::storage_entry(FIRST_PAGE_BINDING + page, true)));
+        let (layout, pipeline) =
+            super::pipeline(gpu, "grad_reduce", &entries, gpu::grad_reduce_wgsl(page_count), shaders);
+
+        let copy_dst = wgpu::BufferUsages::COPY_DST;
+        let chunk_bytes = bytemuck::cast_slice::<Chunk, u8>(&plan.chunks);
+        let chunks = gpu.storage_buffer("gradscope chunks", chunk_bytes.len() as u64, copy_dst);
+        gpu.queue.write_buffer(&chunks, 0, chunk_bytes);
+        let dispatch_stride = (size_of::<Dispatch>() as u64).next_multiple_of(gpu.uniform_alignment);
+        // No step has more dispatches than spans.
+        let dispatches = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("gradscope dispatches"),
+            size: dispatch_stride * plan.span_count().max(1) as u64,
+            usage: wgpu::BufferUsages::UNIFORM | copy_dst,
+            mapped_at_creation: false,
+        });
+        let [t0, t1] = threshold_bits.map(|threshold| 0x7fff_ffff - threshold);
+        Self {
+            gpu: gpu.clone(),
+            page_count,
+            layout,
+            pipeline,
+            dispatches,
+            dispatch_stride,
+            chunks,
+            spans: gpu.storage_buffer("gradscope spans", (plan.span_count() * size_of::<Span>()) as u64, copy_dst),
+            state: gpu.storage_buffer("gradscope state", plan.state_bytes(), wgpu::BufferUsages::empty()),
+            records: gpu.storage_buffer(
+                "gradscope records",
+                (plan.chunks.len() * RECORD_LEN * 4) as u64,
+                wgpu::BufferUsages::empty(),
+            ),
+            above_threshold: [t0, t1, 0, 0],
+            uniforms: Vec::new(),
+        }
+    }
+
+    /// Gradient buffers one dispatch binds.
+    pub fn page_count(&self) -> usize {
+        self.page_count as usize
+    }
+
+    /// Records the step's dispatches; their tables are written to the queue before the next submission.
+    pub fn encode(&mut self, pass: &mut wgpu::ComputePass<'_>, groups: &[Group], spans: &[Span], stamp: u32) {
+        self.gpu.queue.write_buffer(&self.spans, 0, bytemuck::cast_slice(spans));
+        self.uniforms.clear();
+        for group in groups {
+            let dispatch = Dispatch {
+                first_chunk: group.chunks.start,
+                end_chunk: group.chunks.end,
+                stamp,
+                unused: 0,
+                above_threshold: self.above_threshold,
+            };
+            self.uniforms.extend_from_slice(bytemuck::bytes_of(&dispatch));
+            self.uniforms.resize(self.uniforms.len().next_multiple_of(self.dispatch_stride as usize), 0);
+        }
+        self.gpu.queue.write_buffer(&self.dispatches, 0, &self.uniforms);
+
+        pass.set_pipeline(&self.pipeline);
+        for (index, group) in groups.iter().enumerate() {
+            let bind_group = self.bind(group);
+            pass.set_bind_group(0, &bind_group, &[(index as u64 * self.dispatch_stride) as u32]);
+            let (x, y) = grid(group.chunks.end - group.chunks.start, self.gpu.grid_len_max);
+            pass.dispatch_workgroups(x, y, 1);
+        }
+    }
+
+    fn bind(&self, group: &Group) -> wgpu::BindGroup {
+        let dispatch = wgpu::BufferBinding {
+            buffer: &self.dispatches,
+            offset: 0,
+            size: NonZeroU64::new(size_of::<Dispatch>() as u64),
+        };
+        let mut resources = vec![
+            wgpu::BindingResource::Buffer(dispatch),
+            self.chunks.as_entire_binding(),
+            self.spans.as_entire_binding(),
+            self.state.as_entire_binding(),
+            self.records.as_entire_binding(),
+        ];
+        // A slot without a page of its own repeats the last one: it is never chosen, and it is bound read-only.
+        let last = group.windows.len() - 1;
+        resources.extend((0..self.page_count()).map(|page| {
+            let window = &group.windows[page.min(last)];
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: &window.buffer,
+                offset: window.offset,
+                size: NonZeroU64::new(window.bytes),
+            })
+        }));
+        super::bind_group(&self.gpu, "grad_reduce", &self.layout, resources)
+    }
+}

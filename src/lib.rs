@@ -1,0 +1,64 @@
+//! A stethoscope for training: every gradient tensor of a network that trains with
+//! [burn](https://burn.dev) on wgpu is reduced, at every step, where it lies on the GPU, by hand-written
+//! WGSL; a few dozen bytes a tensor come back a step or two later, and the training thread never waits.
+//!
+//! Hold one [`Scope`], and after each backward pass give it the gradients: its documentation has the loop.
+//! [`snapshot`] is the same for a single look.
+//!
+//! # Features
+//! - `engine` (default): scopes, on wgpu.
+//! - `store` (default): run folders.
+//! - `cpu`: [`DeviceChoice::Cpu`], burn's pure-Rust backend observed by the CPU twins.
+//! - `fusion`, `autotune`: turn burn's own features of that name on. gradscope works with either state.
+//!
+//! # Internals
+//! Arrows point down: a module uses what stands below it, never above.
+//! - `scope`: [`Scope`]; `builder` checks settings, `walk` visits the module, `observer` holds the engine.
+//! - `engine`: a step's gradients from the hand-off to the map.
+//! - `summary`: a run as a table. `store`: the run folder.
+//! - `bridge`: burn tensors to buffer slices; the only file that names cubecl types.
+//! - `kernels`: one launcher a shader of `shaders/`, same stem. `cpu`: one twin a shader.
+//! - `gpu`: device and limits, shader composition, dispatch plan, staging ring.
+//! - [`record`]: what a step leaves. [`stats`]: the summary as a monoid. `error`.
+//!
+//! The path of one gradient: `Step::gradients` clones handles; `Step::submit` hands them to burn's device
+//! (`bridge`), where `Engine::observe` groups them by buffer (`gpu::Plan`), records `grad_reduce` and
+//! `tensor_reduce`, copies summaries and scalars to a staging buffer and asks for its map (`gpu::Ring`);
+//! `Scope::poll` decodes what has come back, in order, and records it.
+
+#[cfg(feature = "engine")]
+mod bridge;
+pub mod cpu;
+#[cfg(feature = "engine")]
+pub mod device;
+#[cfg(feature = "engine")]
+mod engine;
+mod error;
+#[cfg(feature = "engine")]
+mod gpu;
+#[cfg(feature = "engine")]
+mod kernels;
+pub mod record;
+#[cfg(feature = "engine")]
+mod scope;
+pub mod stats;
+#[cfg(feature = "store")]
+pub mod store;
+mod summary;
+
+#[cfg(feature = "engine")]
+pub use device::{Device, DeviceChoice, device};
+pub use error::Error;
+pub use record::{Event, Notice, NoticeKind, StepRecord};
+#[cfg(feature = "engine")]
+pub use scope::{Finished, GradientSource, Scope, ScopeBuilder, Step, WhenFull, snapshot};
+pub use stats::TensorSummary;
+pub use summary::Summary;
+
+/// What the tests look into and nobody else should.
+#[cfg(feature = "engine")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::gpu::compose_for_tests;
+    pub use crate::kernels::grad_reduce::STRUCT_BYTES;
+}

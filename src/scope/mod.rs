@@ -1,0 +1,446 @@
+//! The scope: what a training loop holds. Reads as the path of one gradient, top to bottom.
+
+mod builder;
+mod observer;
+mod walk;
+
+pub use builder::{ScopeBuilder, WhenFull};
+pub use walk::GradientSource;
+
+use crate::bridge::{self, Primitive};
+use crate::device::Device;
+use crate::error::Error;
+use crate::record::{Cost, Event, Global, Notice, NoticeKind, Param, StepRecord, TensorRecord};
+use crate::stats::{Epsilons, TensorSummary};
+use crate::summary::Summary;
+use burn::module::Module;
+use burn::tensor::Tensor;
+use observer::{Given, HostObserver, Landed, Observer, ScalarValue};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Events kept for a caller who does not poll; the oldest go first.
+const EVENT_COUNT_MAX: usize = 4096;
+
+/// Watches the gradients of one model.
+///
+/// Observation never stops training: what goes wrong becomes a [`Notice`] and a gap in the record. A scope
+/// holds no global state; several can watch on one device. Call it on the thread that trains.
+///
+/// ```no_run
+/// # use burn::{module::Module, nn::{Linear, LinearConfig}, optim::{AdamConfig, GradientsParams, Optimizer}, tensor::Tensor};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let device = gradscope::device()?;
+/// let training = device.burn().clone().autodiff();
+/// let mut model = LinearConfig::new(4, 2).init(&training);
+/// let mut optimizer = AdamConfig::new().init();
+/// let mut scope = gradscope::Scope::builder(&device).build(&model)?;
+/// for step in 0..100 {
+///     let input = Tensor::<2>::random([8, 4], burn::tensor::Distribution::Default, &training);
+///     let loss = model.forward(input).powf_scalar(2.0).mean();
+///     let grads = loss.backward();
+///     scope.step(step).scalar("loss", &loss).gradients(&model, &grads).submit();
+///     let grads = GradientsParams::from_grads(grads, &model);
+///     model = optimizer.step(1e-3, model, grads);
+///     for event in scope.poll() {
+///         println!("{event}");
+///     }
+/// }
+/// println!("{}", scope.finish()?.summary);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Scope {
+    params: Arc<[Param]>,
+    /// For each place of the module's walk, which tensor it is, if selected.
+    places: Vec<Option<usize>>,
+    epsilons: Epsilons,
+    when_full: WhenFull,
+    observer: Observer,
+    events: VecDeque<Event>,
+    summary: Summary,
+    wait_count: u64,
+    #[cfg(feature = "store")]
+    store: Option<crate::store::RunWriter>,
+}
+
+impl Scope {
+    /// Settings for a scope on `device`.
+    pub fn builder(device: &Device) -> ScopeBuilder {
+        ScopeBuilder::new(device)
+    }
+
+    /// The parameters observed, in the order of every record's tensors.
+    pub fn params(&self) -> &[Param] {
+        &self.params
+    }
+
+    /// The epsilons of `near_zero_count`.
+    pub fn epsilons(&self) -> [f64; 2] {
+        self.epsilons.values()
+    }
+
+    /// Starts the observation of training step `number`. Dynamics compare with `number - 1`.
+    pub fn step(&mut self, number: u64) -> Step<'_> {
+        let given = Given { step: number, epoch: None, scalars: vec![], cost: Cost::default(), notices: vec![] };
+        let work = match &self.observer {
+            Observer::Gpu(_) => Work::Gpu { gradients: vec![], scalars: vec![] },
+            Observer::Host(_) => Work::Host { tensors: None },
+        };
+        Step { scope: self, given, work, spent: Duration::ZERO }
+    }
+
+    /// What has come back since the last call. Never blocks.
+    pub fn poll(&mut self) -> Vec<Event> {
+        self.land();
+        self.events.drain(..).collect()
+    }
+
+    /// The record of step `number`: blocks until it is there. It stays with the events that [`Scope::poll`] returns.
+    ///
+    /// # Errors
+    /// Where the step was not submitted, was lost, or was polled before.
+    pub fn read(&mut self, number: u64) -> Result<StepRecord, Error> {
+        loop {
+            self.land();
+            for event in &self.events {
+                match event {
+                    Event::Record(record) if record.step == number => return Ok(record.clone()),
+                    Event::Notice(Notice { step, kind: NoticeKind::StepLost { reason } }) if *step == number => {
+                        return Err(Error::StepLost { step: number, reason: reason.clone() });
+                    }
+                    _ => {}
+                }
+            }
+            if !self.wait_for_oldest() {
+                return Err(Error::UnknownStep(number));
+            }
+        }
+    }
+
+    /// Waits for what is in flight, closes the run folder, and sums the run up.
+    ///
+    /// # Errors
+    /// Where the run folder can't be completed; what it holds so far stays.
+    pub fn finish(mut self) -> Result<Finished, Error> {
+        self.drain();
+        #[cfg(feature = "store")]
+        let folder = match self.store.take() {
+            Some(store) => Some(store.finish("finished")?),
+            None => None,
+        };
+        Ok(Finished {
+            summary: std::mem::take(&mut self.summary),
+            events: self.events.drain(..).collect(),
+            #[cfg(feature = "store")]
+            folder,
+        })
+    }
+
+    /// The run so far.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Times the training thread had to wait for a staging buffer: 0 while the ring has room.
+    pub fn wait_count(&self) -> u64 {
+        self.wait_count
+    }
+
+    /// Where the run is written, if it is.
+    #[cfg(feature = "store")]
+    pub fn run_folder(&self) -> Option<&std::path::Path> {
+        self.store.as_ref().map(crate::store::RunWriter::folder)
+    }
+
+    /// Bytes of state kept on the GPU from step to step; 0 without one.
+    pub fn state_bytes(&self) -> u64 {
+        match &self.observer {
+            Observer::Gpu(gpu) => gpu.state_bytes,
+            Observer::Host(_) => 0,
+        }
+    }
+
+    fn drain(&mut self) {
+        self.land();
+        while self.wait_for_oldest() {
+            self.land();
+        }
+    }
+
+    /// Turns steps whose numbers are there into events.
+    fn land(&mut self) {
+        while let Observer::Gpu(gpu) = &mut self.observer
+            && let Some(landed) = gpu.poll()
+        {
+            self.record(landed);
+        }
+    }
+
+    /// Blocks until the oldest step is there; `false` where none is in flight.
+    fn wait_for_oldest(&mut self) -> bool {
+        match &mut self.observer {
+            Observer::Gpu(gpu) if gpu.in_flight_count() > 0 => {
+                gpu.wait_for_oldest();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn record(&mut self, Landed { given, tensors }: Landed) {
+        let step = given.step;
+        let notice = |kind| Event::Notice(Notice { step, kind });
+        let mut events: Vec<_> = given.notices.into_iter().map(notice).collect();
+        match tensors {
+            Err(reason) => events.push(notice(NoticeKind::StepLost { reason })),
+            Ok(tensors) => {
+                let scalars = given.scalars.into_iter().map(|(name, value)| match value {
+                    ScalarValue::Known(value) => (name, value),
+                    ScalarValue::Gpu(_) => (name, f64::NAN),
+                });
+                let record = StepRecord {
+                    step,
+                    epoch: given.epoch,
+                    scalars: scalars.collect(),
+                    global: Global::of(&tensors),
+                    tensors,
+                    cost: given.cost,
+                };
+                self.summary.add(&record);
+                #[cfg(feature = "store")]
+                if let Some(failed) = self.store.as_mut().and_then(|store| store.write(&record).err()) {
+                    self.store = None;
+                    events.push(notice(NoticeKind::StoreFailed { reason: failed.to_string() }));
+                }
+                events.push(Event::Record(record));
+            }
+        }
+        self.events.extend(events);
+        while self.events.len() > EVENT_COUNT_MAX {
+            self.events.pop_front();
+        }
+    }
+}
+
+impl Drop for Scope {
+    /// A scope dropped without [`Scope::finish`] still brings home what is in flight, unless in a panic.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.drain();
+        }
+    }
+}
+
+/// What a finished scope leaves.
+#[derive(Debug)]
+pub struct Finished {
+    /// A table people can read, by its `Display`.
+    pub summary: Summary,
+    /// What had not been polled yet.
+    pub events: Vec<Event>,
+    /// The run folder, where one was asked for.
+    #[cfg(feature = "store")]
+    pub folder: Option<std::path::PathBuf>,
+}
+
+/// One step being described; [`Step::submit`] sends it off.
+#[must_use = "a step is observed by `submit`"]
+pub struct Step<'a> {
+    scope: &'a mut Scope,
+    given: Given,
+    work: Work,
+    spent: Duration,
+}
+
+enum Work {
+    Gpu { gradients: Vec<(usize, Primitive)>, scalars: Vec<Primitive> },
+    Host { tensors: Option<Vec<TensorRecord>> },
+}
+
+impl Step<'_> {
+    /// The epoch the step belongs to.
+    pub fn epoch(mut self, epoch: u64) -> Self {
+        self.given.epoch = Some(epoch);
+        self
+    }
+
+    /// A figure that the host knows.
+    pub fn value(mut self, name: &str, value: f64) -> Self {
+        self.given.scalars.push((name.to_owned(), ScalarValue::Known(value)));
+        self
+    }
+
+    /// A figure that is still on the GPU, such as the loss: it is read back with the statistics, not by a
+    /// read of its own. One that is not a single element is left out, with a notice.
+    pub fn scalar<const D: usize>(mut self, name: &str, tensor: &Tensor<D>) -> Self {
+        let started = Instant::now();
+        let value = match (&mut self.work, tensor.shape().num_elements()) {
+            (Work::Gpu { scalars, .. }, 1) => {
+                observer::scalar_fits(scalars.len()).and_then(|()| bridge::primitive(tensor.clone())).map(|primitive| {
+                    scalars.push(primitive);
+                    ScalarValue::Gpu(scalars.len() - 1)
+                })
+            }
+            (Work::Host { .. }, 1) => {
+                observer::values(tensor.clone()).map(|values| ScalarValue::Known(f64::from(values[0])))
+            }
+            (_, numel) => Err(format!("it has {numel} elements, not one")),
+        };
+        match value {
+            Ok(value) => self.given.scalars.push((name.to_owned(), value)),
+            Err(reason) => {
+                self.given.notices.push(NoticeKind::ScalarSkipped { name: name.to_owned(), reason });
+            }
+        }
+        self.spent += started.elapsed();
+        self
+    }
+
+    /// The gradients of `model`: burn's `Gradients` or `GradientsParams`. They are not changed and not kept.
+    pub fn gradients<M: Module, G: GradientSource>(mut self, model: &M, source: &G) -> Self {
+        let started = Instant::now();
+        let (places, params) = (&self.scope.places, &self.scope.params);
+        let step = self.given.step;
+        let notices = &mut self.given.notices;
+        let place_count = match (&mut self.work, &mut self.scope.observer) {
+            (Work::Gpu { gradients, .. }, _) => {
+                gradients.clear();
+                walk::gradients(model, source, CollectGpu { places, params, gradients, notices })
+            }
+            (Work::Host { tensors }, Observer::Host(host)) => {
+                let tensors = tensors.insert(vec![TensorRecord::Missing; params.len()]);
+                walk::gradients(model, source, CollectHost { places, params, step, host, tensors, notices })
+            }
+            (Work::Host { .. }, Observer::Gpu(_)) => places.len(),
+        };
+        if place_count != places.len() {
+            let reason = format!(
+                "the model has {place_count} float parameters, and had {} when the scope was built",
+                places.len()
+            );
+            notices.push(NoticeKind::ModelChanged { reason });
+        }
+        self.spent += started.elapsed();
+        self
+    }
+
+    /// Sends the step off and returns. Never waits for the GPU while the staging ring has room.
+    pub fn submit(self) {
+        // What went wrong has become a notice: training goes on.
+        let _ = self.try_submit();
+    }
+
+    /// As [`Step::submit`], for those who want to hear at once that the step was dropped.
+    ///
+    /// # Errors
+    /// Where the ring was full and the scope drops rather than waits.
+    pub fn try_submit(self) -> Result<(), Error> {
+        let Self { scope, mut given, work, spent } = self;
+        // As if submitting had started when its first part did.
+        let started = Instant::now() - spent;
+        let step = given.step;
+        match work {
+            Work::Host { tensors } => {
+                let tensors = tensors.unwrap_or_else(|| vec![TensorRecord::Missing; scope.params.len()]);
+                given.cost.submit_secs = started.elapsed().as_secs_f64();
+                scope.record(Landed { given, tensors: Ok(tensors) });
+            }
+            Work::Gpu { gradients, scalars } => {
+                scope.land();
+                if scope.is_full() && scope.when_full == WhenFull::Drop {
+                    let in_flight_count = scope.in_flight_count();
+                    let kind = NoticeKind::StepDropped { in_flight_count };
+                    scope.events.push_back(Event::Notice(Notice { step, kind }));
+                    let reason = format!("{in_flight_count} steps were in flight");
+                    return Err(Error::StepLost { step, reason });
+                }
+                let waiting = Instant::now();
+                while scope.is_full() {
+                    scope.wait_count += 1;
+                    scope.wait_for_oldest();
+                    scope.land();
+                    given.cost.wait_secs = waiting.elapsed().as_secs_f64();
+                }
+                if let Observer::Gpu(gpu) = &mut scope.observer {
+                    gpu.submit(given, gradients, scalars, started);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Scope {
+    fn is_full(&self) -> bool {
+        matches!(&self.observer, Observer::Gpu(gpu) if gpu.is_full())
+    }
+
+    fn in_flight_count(&self) -> usize {
+        match &self.observer {
+            Observer::Gpu(gpu) => gpu.in_flight_count(),
+            Observer::Host(_) => 0,
+        }
+    }
+}
+
+struct CollectGpu<'a> {
+    places: &'a [Option<usize>],
+    params: &'a [Param],
+    gradients: &'a mut Vec<(usize, Primitive)>,
+    notices: &'a mut Vec<NoticeKind>,
+}
+
+impl walk::OnGradient for CollectGpu<'_> {
+    fn call<const D: usize>(&mut self, place: usize, gradient: Option<Tensor<D>>) {
+        if let (Some(tensor), Some(gradient)) = (self.places.get(place).copied().flatten(), gradient) {
+            match bridge::primitive(gradient) {
+                Ok(primitive) => self.gradients.push((tensor, primitive)),
+                Err(reason) => {
+                    let path = self.params[tensor].path.clone();
+                    self.notices.push(NoticeKind::Unreadable { path, reason });
+                }
+            }
+        }
+    }
+}
+
+struct CollectHost<'a> {
+    places: &'a [Option<usize>],
+    params: &'a [Param],
+    step: u64,
+    host: &'a mut HostObserver,
+    tensors: &'a mut [TensorRecord],
+    notices: &'a mut Vec<NoticeKind>,
+}
+
+impl walk::OnGradient for CollectHost<'_> {
+    fn call<const D: usize>(&mut self, place: usize, gradient: Option<Tensor<D>>) {
+        let Some(tensor) = self.places.get(place).copied().flatten() else { return };
+        self.tensors[tensor] = match gradient {
+            None => self.host.missing(tensor),
+            Some(gradient) => self.host.observe(tensor, self.step, gradient).unwrap_or_else(|reason| {
+                let path = self.params[tensor].path.clone();
+                self.notices.push(NoticeKind::Unreadable { path, reason });
+                TensorRecord::Unreadable
+            }),
+        };
+    }
+}
+
+/// One look at the gradients of `model`, by path: a scope for a single step.
+///
+/// # Errors
+/// As [`ScopeBuilder::build`] and [`Scope::read`].
+pub fn snapshot<M: Module, G: GradientSource>(
+    device: &Device,
+    model: &M,
+    source: &G,
+) -> Result<Vec<(String, Option<TensorSummary>)>, Error> {
+    let mut scope = Scope::builder(device).build(model)?;
+    scope.step(0).gradients(model, source).submit();
+    let record = scope.read(0)?;
+    let paths = scope.params.iter().map(|param| param.path.clone());
+    Ok(paths.zip(record.tensors.iter().map(|tensor| tensor.summary().copied())).collect())
+}

@@ -1,0 +1,136 @@
+//! The run folder: a manifest, and one record a step.
+
+mod time;
+
+use crate::error::Error;
+use crate::record::{Param, StepRecord};
+use serde_json::{Map, Value, json};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Version of what [`RunWriter`] writes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Records reach the disk at least this often.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+/// What is known of a run when it starts.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    pub adapter: String,
+    /// Which engine reduces the gradients.
+    pub engine: &'static str,
+    pub settings: Value,
+    pub params: Vec<Param>,
+    /// The caller's own facts: model, optimizer, seed, data.
+    pub facts: Vec<(String, Value)>,
+}
+
+/// Writes `run.json` and `steps.jsonl` into a folder of their own.
+pub struct RunWriter {
+    folder: PathBuf,
+    manifest: Map<String, Value>,
+    steps: BufWriter<File>,
+    flushed: Instant,
+    step_count: u64,
+    closed: bool,
+}
+
+impl RunWriter {
+    /// Makes `<parent>/<UTC time>-<id>/` and its manifest.
+    ///
+    /// # Errors
+    /// Where the folder or a file in it can't be made.
+    pub fn create(parent: &Path, manifest: Manifest) -> Result<Self, Error> {
+        let now = std::time::SystemTime::now();
+        let id = std::process::id() ^ now.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+        let folder = parent.join(format!("{}-{:05x}", time::stamp(now), id & 0xf_ffff));
+        let failed = |error: io::Error| Error::RunFolder { path: folder.clone(), reason: error.to_string() };
+        fs::create_dir_all(parent).map_err(failed)?;
+        fs::create_dir(&folder).map_err(failed)?;
+        let mut fields = Map::new();
+        let facts: Map<String, Value> = manifest.facts.into_iter().collect();
+        for (name, value) in [
+            ("schema_version", json!(SCHEMA_VERSION)),
+            ("gradscope_version", json!(env!("CARGO_PKG_VERSION"))),
+            ("status", json!("running")),
+            ("start", json!(time::rfc3339(now))),
+            ("adapter", json!(manifest.adapter)),
+            ("engine", json!(manifest.engine)),
+            ("fusion", json!(cfg!(feature = "fusion"))),
+            ("autotune", json!(cfg!(feature = "autotune"))),
+            ("settings", manifest.settings),
+            ("facts", Value::Object(facts)),
+            ("params", json!(manifest.params)),
+        ] {
+            fields.insert(name.to_owned(), value);
+        }
+        let steps = File::create(folder.join("steps.jsonl")).map_err(failed)?;
+        let writer = Self {
+            manifest: fields,
+            steps: BufWriter::new(steps),
+            flushed: Instant::now(),
+            step_count: 0,
+            closed: false,
+            folder: folder.clone(),
+        };
+        writer.write_manifest().map_err(failed)?;
+        Ok(writer)
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Appends a record; it is on disk a second later at most, if records keep coming.
+    ///
+    /// # Errors
+    /// As the file system's.
+    pub fn write(&mut self, record: &StepRecord) -> io::Result<()> {
+        serde_json::to_writer(&mut self.steps, record)?;
+        self.steps.write_all(b"\n")?;
+        self.step_count += 1;
+        if self.flushed.elapsed() >= FLUSH_EVERY {
+            self.steps.flush()?;
+            self.flushed = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Flushes, notes `status` and the end in the manifest, and returns the folder.
+    ///
+    /// # Errors
+    /// As the file system's.
+    pub fn finish(mut self, status: &str) -> Result<PathBuf, Error> {
+        self.close(status)
+            .map(|()| self.folder.clone())
+            .map_err(|error| Error::RunFolder { path: self.folder.clone(), reason: error.to_string() })
+    }
+
+    fn close(&mut self, status: &str) -> io::Result<()> {
+        self.closed = true;
+        self.steps.flush()?;
+        self.manifest.insert("status".into(), json!(status));
+        self.manifest.insert("end".into(), json!(time::rfc3339(std::time::SystemTime::now())));
+        self.manifest.insert("step_count".into(), json!(self.step_count));
+        self.write_manifest()
+    }
+
+    /// Whole or not at all: a reader never meets half a manifest.
+    fn write_manifest(&self) -> io::Result<()> {
+        let partial = self.folder.join("run.json.partial");
+        fs::write(&partial, serde_json::to_vec_pretty(&self.manifest)?)?;
+        fs::rename(partial, self.folder.join("run.json"))
+    }
+}
+
+impl Drop for RunWriter {
+    /// A writer that was not finished leaves what it has, and says so.
+    fn drop(&mut self) {
+        if !self.closed {
+            let _ = self.close("unfinished");
+        }
+    }
+}

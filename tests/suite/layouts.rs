@@ -1,0 +1,136 @@
+//! Where and how a gradient lies must not matter.
+
+use crate::fixture::{Random, device, summary};
+use crate::oracle;
+use burn::module::{Module, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Tensor, TensorData};
+use gradscope::record::TensorRecord;
+use gradscope::{Device, NoticeKind, Scope, StepRecord};
+
+#[derive(Module, Debug)]
+struct Matrix {
+    weight: Param<Tensor<2>>,
+}
+
+fn matrix(device: &Device, shape: [usize; 2]) -> Matrix {
+    Matrix { weight: Param::from_tensor(Tensor::zeros(shape, device.burn())) }
+}
+
+fn source(device: &Device, values: &[f32], shape: [usize; 2]) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device.burn())
+}
+
+/// Observes the same expression of a source at two steps.
+fn observe(
+    shape: [usize; 2],
+    source_shape: [usize; 2],
+    view: impl Fn(Tensor<2>) -> Tensor<2>,
+) -> (Vec<StepRecord>, Vec<Vec<f32>>) {
+    let device = device();
+    let model = matrix(&device, shape);
+    let mut scope = Scope::builder(&device).build(&model).unwrap();
+    let mut random = Random(7);
+    let mut expected = Vec::new();
+    for step in 0..2 {
+        let values = random.gradients(source_shape[0] * source_shape[1]);
+        let gradient = view(source(&device, &values, source_shape));
+        assert_eq!(gradient.dims(), shape);
+        expected.push(gradient.clone().into_data().try_to_vec::<f32>().unwrap());
+        let mut gradients = GradientsParams::new();
+        gradients.register(model.weight.id, gradient);
+        scope.step(step).gradients(&model, &gradients).submit();
+    }
+    ((0..2).map(|step| scope.read(step).unwrap()).collect(), expected)
+}
+
+fn check(what: &str, shape: [usize; 2], source_shape: [usize; 2], view: impl Fn(Tensor<2>) -> Tensor<2>) -> u32 {
+    let (records, expected) = observe(shape, source_shape, view);
+    let now = oracle::summarise(&expected[0], None, [1e-7, 1e-5]);
+    oracle::assert_summary(summary(&records[0], 0), &now, what);
+    let next = oracle::summarise(&expected[1], Some(&expected[0]), [1e-7, 1e-5]);
+    oracle::assert_summary(summary(&records[1], 0), &next, what);
+    records[1].cost.copied_count
+}
+
+#[test]
+fn permuted() {
+    assert_eq!(check("transposed", [300, 70], [70, 300], Tensor::transpose), 0, "a permutation is dense");
+}
+
+#[test]
+fn sliced() {
+    check("rows", [16, 40], [64, 40], |t| t.slice([24..40, 0..40]));
+    check("rows off the grid of vectors", [5, 33], [64, 33], |t| t.slice([3..8, 0..33]));
+    check("columns", [64, 7], [64, 40], |t| t.slice([0..64, 5..12]));
+    check("one element", [1, 1], [64, 33], |t| t.slice([7..8, 13..14]));
+}
+
+#[test]
+fn broadcast_and_overlapping() {
+    check("expanded", [50, 64], [1, 64], |t| t.expand([50, 64]));
+    check("a column, expanded", [64, 50], [64, 1], |t| t.expand([64, 50]));
+    check("a row sliced, then expanded", [8, 40], [8, 40], |t| t.slice([2..3, 0..40]).expand([8, 40]));
+    check("all from one element", [30, 30], [8, 40], |t| t.slice([2..3, 4..5]).expand([30, 30]));
+}
+
+#[test]
+fn gradient_of_a_plain_sum() {
+    let device = device();
+    let training = device.burn().clone().autodiff();
+    let model = Matrix { weight: Param::from_tensor(Tensor::ones([37, 11], &training)) };
+    let gradients = model.weight.val().sum().backward();
+    let snapshot = gradscope::snapshot(&device, &model, &gradients).unwrap();
+    let expected = oracle::summarise(&[1.0; 37 * 11], None, [1e-7, 1e-5]);
+    let (path, found) = &snapshot[0];
+    assert_eq!(path, "weight");
+    oracle::assert_summary(found.as_ref().unwrap(), &expected, "ones");
+}
+
+#[test]
+fn half_precision_is_widened_and_counted() {
+    let device = device();
+    let model = matrix(&device, [20, 30]);
+    let mut scope = Scope::builder(&device).build(&model).unwrap();
+    let values = Random(9).gradients(600);
+    let half = source(&device, &values, [20, 30]).cast(DType::F16);
+    let widened = half.clone().cast(DType::F32).into_data().try_to_vec::<f32>().unwrap();
+    let mut gradients = GradientsParams::new();
+    gradients.register(model.weight.id, half);
+    scope.step(0).gradients(&model, &gradients).submit();
+    let record = scope.read(0).unwrap();
+    // A driver may flush what is subnormal in f16 or not: compare with its own widening.
+    oracle::assert_summary(summary(&record, 0), &oracle::summarise(&widened, None, [1e-7, 1e-5]), "f16");
+    assert_eq!(record.cost.copied_count, 1);
+}
+
+#[test]
+fn a_change_of_layout_starts_history_anew() {
+    let device = device();
+    let model = matrix(&device, [40, 40]);
+    let mut scope = Scope::builder(&device).build(&model).unwrap();
+    let values = Random(8).gradients(1600);
+    for (step, transposed) in [(0, false), (1, true), (2, true)] {
+        let gradient = source(&device, &values, [40, 40]);
+        let mut gradients = GradientsParams::new();
+        gradients.register(model.weight.id, if transposed { gradient.transpose() } else { gradient });
+        scope.step(step).gradients(&model, &gradients).submit();
+    }
+    assert_eq!(summary(&scope.read(1).unwrap(), 0).sign_flip_count, None);
+    assert_eq!(summary(&scope.read(2).unwrap(), 0).sign_flip_count, Some(0));
+    let resets = scope.poll().into_iter().filter(
+        |event| matches!(event, gradscope::Event::Notice(notice) if matches!(notice.kind, NoticeKind::HistoryReset { .. })),
+    );
+    assert_eq!(resets.count(), 1);
+}
+
+#[test]
+fn another_number_of_elements_is_unreadable_not_wrong() {
+    let device = device();
+    let model = matrix(&device, [10, 10]);
+    let mut scope = Scope::builder(&device).build(&model).unwrap();
+    let mut gradients = GradientsParams::new();
+    gradients.register(model.weight.id, source(&device, &[1.0; 12], [3, 4]));
+    scope.step(0).gradients(&model, &gradients).submit();
+    assert_eq!(scope.read(0).unwrap().tensors[0], TensorRecord::Unreadable);
+}
