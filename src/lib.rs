@@ -49,7 +49,7 @@ mod summary;
 #[cfg(feature = "engine")]
 pub use device::{Device, DeviceChoice, device};
 pub use error::Error;
-pub use record::{Event, Notice, NoticeKind, StepRecord};
+pub use record::{Event, Notice, NoticeKind, RunStatus, StepRecord};
 #[cfg(feature = "engine")]
 pub use scope::{Finished, GradientSource, Scope, ScopeBuilder, Step, WhenFull, snapshot};
 pub use stats::TensorSummary;

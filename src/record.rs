@@ -131,6 +131,20 @@ impl StepRecord {
     }
 }
 
+/// How a run stands, in its manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Records are being written, or the process was killed while they were.
+    Running,
+    /// Training came to its end.
+    Finished,
+    /// Training was asked to stop.
+    Interrupted,
+    /// The scope was dropped without being finished.
+    Unfinished,
+}
+
 /// Something that went wrong with observing, and that training did not stop for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {

@@ -1,1 +1,54 @@
-fn main() {}
+//! The gradscope command. Thin: what it does stands in the modules.
+
+mod train;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Trains networks with burn on wgpu and tells, at every step and for every tensor, how their gradients are.
+///
+/// Without a subcommand it trains a small network on images that come with it, as `gradscope train` does.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    train: train::Options,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train on Fashion-MNIST and watch every gradient of every step.
+    Train(train::Options),
+}
+
+/// Exit code for bad input, as for bad usage.
+const BAD_INPUT: u8 = 2;
+/// Exit code after Ctrl-C: 128 + SIGINT, as shells count.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    quiet_mesa();
+    let cli = Cli::parse();
+    let options = match cli.command {
+        Some(Command::Train(options)) => options,
+        None => cli.train,
+    };
+    match train::run(&options) {
+        Ok(train::Ending::Finished) => ExitCode::SUCCESS,
+        Ok(train::Ending::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(error) => {
+            eprintln!("gradscope: {error:#}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}
+
+/// Mesa's loader complains on stderr where no session has set this; nothing here uses the folder.
+fn quiet_mesa() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: the process has one thread so far.
+        unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
+    }
+}

@@ -10,7 +10,7 @@ pub use walk::GradientSource;
 use crate::bridge::{self, Primitive};
 use crate::device::Device;
 use crate::error::Error;
-use crate::record::{Cost, Event, Global, Notice, NoticeKind, Param, StepRecord, TensorRecord};
+use crate::record::{Cost, Event, Global, Notice, NoticeKind, Param, RunStatus, StepRecord, TensorRecord};
 use crate::stats::{Epsilons, TensorSummary};
 use crate::summary::Summary;
 use burn::module::Module;
@@ -123,11 +123,21 @@ impl Scope {
     ///
     /// # Errors
     /// Where the run folder can't be completed; what it holds so far stays.
-    pub fn finish(mut self) -> Result<Finished, Error> {
+    pub fn finish(self) -> Result<Finished, Error> {
+        self.finish_as(RunStatus::Finished)
+    }
+
+    /// As [`Scope::finish`], for a run that ended otherwise.
+    ///
+    /// # Errors
+    /// As [`Scope::finish`].
+    pub fn finish_as(mut self, status: RunStatus) -> Result<Finished, Error> {
         self.drain();
+        #[cfg(not(feature = "store"))]
+        let _ = status;
         #[cfg(feature = "store")]
         let folder = match self.store.take() {
-            Some(store) => Some(store.finish("finished")?),
+            Some(store) => Some(store.finish(status)?),
             None => None,
         };
         Ok(Finished {

@@ -3,7 +3,7 @@
 mod time;
 
 use crate::error::Error;
-use crate::record::{Param, StepRecord};
+use crate::record::{Param, RunStatus, StepRecord};
 use serde_json::{Map, Value, json};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -55,7 +55,7 @@ impl RunWriter {
         for (name, value) in [
             ("schema_version", json!(SCHEMA_VERSION)),
             ("gradscope_version", json!(env!("CARGO_PKG_VERSION"))),
-            ("status", json!("running")),
+            ("status", json!(RunStatus::Running)),
             ("start", json!(time::rfc3339(now))),
             ("adapter", json!(manifest.adapter)),
             ("engine", json!(manifest.engine)),
@@ -103,13 +103,13 @@ impl RunWriter {
     ///
     /// # Errors
     /// As the file system's.
-    pub fn finish(mut self, status: &str) -> Result<PathBuf, Error> {
+    pub fn finish(mut self, status: RunStatus) -> Result<PathBuf, Error> {
         self.close(status)
             .map(|()| self.folder.clone())
             .map_err(|error| Error::RunFolder { path: self.folder.clone(), reason: error.to_string() })
     }
 
-    fn close(&mut self, status: &str) -> io::Result<()> {
+    fn close(&mut self, status: RunStatus) -> io::Result<()> {
         self.closed = true;
         self.steps.flush()?;
         self.manifest.insert("status".into(), json!(status));
@@ -130,7 +130,7 @@ impl Drop for RunWriter {
     /// A writer that was not finished leaves what it has, and says so.
     fn drop(&mut self) {
         if !self.closed {
-            let _ = self.close("unfinished");
+            let _ = self.close(RunStatus::Unfinished);
         }
     }
 }

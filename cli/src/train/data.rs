@@ -1,0 +1,124 @@
+//! Fashion-MNIST in IDX files: the subset that ships inside the binary, or a folder of the reader's own.
+
+use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use flate2::read::GzDecoder;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Pixels of an image.
+pub const IMAGE_LEN: usize = 28 * 28;
+pub const CLASS_COUNT: usize = 10;
+
+/// Mean and standard deviation of the training set's pixels, in [0, 1].
+const PIXEL_MEAN: f32 = 0.2860;
+const PIXEL_STD: f32 = 0.3530;
+
+/// More than any MNIST-like set has: a header that claims more is not believed.
+const IMAGE_COUNT_MAX: usize = 1_000_000;
+
+/// Images in [0, 255], row by row, and their classes.
+pub struct Images {
+    pixels: Vec<u8>,
+    labels: Vec<u8>,
+}
+
+pub struct Data {
+    pub train: Images,
+    pub test: Images,
+}
+
+macro_rules! shipped {
+    ($name:literal) => {
+        include_bytes!(concat!("../../../data/fashion-mnist/", $name, "-ubyte.gz")).as_slice()
+    };
+}
+
+impl Data {
+    /// 3,000 training and 1,000 test images.
+    pub fn shipped() -> Result<Self> {
+        let set = |images: &[u8], labels: &[u8]| Images::parse(GzDecoder::new(images), GzDecoder::new(labels));
+        Ok(Self {
+            train: set(shipped!("train-images-idx3"), shipped!("train-labels-idx1"))?,
+            test: set(shipped!("t10k-images-idx3"), shipped!("t10k-labels-idx1"))?,
+        })
+    }
+
+    /// The four files of MNIST's naming, gzipped or not.
+    pub fn from_dir(dir: &Path) -> Result<Self> {
+        ensure!(dir.is_dir(), "--data-dir {}: there is no such folder", dir.display());
+        let set = |kind: &str| {
+            let (images, labels) = (open(dir, kind, "images-idx3")?, open(dir, kind, "labels-idx1")?);
+            Images::parse(images, labels).with_context(|| format!("--data-dir {}: the `{kind}` files", dir.display()))
+        };
+        Ok(Self { train: set("train")?, test: set("t10k")? })
+    }
+}
+
+impl Images {
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The chosen images, normalised, and their classes, on the device.
+    pub fn batch(&self, chosen: &[usize], device: &Device) -> (Tensor<2>, Tensor<1, Int>) {
+        let pixels = chosen.iter().flat_map(|&i| &self.pixels[i * IMAGE_LEN..(i + 1) * IMAGE_LEN]);
+        let pixels: Vec<f32> = pixels.map(|&p| (f32::from(p) / 255.0 - PIXEL_MEAN) / PIXEL_STD).collect();
+        let labels: Vec<i32> = chosen.iter().map(|&i| i32::from(self.labels[i])).collect();
+        (
+            Tensor::from_data(TensorData::new(pixels, [chosen.len(), IMAGE_LEN]), device),
+            Tensor::from_data(TensorData::new(labels, [chosen.len()]), device),
+        )
+    }
+
+    fn parse(mut images: impl Read, mut labels: impl Read) -> Result<Self> {
+        let [magic, image_count, rows, columns] = header(&mut images).context("images")?;
+        ensure!(magic == 0x803, "images: the file starts with {magic:#x}, not 0x803: it is no IDX file of images");
+        ensure!(rows * columns == IMAGE_LEN, "images: they are {rows} x {columns}, not 28 x 28");
+        ensure!(
+            (1..=IMAGE_COUNT_MAX).contains(&image_count),
+            "images: the header claims {image_count} of them; 1 to {IMAGE_COUNT_MAX} are taken"
+        );
+        let [magic, label_count] = header(&mut labels).context("labels")?;
+        ensure!(magic == 0x801, "labels: the file starts with {magic:#x}, not 0x801: it is no IDX file of labels");
+        ensure!(label_count == image_count, "{image_count} images, but {label_count} labels");
+        let pixels = body(images, image_count * IMAGE_LEN).context("images")?;
+        let labels = body(labels, label_count).context("labels")?;
+        if let Some(bad) = labels.iter().find(|&&label| usize::from(label) >= CLASS_COUNT) {
+            bail!("labels: there is a {bad}, and classes go from 0 to {}", CLASS_COUNT - 1);
+        }
+        Ok(Self { pixels, labels })
+    }
+}
+
+fn open(dir: &Path, kind: &str, what: &str) -> Result<Box<dyn Read>> {
+    let plain = dir.join(format!("{kind}-{what}-ubyte"));
+    let gzipped = dir.join(format!("{kind}-{what}-ubyte.gz"));
+    match (File::open(&plain), File::open(&gzipped)) {
+        (Ok(file), _) => Ok(Box::new(std::io::BufReader::new(file))),
+        (_, Ok(file)) => Ok(Box::new(GzDecoder::new(file))),
+        (_, Err(error)) => bail!("{} (or .gz): {error}", plain.display()),
+    }
+}
+
+fn header<const N: usize>(file: &mut impl Read) -> Result<[usize; N]> {
+    let mut words = [0; N];
+    for word in &mut words {
+        let mut bytes = [0; 4];
+        file.read_exact(&mut bytes).context("the file is too short for its header")?;
+        *word = u32::from_be_bytes(bytes) as usize;
+    }
+    Ok(words)
+}
+
+/// Exactly `len` bytes, and nothing after them.
+fn body(file: impl Read, len: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(len as u64 + 1).read_to_end(&mut bytes).context("the file can't be read")?;
+    match bytes.len() {
+        found if found < len => bail!("the file is truncated: {found} of {len} bytes"),
+        found if found > len => bail!("the file goes on after the {len} bytes its header announces"),
+        _ => Ok(bytes),
+    }
+}

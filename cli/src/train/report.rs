@@ -1,0 +1,133 @@
+//! What a person sees: the progress bar, and the figures at the end.
+
+use gradscope::{Event, Finished, StepRecord};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt::Write;
+use std::time::Instant;
+
+/// Figures of the run that the end report prints.
+pub struct Report {
+    started: Instant,
+    pub test_accuracy: Option<f64>,
+    last: Option<StepRecord>,
+    first_loss: Option<f64>,
+    submit_secs: Vec<f64>,
+    handoff_secs: Vec<f64>,
+}
+
+impl Report {
+    pub fn start() -> Self {
+        Self {
+            started: Instant::now(),
+            test_accuracy: None,
+            last: None,
+            first_loss: None,
+            submit_secs: vec![],
+            handoff_secs: vec![],
+        }
+    }
+
+    /// Takes what has come back.
+    pub fn take(&mut self, events: &[Event]) {
+        for event in events {
+            if let Event::Record(record) = event {
+                self.first_loss = self.first_loss.or(record.scalar("loss"));
+                self.submit_secs.push(record.cost.submit_secs);
+                self.handoff_secs.push(record.cost.handoff_secs);
+                self.last = Some(record.clone());
+            }
+        }
+    }
+
+    /// The table, the accuracy, and what observing cost.
+    pub fn text(&self, step_count: u64, finished: Option<&Finished>) -> String {
+        let secs = self.started.elapsed().as_secs_f64();
+        let mut text = String::new();
+        let mut line = |line: String| writeln!(text, "{line}").expect("a String takes every write");
+        if let Some(finished) = finished {
+            line(format!("{}\n", finished.summary));
+        }
+        if let (Some(first), Some(last)) = (self.first_loss, self.last.as_ref().and_then(|r| r.scalar("loss"))) {
+            line(format!("loss: {first:.4} at the first step, {last:.4} at the last"));
+        }
+        if let Some(accuracy) = self.test_accuracy {
+            line(format!("test accuracy: {:.1}%", 100.0 * accuracy));
+        }
+        line(format!("time: {secs:.1} s for {step_count} steps, {:.1} ms a step", 1e3 * secs / step_count.max(1) as f64));
+        if let Some(last) = &self.last {
+            let [submit, handoff] = [&self.submit_secs, &self.handoff_secs].map(|secs| [0.5, 0.99].map(|q| quantile(secs, q)));
+            line(format!(
+                "the scope on the training thread: {:.3} ms a step (p99 {:.3}), of which the hand-off to burn {:.3} (p99 {:.3}); {} bytes read back a step",
+                1e3 * submit[0], 1e3 * submit[1], 1e3 * handoff[0], 1e3 * handoff[1], last.cost.readback_bytes
+            ));
+        }
+        if let Some(folder) = finished.and_then(|finished| finished.folder.as_ref()) {
+            line(format!("recorded in {}", folder.display()));
+        }
+        text
+    }
+}
+
+/// The `q`-quantile by nearest rank; 0 of nothing.
+fn quantile(values: &[f64], q: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (q * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+}
+
+/// The bar on stderr; lines where stderr is no terminal.
+pub struct Progress {
+    bar: ProgressBar,
+    plain: bool,
+    step_count: u64,
+}
+
+impl Progress {
+    pub fn new(step_count: u64, quiet: bool) -> Self {
+        let bar = ProgressBar::with_draw_target(
+            Some(step_count),
+            if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() },
+        );
+        let template = "{bar:24} {pos}/{len} {elapsed} (left {eta}) {msg}";
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is valid"));
+        let plain = !quiet && bar.is_hidden();
+        Self { bar, plain, step_count }
+    }
+
+    /// A line of its own.
+    pub fn say(&self, line: &str) {
+        if self.plain { eprintln!("{line}") } else { self.bar.println(line) }
+    }
+
+    /// Step `step` was sent off; notices among the events get a line each.
+    pub fn advance(&self, step: u64, report: &Report, events: &[Event]) {
+        for event in events {
+            if let Event::Notice(notice) = event {
+                self.say(&format!("notice: {notice}"));
+            }
+        }
+        let message = report.last.as_ref().map(message).unwrap_or_default();
+        // A log gets twenty lines, not one a step.
+        if self.plain && step.is_multiple_of((self.step_count / 20).max(1)) {
+            eprintln!("{step}/{} {message}", self.step_count);
+        }
+        self.bar.set_position(step);
+        self.bar.set_message(message);
+    }
+
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn message(record: &StepRecord) -> String {
+    let figure = |name| record.scalar(name).unwrap_or(f64::NAN);
+    format!(
+        "loss {:.3} acc {:.0}% |g| {:.2e} scope {:.2} ms",
+        figure("loss"),
+        100.0 * figure("accuracy"),
+        record.global.l2_norm,
+        1e3 * record.cost.submit_secs
+    )
+}
