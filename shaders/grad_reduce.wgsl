@@ -84,7 +84,7 @@ fn grad_reduce(
     var lane = lane_identity();
     for (var tile = 0u; tile * TILE_LEN < chunk.len; tile++) {
         var v = load_tile(span.page, first + tile * (TILE_LEN / 4u) + invocation, last);
-        if shift != 0u {
+        if SHIFTED && shift != 0u {
             v = shift_words(v, load_tile(span.page, first + tile * (TILE_LEN / 4u) + invocation + 1u, last), shift);
         }
         let remaining = chunk.len - tile * TILE_LEN;

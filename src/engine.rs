@@ -134,7 +134,7 @@ impl Engine {
             slices[tensor] = Some(slice);
         }
 
-        let page_count = self.grad_reduce.page_count();
+        let page_count = self.grad_reduce.page_count_max();
         let groups = self.plan.group(&self.gpu, page_count, &slices, &has_previous, &mut self.spans);
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("gradscope step") };
         let mut encoder = self.gpu.device.create_command_encoder(&descriptor);
@@ -156,6 +156,8 @@ impl Engine {
         *flight.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
         let submission = self.gpu.queue.submit([encoder.finish()]);
         flight.map(submission, scalar_end);
+        // Runs the callbacks of older steps. An error is a lost device, and its flights fail by themselves.
+        let _ = self.gpu.device.poll(wgpu::PollType::Poll);
     }
 
     fn fits<'s>(&self, tensor: usize, slice: &'s GradSlice) -> Result<&'s GradSlice, String> {

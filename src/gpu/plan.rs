@@ -11,6 +11,8 @@ use std::ops::Range;
 
 /// Workgroups a model should have at least, as far as its tiles go round: enough to fill a large GPU twice.
 const CHUNK_COUNT_TARGET: u64 = 4096;
+/// Elements up to which cubecl lays tensors together into one page.
+const SHARED_PAGE_LEN_MAX: u64 = (64 << 10) / 4;
 /// Tiles of a chunk at most: longer runs save nothing and round more.
 const CHUNK_TILES_MAX: u64 = 16;
 
@@ -77,6 +79,14 @@ pub(crate) struct Window {
 pub(crate) struct Group {
     pub chunks: Range<u32>,
     pub windows: Vec<Window>,
+    /// Whether a gradient among them starts inside a vector.
+    pub shifted: bool,
+}
+
+impl Group {
+    fn starting_with(chunks: &Range<u32>) -> Self {
+        Self { chunks: chunks.clone(), windows: vec![], shifted: false }
+    }
 }
 
 /// The model does not fit the adapter's dispatch or binding limits.
@@ -105,13 +115,16 @@ impl Plan {
         let tile_count: u64 = numels.iter().map(|n| n.div_ceil(tile)).sum();
         let chunk_len = tile * (tile_count / CHUNK_COUNT_TARGET).clamp(1, CHUNK_TILES_MAX);
         let mut plan = Self { numels: numels.to_vec(), spans: vec![], chunks: vec![], tensors: vec![], state_len: 0 };
-        for (tensor, &numel) in numels.iter().enumerate() {
-            let first = plan.chunks.len() as u32;
+        plan.tensors.resize(numels.len(), TensorChunks { first: 0, count: 0 });
+        // Small tensors side by side, so that those of one page fall into one dispatch.
+        let (small, large): (Vec<_>, Vec<_>) = (0..numels.len()).partition(|&t| numels[t] <= SHARED_PAGE_LEN_MAX);
+        for tensor in small.into_iter().chain(large) {
+            let (numel, first) = (numels[tensor], plan.chunks.len() as u32);
             for start in (0..numel).step_by(span_len_max as usize) {
                 let len = span_len_max.min(numel - start);
                 plan.push_span(tensor, start, len, chunk_len);
             }
-            plan.tensors.push(TensorChunks { first, count: plan.chunks.len() as u32 - first });
+            plan.tensors[tensor] = TensorChunks { first, count: plan.chunks.len() as u32 - first };
         }
         plan
     }
@@ -200,13 +213,12 @@ impl Plan {
                 continue;
             };
             let bytes = slice.offset + span.start * 4..slice.offset + (span.start + span.len) * 4;
-            let group = open.get_or_insert_with(|| Group { chunks: span.chunks.clone(), windows: vec![] });
+            let group = open.get_or_insert_with(|| Group::starting_with(&span.chunks));
             let page = match group.windows.iter().position(|w| w.covers(&slice.buffer, &bytes)) {
                 Some(page) => page,
                 None => {
                     if group.windows.len() == page_count {
-                        let next = Group { chunks: span.chunks.clone(), windows: vec![] };
-                        groups.push(std::mem::replace(group, next));
+                        groups.push(std::mem::replace(group, Group::starting_with(&span.chunks)));
                     }
                     group.windows.push(Window::around(gpu, &slice.buffer, &bytes));
                     group.windows.len() - 1
@@ -214,6 +226,7 @@ impl Plan {
             };
             group.chunks.end = span.chunks.end;
             let word = (bytes.start - group.windows[page].offset) / 4;
+            group.shifted |= word % 4 != 0;
             let previous = if has_previous[span.tensor] { HAS_PREVIOUS } else { 0 };
             table.push(Span {
                 page: page as u32,

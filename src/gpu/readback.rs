@@ -4,6 +4,11 @@ use super::Gpu;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Every hand-off polls the device on burn's thread, where that gets in nobody's way: a poll contends with
+/// submissions for wgpu's locks. Only where steps are this far apart does the training thread poll itself.
+const POLL_AFTER: Duration = Duration::from_millis(250);
 
 const PENDING: u8 = 0;
 const MAPPED: u8 = 1;
@@ -17,6 +22,7 @@ pub(crate) struct Flight<T> {
     pub outcome: Mutex<Option<T>>,
     failure: Mutex<Option<String>>,
     submission: OnceLock<wgpu::SubmissionIndex>,
+    took_off: Instant,
 }
 
 impl<T: Send + 'static> Flight<T> {
@@ -104,14 +110,16 @@ impl<T: Send + 'static, K> Ring<T, K> {
             outcome: Mutex::new(None),
             failure: Mutex::new(None),
             submission: OnceLock::new(),
+            took_off: Instant::now(),
         });
         self.flying.push_back((Arc::clone(&flight), kept));
         flight
     }
 
-    /// The oldest flight, if it has completed. Never blocks.
+    /// The oldest flight, if it has completed. Never waits for the GPU.
     pub fn next_landed(&mut self) -> Option<(Arc<Flight<T>>, K)> {
-        if self.flying.front()?.0.is_pending() {
+        let (oldest, newest) = (&self.flying.front()?.0, &self.flying.back()?.0);
+        if oldest.is_pending() && newest.took_off.elapsed() > POLL_AFTER {
             // Callbacks run in here. An error is a lost device, and its flights fail by themselves.
             let _ = self.gpu.device.poll(wgpu::PollType::Poll);
         }

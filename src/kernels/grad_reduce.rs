@@ -8,6 +8,9 @@ use std::num::NonZeroU64;
 
 /// Pages a dispatch binds at most: more cost bind-group time and code, and hardly any model has them.
 const PAGE_COUNT_MAX: u32 = 24;
+/// On software drivers, which run every case of the choice among pages, masked, whichever is taken: on llvmpipe
+/// 24 pages take 4.9 times as long as one.
+const PAGE_COUNT_MAX_ON_CPU: u32 = 1;
 
 /// The uniform of a dispatch, as the shader reads it.
 #[repr(C)]
@@ -25,12 +28,21 @@ struct Dispatch {
 pub const STRUCT_BYTES: [(&str, usize); 3] =
     [("Dispatch", size_of::<Dispatch>()), ("Chunk", size_of::<Chunk>()), ("Span", size_of::<Span>())];
 
-/// Pipeline and buffers of the kernel for one plan.
-pub(crate) struct GradReduce {
-    gpu: Gpu,
+/// The shader compiled for so many pages, with or without gradients that start inside a vector.
+struct Variant {
     page_count: u32,
+    shifted: bool,
     layout: wgpu::BindGroupLayout,
     pipeline: wgpu::ComputePipeline,
+}
+
+/// Pipelines and buffers of the kernel for one plan.
+pub(crate) struct GradReduce {
+    gpu: Gpu,
+    shaders: Shaders,
+    page_count_max: u32,
+    /// Compiled when a step first needs them.
+    variants: Vec<Variant>,
     dispatches: wgpu::Buffer,
     dispatch_stride: u64,
     chunks: wgpu::Buffer,
@@ -51,21 +63,15 @@ impl GradReduce {
         shaders: Shaders,
         page_count_max: Option<u32>,
     ) -> Self {
+        let by_default = match gpu.info.device_type {
+            wgpu::DeviceType::Cpu => PAGE_COUNT_MAX_ON_CPU,
+            _ => PAGE_COUNT_MAX,
+        };
         let own_storage_count = FIRST_PAGE_BINDING - 1;
-        let page_count = (gpu.storage_buffer_count_max - own_storage_count)
-            .min(page_count_max.unwrap_or(PAGE_COUNT_MAX))
+        let page_count_max = page_count_max
+            .unwrap_or(by_default)
+            .min(gpu.storage_buffer_count_max.saturating_sub(own_storage_count))
             .clamp(1, PAGE_COUNT_MAX);
-        let mut entries = vec![
-            Gpu::uniform_entry(0, size_of::<Dispatch>() as u64),
-            Gpu::storage_entry(1, true),
-            Gpu::storage_entry(2, true),
-            Gpu::storage_entry(3, false),
-            Gpu::storage_entry(4, false),
-        ];
-        entries.extend((0..page_count).map(|page| Gpu::storage_entry(FIRST_PAGE_BINDING + page, true)));
-        let (layout, pipeline) =
-            super::pipeline(gpu, "grad_reduce", &entries, gpu::grad_reduce_wgsl(page_count), shaders);
-
         let copy_dst = wgpu::BufferUsages::COPY_DST;
         let chunk_bytes = bytemuck::cast_slice::<Chunk, u8>(&plan.chunks);
         let chunks = gpu.storage_buffer("gradscope chunks", chunk_bytes.len() as u64, copy_dst);
@@ -81,9 +87,9 @@ impl GradReduce {
         let [t0, t1] = threshold_bits.map(|threshold| 0x7fff_ffff - threshold);
         Self {
             gpu: gpu.clone(),
-            page_count,
-            layout,
-            pipeline,
+            shaders,
+            page_count_max,
+            variants: Vec::new(),
             dispatches,
             dispatch_stride,
             chunks,
@@ -99,9 +105,9 @@ impl GradReduce {
         }
     }
 
-    /// Gradient buffers one dispatch binds.
-    pub fn page_count(&self) -> usize {
-        self.page_count as usize
+    /// Gradient buffers one dispatch binds at most.
+    pub fn page_count_max(&self) -> usize {
+        self.page_count_max as usize
     }
 
     /// Records the step's dispatches; their tables are written to the queue before the next submission.
@@ -121,16 +127,29 @@ impl GradReduce {
         }
         self.gpu.queue.write_buffer(&self.dispatches, 0, &self.uniforms);
 
-        pass.set_pipeline(&self.pipeline);
         for (index, group) in groups.iter().enumerate() {
-            let bind_group = self.bind(group);
+            let variant = self.variant(group);
+            pass.set_pipeline(&self.variants[variant].pipeline);
+            let bind_group = self.bind(&self.variants[variant], group);
             pass.set_bind_group(0, &bind_group, &[(index as u64 * self.dispatch_stride) as u32]);
             let (x, y) = grid(group.chunks.end - group.chunks.start, self.gpu.grid_len_max);
             pass.dispatch_workgroups(x, y, 1);
         }
     }
 
-    fn bind(&self, group: &Group) -> wgpu::BindGroup {
+    /// The smallest variant that holds the group.
+    fn variant(&mut self, group: &Group) -> usize {
+        let needed = group.windows.len() as u32;
+        let page_count = [1, 4].into_iter().find(|&pages| needed <= pages).unwrap_or(PAGE_COUNT_MAX);
+        let (page_count, shifted) = (page_count.min(self.page_count_max), group.shifted);
+        let found = self.variants.iter().position(|v| v.page_count == page_count && v.shifted == shifted);
+        found.unwrap_or_else(|| {
+            self.variants.push(Variant::new(&self.gpu, page_count, shifted, self.shaders));
+            self.variants.len() - 1
+        })
+    }
+
+    fn bind(&self, variant: &Variant, group: &Group) -> wgpu::BindGroup {
         let dispatch = wgpu::BufferBinding {
             buffer: &self.dispatches,
             offset: 0,
@@ -145,7 +164,7 @@ impl GradReduce {
         ];
         // A slot without a page of its own repeats the last one: it is never chosen, and it is bound read-only.
         let last = group.windows.len() - 1;
-        resources.extend((0..self.page_count()).map(|page| {
+        resources.extend((0..variant.page_count as usize).map(|page| {
             let window = &group.windows[page.min(last)];
             wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                 buffer: &window.buffer,
@@ -153,6 +172,22 @@ impl GradReduce {
                 size: NonZeroU64::new(window.bytes),
             })
         }));
-        super::bind_group(&self.gpu, "grad_reduce", &self.layout, resources)
+        super::bind_group(&self.gpu, "grad_reduce", &variant.layout, resources)
+    }
+}
+
+impl Variant {
+    fn new(gpu: &Gpu, page_count: u32, shifted: bool, shaders: Shaders) -> Self {
+        let mut entries = vec![
+            Gpu::uniform_entry(0, size_of::<Dispatch>() as u64),
+            Gpu::storage_entry(1, true),
+            Gpu::storage_entry(2, true),
+            Gpu::storage_entry(3, false),
+            Gpu::storage_entry(4, false),
+        ];
+        entries.extend((0..page_count).map(|page| Gpu::storage_entry(FIRST_PAGE_BINDING + page, true)));
+        let wgsl = gpu::grad_reduce_wgsl(page_count, shifted);
+        let (layout, pipeline) = super::pipeline(gpu, "grad_reduce", &entries, wgsl, shaders);
+        Self { page_count, shifted, layout, pipeline }
     }
 }
