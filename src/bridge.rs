@@ -41,13 +41,11 @@ pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>) -> Result<Primitive, 
     tensor.inner().try_into_primitive::<Cube>().map_err(|_| format!("it lives on {device:?}, which is no wgpu device"))
 }
 
-/// Runs `work` once the tensors are there, in order with what burn has recorded so far.
+/// Runs `work` once the tensors, of which there is one at least, are there, in order with what burn has recorded so far.
 ///
 /// Whether this thread waits for that depends on burn's build: see the module's documentation.
 pub(crate) fn hand_off(tensors: Vec<Primitive>, work: impl FnOnce(Resolutions) + Send + 'static) {
-    if tensors.is_empty() {
-        return work(Vec::new());
-    }
+    debug_assert!(!tensors.is_empty(), "there is no queue to wait in without a tensor");
     <Cube as HandOff>::hand_off(tensors, Box::new(work));
 }
 
@@ -61,15 +59,21 @@ pub(crate) fn device_of(primitive: &Primitive) -> CubeDevice {
     burn::backend::TensorMetadata::device(primitive)
 }
 
+/// Whether burn was built with fusion, by whoever in the dependency tree.
+pub const BURN_FUSION: bool = <Cube as HandOff>::FUSES;
+
 type Work = Box<dyn FnOnce(Resolutions) + Send>;
 
 /// The two ways in. Both are always compiled, since anyone in the dependency tree may turn fusion on.
 trait HandOff: Backend {
+    const FUSES: bool;
     fn hand_off(tensors: Vec<Self::FloatTensorPrimitive>, work: Work);
     fn drain(device: &Self::Device);
 }
 
 impl HandOff for CubeBackend {
+    const FUSES: bool = false;
+
     fn hand_off(tensors: Vec<CubeTensor>, work: Work) {
         let (client, count) = (tensors[0].client.clone(), tensors.len());
         // The hop only resolves: kernels are encoded on this thread, out of the device's way.
@@ -84,6 +88,8 @@ impl HandOff for CubeBackend {
 }
 
 impl<B: FusionBackend<FloatTensorPrimitive = CubeTensor>> HandOff for Fusion<B> {
+    const FUSES: bool = true;
+
     fn hand_off(tensors: Vec<FusionTensor<B::FusionRuntime>>, work: Work) {
         let client = tensors[0].client.clone();
         let inputs: Vec<_> = tensors.into_iter().map(FusionTensor::into_ir).collect();

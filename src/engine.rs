@@ -1,7 +1,7 @@
 //! The GPU engine of a scope: what happens to a step's gradients between the hand-off and the map.
 
 use crate::bridge::Resolutions;
-use crate::gpu::{Flight, Gpu, GradSlice, Plan, RECORD_LEN, Shaders, Span, TooManyWorkgroups, Word};
+use crate::gpu::{Flight, Gpu, GradSlice, Plan, PretendLimits, RECORD_LEN, Shaders, Span, TooManyWorkgroups, Word};
 use crate::kernels::grad_reduce::GradReduce;
 use crate::kernels::tensor_reduce::TensorReduce;
 use crate::record::{NoticeKind, Param, TensorRecord};
@@ -19,6 +19,13 @@ pub(crate) struct Outcome {
     pub scalars: Vec<bool>,
     pub notices: Vec<NoticeKind>,
     pub copied_count: u32,
+}
+
+impl Outcome {
+    /// Of a step without any gradient of the `count` tensors.
+    pub fn all_missing(count: usize) -> Self {
+        Self { stamp: 0, tensors: vec![Fate::Missing; count], scalars: vec![], notices: vec![], copied_count: 0 }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -52,12 +59,13 @@ impl Engine {
         params: Arc<[Param]>,
         epsilons: &Epsilons,
         shaders: Shaders,
-        page_count_max: Option<u32>,
+        limits: PretendLimits,
     ) -> Result<Self, TooManyWorkgroups> {
+        let gpu = &limits.applied_to(gpu);
         let numels: Vec<u64> = params.iter().map(|param| param.numel).collect();
         let plan = Plan::new(&numels, Plan::span_len_max(gpu));
         plan.check(gpu)?;
-        let grad_reduce = GradReduce::new(gpu, &plan, epsilons.threshold_bits(), shaders, page_count_max);
+        let grad_reduce = GradReduce::new(gpu, &plan, epsilons.threshold_bits(), shaders, limits.page_count);
         let tensor_reduce = TensorReduce::new(gpu, &plan, &grad_reduce.records, shaders);
         Ok(Self {
             gpu: gpu.clone(),
@@ -99,13 +107,7 @@ impl Engine {
         let scalars = resolutions.split_off(gradients.len().min(resolutions.len()));
         self.stamp = self.stamp.wrapping_add(1);
         let count = self.params.len();
-        let mut outcome = Outcome {
-            stamp: self.stamp,
-            tensors: vec![Fate::Missing; count],
-            scalars: vec![],
-            notices: vec![],
-            copied_count: 0,
-        };
+        let mut outcome = Outcome { stamp: self.stamp, ..Outcome::all_missing(count) };
         let mut slices: Vec<Option<&GradSlice>> = vec![None; count];
         let mut has_previous = vec![false; count];
         let before = std::mem::replace(&mut self.history, vec![None; count]);
@@ -205,6 +207,10 @@ impl Engine {
 pub(crate) struct ReadLayout(Vec<(u64, u32)>);
 
 impl ReadLayout {
+    pub fn tensor_count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The scalar copied as the `index`-th, after the summaries.
     pub fn scalar(&self, data: &[u8], index: usize) -> f32 {
         let at = self.0.len() * RECORD_LEN * 4 + 4 * index;

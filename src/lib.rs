@@ -59,6 +59,7 @@ pub use summary::Summary;
 #[cfg(feature = "engine")]
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::gpu::compose_for_tests;
+    pub use crate::bridge::BURN_FUSION;
+    pub use crate::gpu::{PretendLimits, compose_for_tests};
     pub use crate::kernels::grad_reduce::STRUCT_BYTES;
 }

@@ -24,6 +24,26 @@ pub(crate) struct Gpu {
     pub uniform_alignment: u64,
 }
 
+/// Limits below the adapter's own, for tests.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PretendLimits {
+    /// Gradient buffers a dispatch binds.
+    pub page_count: Option<u32>,
+    pub binding_bytes: Option<u64>,
+    /// Workgroups along one dimension.
+    pub grid_len: Option<u32>,
+}
+
+impl PretendLimits {
+    pub(crate) fn applied_to(&self, gpu: &Gpu) -> Gpu {
+        let mut gpu = gpu.clone();
+        gpu.binding_bytes_max = gpu.binding_bytes_max.min(self.binding_bytes.unwrap_or(u64::MAX));
+        gpu.grid_len_max = gpu.grid_len_max.min(self.grid_len.unwrap_or(u32::MAX));
+        gpu
+    }
+}
+
 impl Gpu {
     pub fn new(setup: &WgpuSetup) -> Self {
         // cubecl may ask the device for a binding size that no adapter has: the adapter's own limit holds.

@@ -6,6 +6,8 @@ mod readback;
 mod shader;
 
 pub(crate) use context::Gpu;
+#[doc(hidden)]
+pub use context::PretendLimits;
 pub use plan::TooManyWorkgroups;
 pub(crate) use plan::{Chunk, GradSlice, Group, Plan, Span};
 pub(crate) use readback::{Flight, Ring};

@@ -13,6 +13,8 @@ const POLL_AFTER: Duration = Duration::from_millis(250);
 const PENDING: u8 = 0;
 const MAPPED: u8 = 1;
 const FAILED: u8 = 2;
+/// Completed, with nothing to read.
+const EMPTY: u8 = 3;
 
 /// One step on its way back. The training thread and burn's device thread hold it together.
 pub(crate) struct Flight<T> {
@@ -37,6 +39,12 @@ impl<T: Send + 'static> Flight<T> {
         });
     }
 
+    /// Completes a flight that has nothing to bring back from the GPU.
+    pub fn complete_empty(&self, outcome: T) {
+        *self.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
+        self.status.store(EMPTY, Ordering::Release);
+    }
+
     /// Ends the flight without data; the first reason stays.
     pub fn fail(&self, reason: String) {
         let mut failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -57,14 +65,20 @@ impl<T: Send + 'static> Flight<T> {
 
     /// What a completed flight brought: the outcome and the first `bytes` of staging, or why not.
     pub fn land(&self, bytes: u64) -> Result<(T, Vec<u8>), String> {
-        if self.status.load(Ordering::Acquire) != MAPPED {
-            let mut failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            return Err(failure.take().unwrap_or_else(|| "the step never reached the GPU".into()));
-        }
-        let view = self.staging.get_mapped_range(0..bytes).map_err(|error| error.to_string())?;
-        let data = view.to_vec();
-        drop(view);
-        self.staging.unmap();
+        let data = match self.status.load(Ordering::Acquire) {
+            MAPPED => {
+                let view = self.staging.get_mapped_range(0..bytes).map_err(|error| error.to_string())?;
+                let data = view.to_vec();
+                drop(view);
+                self.staging.unmap();
+                data
+            }
+            EMPTY => Vec::new(),
+            _ => {
+                let mut failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                return Err(failure.take().unwrap_or_else(|| "the step never reached the GPU".into()));
+            }
+        };
         let outcome = self.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         outcome.map(|outcome| (outcome, data)).ok_or_else(|| "the step's outcome is missing".into())
     }
@@ -152,7 +166,7 @@ impl<T: Send + 'static, K> Ring<T, K> {
 
     /// Gives a landed flight's staging buffer back. One whose map failed is not used again.
     pub fn recycle(&mut self, flight: &Flight<T>) {
-        if flight.status.load(Ordering::Acquire) == MAPPED {
+        if flight.status.load(Ordering::Acquire) != FAILED {
             self.free.push(flight.staging.clone());
         }
     }

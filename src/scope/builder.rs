@@ -3,7 +3,7 @@
 use super::{Observer, Scope, walk};
 use crate::device::Device;
 use crate::error::Error;
-use crate::gpu::Shaders;
+use crate::gpu::{PretendLimits, Shaders};
 use crate::record::Param;
 use crate::stats::Epsilons;
 use crate::summary::Summary;
@@ -35,7 +35,7 @@ pub struct ScopeBuilder {
     ring_len: usize,
     when_full: WhenFull,
     shaders: Shaders,
-    page_count_max: Option<u32>,
+    limits: PretendLimits,
     #[cfg(feature = "store")]
     run: Option<std::path::PathBuf>,
     #[cfg(feature = "store")]
@@ -52,7 +52,7 @@ impl ScopeBuilder {
             ring_len: RING_LEN,
             when_full: WhenFull::default(),
             shaders: Shaders::Trusted,
-            page_count_max: None,
+            limits: PretendLimits::default(),
             #[cfg(feature = "store")]
             run: None,
             #[cfg(feature = "store")]
@@ -96,10 +96,10 @@ impl ScopeBuilder {
         self
     }
 
-    /// Gradient buffers one dispatch may bind, to try what an adapter with few bindings would do.
+    /// Limits below the adapter's own, to try what a smaller one would do.
     #[doc(hidden)]
-    pub fn page_count_max(mut self, pages: u32) -> Self {
-        self.page_count_max = Some(pages);
+    pub fn pretend_limits(mut self, limits: PretendLimits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -129,8 +129,7 @@ impl ScopeBuilder {
         }
         let table = walk::parameters(module, &self.device)?;
         let (places, params) = self.selection(table)?;
-        let observer =
-            Observer::new(&self.device, &params, epsilons, self.shaders, self.page_count_max, self.ring_len)?;
+        let observer = Observer::new(&self.device, &params, epsilons, self.shaders, self.limits, self.ring_len)?;
         #[cfg(feature = "store")]
         let store = match &self.run {
             Some(folder) => Some(crate::store::RunWriter::create(folder, self.manifest(&params, &observer))?),
@@ -191,6 +190,7 @@ impl ScopeBuilder {
         crate::store::Manifest {
             adapter: self.device.describe(),
             engine: observer.name(),
+            fusion: crate::bridge::BURN_FUSION,
             settings: serde_json::json!({
                 "epsilons": self.epsilons,
                 "select": self.include,

@@ -22,6 +22,8 @@ pub struct Manifest {
     pub adapter: String,
     /// Which engine reduces the gradients.
     pub engine: &'static str,
+    /// Whether burn was built with its fusion.
+    pub fusion: bool,
     pub settings: Value,
     pub params: Vec<Param>,
     /// The caller's own facts: model, optimizer, seed, data.
@@ -59,8 +61,7 @@ impl RunWriter {
             ("start", json!(time::rfc3339(now))),
             ("adapter", json!(manifest.adapter)),
             ("engine", json!(manifest.engine)),
-            ("fusion", json!(cfg!(feature = "fusion"))),
-            ("autotune", json!(cfg!(feature = "autotune"))),
+            ("fusion", json!(manifest.fusion)),
             ("settings", manifest.settings),
             ("facts", Value::Object(facts)),
             ("params", json!(manifest.params)),

@@ -14,23 +14,19 @@ pub fn device() -> Device {
     gradscope::device().expect("these tests need a wgpu adapter; software Vulkan will do")
 }
 
-/// Any number of parameters of rank `D`.
+/// Any number of vectors.
 #[derive(Module, Debug)]
-pub struct Bag1 {
+pub struct Bag {
     tensors: Vec<Param<Tensor<1>>>,
 }
 
 /// A model of vectors of these lengths.
-pub fn bag(device: &Device, lens: &[usize]) -> Bag1 {
+pub fn bag(device: &Device, lens: &[usize]) -> Bag {
     let zeros = |len: &usize| Param::from_tensor(Tensor::zeros([*len], device.burn()));
-    Bag1 { tensors: lens.iter().map(zeros).collect() }
+    Bag { tensors: lens.iter().map(zeros).collect() }
 }
 
-impl Bag1 {
-    pub fn ids(&self) -> Vec<burn::module::ParamId> {
-        self.tensors.iter().map(|param| param.id).collect()
-    }
-
+impl Bag {
     /// Gradients for the first tensors, where there are values.
     pub fn gradients(&self, device: &Device, values: &[Option<Vec<f32>>]) -> GradientsParams {
         let mut gradients = GradientsParams::new();

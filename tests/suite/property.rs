@@ -1,1 +1,64 @@
-//! TODO
+//! What must hold whatever the input: shader = twin = oracle, and the laws of the monoid.
+
+use crate::fixture::{Random, check_records, device, observe};
+use crate::oracle;
+use gradscope::Scope;
+use gradscope::cpu::grad_reduce::{SignState, reduce};
+use gradscope::stats::{Epsilons, Partial};
+use proptest::prelude::*;
+
+/// A seed, lengths of a few tensors, and which are missing at which step.
+fn cases() -> impl Strategy<Value = (u64, Vec<usize>, u64)> {
+    let len = prop_oneof![1..20usize, 240..270usize, 8180..8200usize, 1..40_000usize];
+    (any::<u64>(), prop::collection::vec(len, 1..5), any::<u64>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn shader_is_twin_is_oracle((seed, lens, missing) in cases()) {
+        let mut random = Random(seed);
+        let steps: Vec<Vec<_>> = (0..4)
+            .map(|step| {
+                let mut values = |tensor: usize, len: usize| {
+                    let absent = missing >> (step * 8 + tensor) & 7 == 7;
+                    let poisoned = random.below(2) == 0;
+                    let values = if poisoned { random.poisons(len) } else { random.gradients(len) };
+                    (!absent).then_some(values)
+                };
+                lens.iter().enumerate().map(|(tensor, len)| values(tensor, *len)).collect()
+            })
+            .collect();
+        let device = device();
+        check_records(&observe(&device, Scope::builder(&device), &lens, &steps), &lens, &steps);
+    }
+
+    #[test]
+    fn signs_survive_scaling_by_a_power_of_two(seed in any::<u64>(), power in -20..20i32) {
+        let values = Random(seed).gradients(3000);
+        let scaled: Vec<f32> = values.iter().map(|x| x * 2f32.powi(power)).collect();
+        let device = device();
+        let records = observe(&device, Scope::builder(&device), &[3000], &[vec![Some(values)], vec![Some(scaled)]]);
+        let [a, b] = [0, 1].map(|step| *records[step].tensors[0].summary().unwrap());
+        prop_assert_eq!((a.positive_count, a.negative_count, a.zero_count), (b.positive_count, b.negative_count, b.zero_count));
+        prop_assert_eq!(b.sign_flip_count, Some(0));
+        prop_assert_eq!(b.signed_pair_count, Some(a.positive_count + a.negative_count));
+    }
+
+    #[test]
+    fn any_split_combines_to_the_whole(seed in any::<u64>(), cuts in prop::collection::vec(0..5000usize, 2)) {
+        let values = Random(seed).poisons(5000);
+        let lift = |part: &[f32]| reduce(part, &Epsilons::default(), &mut SignState::default());
+        let (a, b) = (cuts[0].min(cuts[1]), cuts[0].max(cuts[1]));
+        let [x, y, z] = [&values[..a], &values[a..b], &values[b..]].map(lift);
+        let left = x.combine(y).combine(z);
+        let right = x.combine(y.combine(z));
+        let whole = lift(&values);
+        for combined in [left, right] {
+            oracle::assert_summary(&combined.finish(), &whole.finish(), "combined");
+        }
+        prop_assert_eq!(left.combine(Partial::IDENTITY), left);
+        prop_assert_eq!(Partial::IDENTITY.combine(left), left);
+    }
+}

@@ -1,1 +1,119 @@
-//! TODO
+//! The run folder: what stands in it, and that failing to write it does not stop anything.
+
+use crate::fixture::{Random, bag, device};
+use gradscope::{Event, NoticeKind, RunStatus, Scope, StepRecord};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+fn manifest(folder: &Path) -> Value {
+    serde_json::from_slice(&fs::read(folder.join("run.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn a_run_folder_holds_manifest_and_records() {
+    let (device, parent) = (device(), tempfile::tempdir().unwrap());
+    let model = bag(&device, &[64, 65]);
+    let mut scope = Scope::builder(&device).run(parent.path()).fact("model", "bag").build(&model).unwrap();
+    let mut random = Random(1);
+    for step in 0..5 {
+        let values = [Some(random.gradients(64)), (step != 2).then(|| random.poisons(65))];
+        scope.step(step).value("lr", f64::NAN).gradients(&model, &model.gradients(&device, &values)).submit();
+    }
+    let folder = scope.run_folder().unwrap().to_owned();
+    assert_eq!(manifest(&folder)["status"], "running");
+    let finished = scope.finish().unwrap();
+    assert_eq!(finished.folder.as_deref(), Some(folder.as_path()));
+
+    let manifest = manifest(&folder);
+    assert_eq!(manifest["status"], "finished");
+    assert_eq!(manifest["step_count"], 5);
+    assert_eq!(manifest["facts"]["model"], "bag");
+    assert_eq!(manifest["params"][1]["path"], "tensors.1");
+    assert_eq!(manifest["params"][1]["numel"], 65);
+    let text = fs::read_to_string(folder.join("steps.jsonl")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let records: Vec<&StepRecord> = finished
+        .events
+        .iter()
+        .filter_map(|event| if let Event::Record(record) = event { Some(record) } else { None })
+        .collect();
+    assert_eq!(lines.len(), 5);
+    for (line, record) in lines.iter().zip(&records) {
+        assert_eq!(line["step"], record.step);
+        assert_eq!(line["scalars"][0][1], Value::Null, "JSON has no NaN");
+        assert_eq!(line["tensors"].as_array().unwrap().len(), record.tensors.len());
+    }
+    for (line, record) in text.lines().zip(records) {
+        // The text is exact; JSON parsers need not be.
+        assert_eq!(line, serde_json::to_string(record).unwrap());
+    }
+}
+
+#[test]
+fn how_a_run_ended_stands_in_its_manifest() {
+    let (device, parent) = (device(), tempfile::tempdir().unwrap());
+    let model = bag(&device, &[8]);
+    let scope = || Scope::builder(&device).run(parent.path()).build(&model).unwrap();
+    let interrupted = scope().finish_as(RunStatus::Interrupted).unwrap().folder.unwrap();
+    assert_eq!(manifest(&interrupted)["status"], "interrupted");
+    let dropped = scope();
+    let folder = dropped.run_folder().unwrap().to_owned();
+    drop(dropped);
+    assert_eq!(manifest(&folder)["status"], "unfinished");
+}
+
+#[test]
+fn an_unwritable_folder_is_refused_before_anything_is_made() {
+    let (device, parent) = (device(), tempfile::tempdir().unwrap());
+    let file = parent.path().join("file");
+    fs::write(&file, "").unwrap();
+    let model = bag(&device, &[8]);
+    let error = Scope::builder(&device).run(file.join("runs")).build(&model).err().unwrap().to_string();
+    assert!(error.starts_with("run folder ") && error.contains("file"), "{error}");
+    let bad = Scope::builder(&device).run(parent.path().join("runs")).select("nothing").build(&model);
+    assert!(bad.is_err() && !parent.path().join("runs").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_stops_the_record_not_the_training() {
+    let (device, parent) = (device(), tempfile::tempdir().unwrap());
+    let model = bag(&device, &[8]);
+    let mut scope = Scope::builder(&device).run(parent.path()).build(&model).unwrap();
+    // The writer's descriptor now leads to a device that is always full.
+    let steps = scope.run_folder().unwrap().join("steps.jsonl");
+    redirect_to_full(&steps);
+    let values = [Some(vec![1.0; 8])];
+    let mut failures = 0;
+    let mut records = 0;
+    for step in 0..200 {
+        scope.step(step).gradients(&model, &model.gradients(&device, &values)).submit();
+        scope.read(step).unwrap();
+        for event in scope.poll() {
+            match event {
+                Event::Record(_) => records += 1,
+                Event::Notice(notice) if matches!(notice.kind, NoticeKind::StoreFailed { .. }) => failures += 1,
+                Event::Notice(notice) => panic!("{notice}"),
+            }
+        }
+    }
+    assert_eq!((records, failures), (200, 1));
+}
+
+/// Points every descriptor of this process that has `path` open at /dev/full.
+#[cfg(target_os = "linux")]
+fn redirect_to_full(path: &Path) {
+    use std::os::fd::AsRawFd;
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut redirected = 0;
+    for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        if fs::read_link(entry.path()).is_ok_and(|target| target == path) {
+            let fd: i32 = entry.file_name().to_str().unwrap().parse().unwrap();
+            // SAFETY: both descriptors are open, and the replaced one's owner only writes to it.
+            assert_eq!(unsafe { libc::dup2(full.as_raw_fd(), fd) }, fd);
+            redirected += 1;
+        }
+    }
+    assert_eq!(redirected, 1);
+}

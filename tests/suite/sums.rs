@@ -1,8 +1,9 @@
 //! Values at given lengths: random ones, poison, ranges that f32 squares have no room for, counts that overflow u16 and f32.
 
-use crate::fixture::{Random, check, device, observe, summary};
+use crate::fixture::{Random, bag, check, device, observe, summary};
 use crate::oracle;
 use gradscope::Scope;
+use gradscope::internals::PretendLimits;
 
 /// Around everything that has a border: a vector, a state word, a workgroup's vectors, a tile, a chunk.
 const LENS: [usize; 17] =
@@ -86,6 +87,44 @@ fn few_bindings_and_many_tensors() {
     let lens: Vec<usize> = (0..30).map(|n| if n % 3 == 0 { 300_000 } else { 10 + n }).collect();
     let steps: Vec<Vec<_>> = (0..2).map(|_| lens.iter().map(|len| Some(random.gradients(*len))).collect()).collect();
     for pages in [1, 4, 24] {
-        check(&device(), |b| b.page_count_max(pages), &lens, &steps);
+        let limits = PretendLimits { page_count: Some(pages), ..PretendLimits::default() };
+        check(&device(), |b| b.pretend_limits(limits), &lens, &steps);
     }
+}
+
+#[test]
+fn tensors_past_one_binding_and_one_dimension() {
+    let mut random = Random(6);
+    // Windows of 128 KiB within burn's pages of megabytes, and rows of 7 workgroups: as a tensor of gigabytes
+    // meets a real adapter's limits.
+    let limits = PretendLimits { binding_bytes: Some(128 << 10), grid_len: Some(8), ..PretendLimits::default() };
+    let lens = [200_000, 5, 16_384, 70_001, 1];
+    let steps: Vec<_> = (0..2).map(|_| lens.map(|len| Some(random.poisons(len))).to_vec()).collect();
+    for shaders_checked in [false, true] {
+        check(&device(), |b| b.pretend_limits(limits).checked_shaders(shaders_checked), &lens, &steps);
+    }
+}
+
+#[test]
+fn more_tensors_than_one_dispatch_dimension() {
+    let mut random = Random(10);
+    let limits = PretendLimits { grid_len: Some(8), ..PretendLimits::default() };
+    let lens: Vec<usize> = (1..60).collect();
+    let steps: Vec<Vec<_>> = (0..2).map(|_| lens.iter().map(|len| Some(random.gradients(*len))).collect()).collect();
+    check(&device(), |b| b.pretend_limits(limits), &lens, &steps);
+}
+
+#[test]
+fn read_back_and_state_stay_in_the_budget_of_card() {
+    let device = device();
+    let lens = [1, 1000, 1 << 22];
+    let model = bag(&device, &lens);
+    let mut scope = Scope::builder(&device).build(&model).unwrap();
+    let values = lens.map(|len| Some(vec![1.0; len]));
+    scope.step(0).gradients(&model, &model.gradients(&device, &values)).submit();
+    let bytes = u64::from(scope.read(0).unwrap().cost.readback_bytes);
+    assert!(bytes <= 96 * lens.len() as u64, "{bytes} bytes for {} tensors", lens.len());
+    let numel: usize = lens.iter().sum();
+    let padding_bits = 8 * 2048 * lens.len() as u64;
+    assert!(scope.state_bytes() * 8 <= 2 * numel as u64 + padding_bits, "2 bits an element, and padding");
 }

@@ -40,7 +40,7 @@ pub struct Options {
     batch_size: Option<u64>,
 
     /// Learning rate of Adam.
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = 1e-3, allow_negative_numbers = true)]
     lr: f64,
 
     /// Seed of initial weights and of the order of images.
@@ -60,7 +60,13 @@ pub struct Options {
     select: Option<String>,
 
     /// The two magnitudes under which a gradient counts as near zero.
-    #[arg(long, value_name = "E1,E2", value_delimiter = ',', default_value = "1e-7,1e-5")]
+    #[arg(
+        long,
+        value_name = "E1,E2",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        default_value = "1e-7,1e-5"
+    )]
     eps: Vec<f64>,
 
     /// Folder for run folders: records go to DIR/MODEL/TIME-ID.
@@ -204,7 +210,10 @@ fn scope<M: Module>(options: &Options, eps: [f64; 2], device: &Device, model: &M
         .fact("optimizer", "adam")
         .fact("lr", options.lr)
         .fact("seed", options.seed)
-        .fact("data", options.data_dir.as_ref().map_or("shipped subset of Fashion-MNIST".into(), |d| d.display().to_string()));
+        .fact(
+            "data",
+            options.data_dir.as_ref().map_or("shipped subset of Fashion-MNIST".into(), |d| d.display().to_string()),
+        );
     if let Some(pattern) = &options.select {
         builder = builder.select(pattern);
     }

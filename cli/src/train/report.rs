@@ -53,12 +53,20 @@ impl Report {
         if let Some(accuracy) = self.test_accuracy {
             line(format!("test accuracy: {:.1}%", 100.0 * accuracy));
         }
-        line(format!("time: {secs:.1} s for {step_count} steps, {:.1} ms a step", 1e3 * secs / step_count.max(1) as f64));
+        line(format!(
+            "time: {secs:.1} s for {step_count} steps, {:.1} ms a step",
+            1e3 * secs / step_count.max(1) as f64
+        ));
         if let Some(last) = &self.last {
-            let [submit, handoff] = [&self.submit_secs, &self.handoff_secs].map(|secs| [0.5, 0.99].map(|q| quantile(secs, q)));
+            let [submit, handoff] =
+                [&self.submit_secs, &self.handoff_secs].map(|secs| [0.5, 0.99].map(|q| quantile(secs, q)));
             line(format!(
                 "the scope on the training thread: {:.3} ms a step (p99 {:.3}), of which the hand-off to burn {:.3} (p99 {:.3}); {} bytes read back a step",
-                1e3 * submit[0], 1e3 * submit[1], 1e3 * handoff[0], 1e3 * handoff[1], last.cost.readback_bytes
+                1e3 * submit[0],
+                1e3 * submit[1],
+                1e3 * handoff[0],
+                1e3 * handoff[1],
+                last.cost.readback_bytes
             ));
         }
         if let Some(folder) = finished.and_then(|finished| finished.folder.as_ref()) {

@@ -1,0 +1,143 @@
+//! The command as a user meets it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn gradscope(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gradscope")).args(arguments).current_dir(dir).output().expect("the command runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs with bad input and expects exit code 2, the words, and an empty folder.
+fn refused(arguments: &[&str], words: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    let output = gradscope(dir.path(), arguments);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+    for word in words {
+        assert!(error.contains(word), "{arguments:?}: `{word}` is not in: {error}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{arguments:?} left something behind");
+}
+
+#[test]
+fn bad_input_names_the_object_and_the_remedy() {
+    refused(&["--device", "tpu"], &["tpu", "auto, gpu or cpu"]);
+    refused(&["train", "--eps", "0,1e-5"], &["--eps", "not a finite, positive number"]);
+    refused(&["train", "--eps", "nan,1"], &["--eps", "NaN"]);
+    refused(&["train", "--eps", "1e-5,1e-7"], &["--eps", "ascend"]);
+    refused(&["train", "--eps", "1e-5"], &["--eps", "two numbers"]);
+    refused(&["train", "--lr", "-1"], &["--lr"]);
+    refused(&["train", "--select", "conv9"], &["conv9", "matches none", "fc1.weight"]);
+    refused(&["train", "--select", "("], &["regular expression"]);
+    refused(&["train", "--data-dir", "nowhere"], &["nowhere", "no such folder"]);
+    refused(&["train", "--model", "gpt"], &["gpt", "mlp"]);
+    refused(&["train", "--epochs", "0"], &["--epochs"]);
+}
+
+/// The four files of a data set of `count` blank images, each `rows` x 28.
+fn write_set(dir: &Path, rows: u32, claimed: u32, count: u32, label: u8) {
+    for kind in ["train", "t10k"] {
+        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+        let mut images = words(&[0x803, claimed, rows, 28]);
+        images.resize(images.len() + (count * rows * 28) as usize, 7);
+        let mut labels = words(&[0x801, claimed]);
+        labels.resize(labels.len() + count as usize, label);
+        fs::write(dir.join(format!("{kind}-images-idx3-ubyte")), images).unwrap();
+        fs::write(dir.join(format!("{kind}-labels-idx1-ubyte")), labels).unwrap();
+    }
+}
+
+#[test]
+fn bad_data_files_are_refused() {
+    for (rows, claimed, count, label, word) in [
+        (28, 20, 19, 1, "truncated"),
+        (28, 20, 21, 1, "goes on"),
+        (27, 20, 20, 1, "27 x 28"),
+        (28, 20, 20, 10, "classes go from 0 to 9"),
+        (28, 4_000_000_000, 1, 1, "claims 4000000000"),
+        (28, 0, 0, 1, "claims 0"),
+    ] {
+        let data = tempfile::tempdir().unwrap();
+        write_set(data.path(), rows, claimed, count, label);
+        refused(&["train", "--data-dir", data.path().to_str().unwrap()], &[word, "--data-dir"]);
+    }
+    let empty = tempfile::tempdir().unwrap();
+    refused(&["train", "--data-dir", empty.path().to_str().unwrap()], &["train-images-idx3-ubyte"]);
+    let data = tempfile::tempdir().unwrap();
+    write_set(data.path(), 28, 20, 20, 1);
+    fs::write(data.path().join("t10k-images-idx3-ubyte"), b"PNG!").unwrap();
+    refused(&["train", "--data-dir", data.path().to_str().unwrap()], &["t10k", "too short"]);
+}
+
+fn train(dir: &Path, arguments: &[&str]) -> (String, String) {
+    let output = gradscope(dir, arguments);
+    let (out, error) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{arguments:?}: {error}");
+    (out, error)
+}
+
+#[test]
+fn the_main_job_trains_on_the_gpu_and_prints_its_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, error) = train(dir.path(), &["train", "--device", "gpu", "--steps", "30"]);
+    for word in ["fc1.weight", "fc3.bias", "all gradients", "test accuracy", "hand-off", "recorded in"] {
+        assert!(out.contains(word), "`{word}` is not in:\n{out}");
+    }
+    assert!(error.contains("training mlp on"), "{error}");
+    assert!(!error.contains("XDG_RUNTIME_DIR"), "{error}");
+    let run = fs::read_dir(dir.path().join("runs/mlp")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(fs::read_to_string(run.join("steps.jsonl")).unwrap().lines().count(), 30);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_statistics() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = |seed: &str| {
+        let (out, _) = train(dir.path(), &["--steps", "6", "--no-record", "--seed", seed]);
+        out.lines().take_while(|line| !line.starts_with("time")).collect::<Vec<_>>().join("\n")
+    };
+    let first = table("5");
+    assert_eq!(first, table("5"));
+    assert_ne!(first, table("6"));
+}
+
+#[test]
+fn without_a_gpu_it_says_so_and_carries_on_or_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    // Neither a Vulkan nor a GL driver is in sight of the process.
+    let hidden = |device: &str| {
+        Command::new(env!("CARGO_BIN_EXE_gradscope"))
+            .args(["--device", device, "--steps", "3", "--no-record"])
+            .env("VK_DRIVER_FILES", "/nonexistent.json")
+            .env("__EGL_VENDOR_LIBRARY_FILENAMES", "/nonexistent.json")
+            .current_dir(dir.path())
+            .output()
+            .expect("the command runs")
+    };
+    if cfg!(target_os = "linux") {
+        let auto = hidden("auto");
+        let error = text(&auto.stderr);
+        assert!(auto.status.success(), "{error}");
+        assert!(error.contains("NO GPU") && error.contains("mesa-vulkan-drivers"), "{error}");
+        assert!(text(&auto.stdout).contains("fc1.weight"));
+        let gpu = hidden("gpu");
+        assert_eq!(gpu.status.code(), Some(2));
+        assert!(text(&gpu.stderr).contains("mesa-vulkan-drivers"));
+    }
+    let (out, error) = train(dir.path(), &["--device", "cpu", "--steps", "3", "--no-record"]);
+    assert!(error.contains("on CPU") && out.contains("fc1.weight"), "{error}{out}");
+}
+
+#[test]
+fn help_teaches() {
+    let dir = tempfile::tempdir().unwrap();
+    let (help, _) = train(dir.path(), &["train", "--help"]);
+    for word in ["--model", "--data-dir", "--select", "--eps", "--device", "--no-scope"] {
+        assert!(help.contains(word), "{word}");
+    }
+}
