@@ -1,16 +1,18 @@
 //! burn tensors to buffer slices: the only file that names burn-cubecl and cubecl types.
 //!
-//! With burn's `fusion`, a gradient is a promise: resolving it blocks, once a tensor. One deferred
-//! operation over all of them runs on burn's own device thread when the stream gets there, so the
-//! training thread registers and goes on. Without fusion, one closure on the device thread resolves
-//! all of them in a single hop. `burn::backend::Cube` is whichever of the two burn was built with.
+//! Resolving a tensor's buffer takes burn's device thread, behind all that is queued there. So the training
+//! thread leaves a task and goes on; the task resolves every tensor and runs the engine. With burn's `fusion`
+//! a gradient is a promise, and the task is one deferred operation over all of them; without, it is a call to
+//! the wgpu server's own queue. `burn::backend::Cube` is whichever of the two burn was built with.
 
 use crate::gpu::GradSlice;
-use burn::backend::{Backend, BackendTypes, Cube, DType};
-use burn::tensor::Tensor;
+use burn::backend::{Backend, BackendTypes, Cube, DType, DeviceHandle};
+use burn::tensor::{Device as BurnDevice, Tensor};
 use burn_cubecl::CubeBackend;
 pub(crate) use burn_cubecl::CubeDevice;
-use burn_cubecl::cubecl::wgpu::{AutoCompiler, WgpuServer};
+use burn_cubecl::cubecl::client::Client;
+use burn_cubecl::cubecl::server::{Handle, ServerError, ServerStorage};
+use burn_cubecl::cubecl::wgpu::{AutoCompiler, WgpuResource, WgpuServer};
 use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::tensor::CubeTensor;
 use burn_fusion::client::GlobalFusionClient;
@@ -25,20 +27,29 @@ pub(crate) type Primitive = <Cube as BackendTypes>::FloatTensorPrimitive;
 /// A tensor as a kernel can read it, and what keeps it where it is.
 pub(crate) struct Resolved {
     pub slice: GradSlice,
-    /// Pins the allocation until the commands that read it have been submitted.
-    _pin: Box<dyn Any + Send>,
+    _pin: Pin,
 }
+
+/// Keeps an allocation where it is until the commands that read it have been submitted.
+type Pin = Box<dyn Any + Send>;
 
 /// What becomes of each tensor of a hand-off.
 pub(crate) type Resolutions = Vec<Result<Resolved, String>>;
 
-/// The inner primitive of a tensor.
+/// The inner primitive of a tensor that lives on `device`.
 ///
 /// # Errors
-/// Where the tensor does not live on a wgpu device.
-pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>) -> Result<Primitive, String> {
-    let device = tensor.device();
-    tensor.inner().try_into_primitive::<Cube>().map_err(|_| format!("it lives on {device:?}, which is no wgpu device"))
+/// Where it lives elsewhere, or `device` is none of wgpu's.
+pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>, device: &BurnDevice) -> Result<Primitive, String> {
+    let tensor = tensor.inner();
+    let found = tensor.device();
+    if found != *device {
+        return Err(format!("it lives on {found:?}, and the scope observes {device:?}"));
+    }
+    match tensor.try_into_primitive::<Cube>() {
+        Ok(primitive) if matches!(device_of(&primitive), CubeDevice::Wgpu(_)) => Ok(primitive),
+        _ => Err(format!("{found:?} is no wgpu device")),
+    }
 }
 
 /// Runs `work` once the tensors, of which there is one at least, are there, in order with what burn has recorded so far.
@@ -75,17 +86,29 @@ impl HandOff for CubeBackend {
     const FUSES: bool = false;
 
     fn hand_off(tensors: Vec<CubeTensor>, work: Work) {
-        let (client, count) = (tensors[0].client.clone(), tensors.len());
-        // The hop only resolves: kernels are encoded on this thread, out of the device's way.
-        let resolutions = client.exclusive(|| tensors.into_iter().map(resolve).collect::<Resolutions>());
-        work(resolutions.unwrap_or_else(|error| {
-            let reason = format!("burn's device thread did not answer: {error}");
-            (0..count).map(|_| Err(reason.clone())).collect()
-        }));
+        // The client's own service: a device's name may stand for it under another number.
+        let device = DeviceHandle::<Server>::new(tensors[0].client.service_id().device);
+        let stream = StreamId::current();
+        // Bindings, not handles, wait in the queue: a handle would keep burn from updating in place.
+        let prepared = tensors.into_iter().map(|tensor| prepare(tensor).map(|(handle, lies)| (handle.binding(), lies)));
+        let prepared: Vec<_> = prepared.collect();
+        let task: Box<dyn FnOnce(&mut Server) + Send> = Box::new(move |server| {
+            let mut resolve = |(binding, lies): (_, Lies)| {
+                let managed = server.get_resource(binding, stream).map_err(unresolved)?;
+                lies.at(managed.resource().clone(), Box::new(managed))
+            };
+            work(prepared.into_iter().map(|prepared| prepared.and_then(&mut resolve)).collect());
+        });
+        device.submit(|server| task(server));
     }
 
-    fn drain(_: &CubeDevice) {}
+    fn drain(device: &CubeDevice) {
+        // An error is a lost device thread: what it had not run fails by itself.
+        let _ = device.client().exclusive(|| ());
+    }
 }
+
+type Server = WgpuServer<AutoCompiler>;
 
 impl<B: FusionBackend<FloatTensorPrimitive = CubeTensor>> HandOff for Fusion<B> {
     const FUSES: bool = true;
@@ -99,7 +122,16 @@ impl<B: FusionBackend<FloatTensorPrimitive = CubeTensor>> HandOff for Fusion<B> 
             let work = once.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
             if let Some(work) = work {
                 let tensors = inputs.iter().map(|input| handles.get_float_tensor::<B>(input));
-                work(tensors.map(resolve).collect());
+                let resolve = |(client, (handle, lies)): (Client, (Handle, Lies))| {
+                    let managed = client.get_resource::<Server>(handle).map_err(unresolved)?;
+                    lies.at(managed.resource().clone(), Box::new(managed))
+                };
+                let prepared = tensors.map(|tensor| (tensor.client.clone(), prepare(tensor)));
+                work(
+                    prepared
+                        .map(|(client, prepared)| prepared.and_then(|prepared| resolve((client, prepared))))
+                        .collect(),
+                );
             }
             Ok(())
         };
@@ -111,41 +143,43 @@ impl<B: FusionBackend<FloatTensorPrimitive = CubeTensor>> HandOff for Fusion<B> 
     }
 }
 
-/// Where the tensor lies, after a copy where it does not lie densely or is not f32.
-fn resolve(tensor: CubeTensor) -> Result<Resolved, String> {
-    let float = match tensor.dtype {
-        DType::F32 | DType::Flex32 => None,
-        DType::F16 | DType::BF16 => Some(cast(tensor.clone(), DType::F32)),
-        other => return Err(format!("gradients of element type {} are not supported", other.name())),
-    };
-    let copied = float.is_some();
-    let tensor = float.unwrap_or(tensor);
-    if is_dense(&tensor) {
-        let resolved = locate(tensor.clone(), copied)?;
-        if resolved.slice.is_bindable() {
-            return Ok(resolved);
+/// How a tensor lies in its buffer, wherever that is.
+struct Lies {
+    numel: u64,
+    layout: u64,
+    copied: bool,
+}
+
+impl Lies {
+    fn at(self, WgpuResource { buffer, offset, .. }: WgpuResource, pin: Pin) -> Result<Resolved, String> {
+        let slice = GradSlice { buffer, offset, numel: self.numel, layout: self.layout, copied: self.copied };
+        if slice.is_bindable() {
+            Ok(Resolved { slice, _pin: pin })
+        } else {
+            Err("its allocation can't be read in vectors of 16 bytes".into())
         }
-    }
-    // `into_contiguous` leaves alone what is contiguous but cannot be bound: copy that by hand.
-    let contiguous = if tensor.is_contiguous() { tensor.copy() } else { into_contiguous(tensor) };
-    let resolved = locate(contiguous, true)?;
-    if resolved.slice.is_bindable() {
-        Ok(resolved)
-    } else {
-        Err("its allocation can't be read in vectors of 16 bytes".into())
     }
 }
 
-fn locate(tensor: CubeTensor, copied: bool) -> Result<Resolved, String> {
-    let numel = tensor.meta.shape().num_elements() as u64;
-    let layout = layout_key(tensor.meta.shape(), tensor.meta.strides());
-    let managed = tensor
-        .client
-        .get_resource::<WgpuServer<AutoCompiler>>(tensor.handle)
-        .map_err(|error| format!("its buffer could not be resolved: {error}"))?;
-    let resource = managed.resource();
-    let slice = GradSlice { buffer: resource.buffer.clone(), offset: resource.offset, numel, layout, copied };
-    Ok(Resolved { slice, _pin: Box::new(managed) })
+/// The tensor's memory, with its elements densely in f32: after a copy where they were not.
+fn prepare(tensor: CubeTensor) -> Result<(Handle, Lies), String> {
+    let (tensor, widened) = match tensor.dtype {
+        DType::F32 | DType::Flex32 => (tensor, false),
+        DType::F16 | DType::BF16 => (cast(tensor, DType::F32), true),
+        other => return Err(format!("gradients of element type {} are not supported", other.name())),
+    };
+    let dense = is_dense(&tensor);
+    let tensor = if dense { tensor } else { into_contiguous(tensor) };
+    let lies = Lies {
+        numel: tensor.meta.shape().num_elements() as u64,
+        layout: layout_key(tensor.meta.shape(), tensor.meta.strides()),
+        copied: widened || !dense,
+    };
+    Ok((tensor.handle, lies))
+}
+
+fn unresolved(error: ServerError) -> String {
+    format!("its buffer could not be resolved: {error}")
 }
 
 /// Whether the elements fill one stretch of memory, each once, in whatever order of dimensions.

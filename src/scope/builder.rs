@@ -136,6 +136,7 @@ impl ScopeBuilder {
             None => None,
         };
         Ok(Scope {
+            device: self.device.burn().clone(),
             summary: Summary::new(&params),
             params: params.into(),
             places,

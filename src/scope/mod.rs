@@ -14,7 +14,7 @@ use crate::record::{Cost, Event, Global, Notice, NoticeKind, Param, RunStatus, S
 use crate::stats::{Epsilons, TensorSummary};
 use crate::summary::Summary;
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Device as BurnDevice, Tensor};
 use observer::{Given, HostObserver, Landed, Observer, ScalarValue};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -52,6 +52,7 @@ const EVENT_COUNT_MAX: usize = 4096;
 /// # }
 /// ```
 pub struct Scope {
+    device: BurnDevice,
     params: Arc<[Param]>,
     /// For each place of the module's walk, which tensor it is, if selected.
     places: Vec<Option<usize>>,
@@ -287,12 +288,12 @@ impl Step<'_> {
     pub fn scalar<const D: usize>(mut self, name: &str, tensor: &Tensor<D>) -> Self {
         let started = Instant::now();
         let value = match (&mut self.work, tensor.shape().num_elements()) {
-            (Work::Gpu { scalars, .. }, 1) => {
-                observer::scalar_fits(scalars.len()).and_then(|()| bridge::primitive(tensor.clone())).map(|primitive| {
+            (Work::Gpu { scalars, .. }, 1) => observer::scalar_fits(scalars.len())
+                .and_then(|()| bridge::primitive(tensor.clone(), &self.scope.device))
+                .map(|primitive| {
                     scalars.push(primitive);
                     ScalarValue::Gpu(scalars.len() - 1)
-                })
-            }
+                }),
             (Work::Host { .. }, 1) => {
                 observer::values(tensor.clone()).map(|values| ScalarValue::Known(f64::from(values[0])))
             }
@@ -311,13 +312,13 @@ impl Step<'_> {
     /// The gradients of `model`: burn's `Gradients` or `GradientsParams`. They are not changed and not kept.
     pub fn gradients<M: Module, G: GradientSource>(mut self, model: &M, source: &G) -> Self {
         let started = Instant::now();
-        let (places, params) = (&self.scope.places, &self.scope.params);
+        let (device, places, params) = (&self.scope.device, &self.scope.places, &self.scope.params);
         let step = self.given.step;
         let notices = &mut self.given.notices;
         let place_count = match (&mut self.work, &mut self.scope.observer) {
             (Work::Gpu { gradients, .. }, _) => {
                 gradients.clear();
-                walk::gradients(model, source, CollectGpu { places, params, gradients, notices })
+                walk::gradients(model, source, CollectGpu { device, places, params, gradients, notices })
             }
             (Work::Host { tensors }, Observer::Host(host)) => {
                 let tensors = tensors.insert(vec![TensorRecord::Missing; params.len()]);
@@ -396,6 +397,7 @@ impl Scope {
 }
 
 struct CollectGpu<'a> {
+    device: &'a BurnDevice,
     places: &'a [Option<usize>],
     params: &'a [Param],
     gradients: &'a mut Vec<(usize, Primitive)>,
@@ -405,7 +407,7 @@ struct CollectGpu<'a> {
 impl walk::OnGradient for CollectGpu<'_> {
     fn call<const D: usize>(&mut self, place: usize, gradient: Option<Tensor<D>>) {
         if let (Some(tensor), Some(gradient)) = (self.places.get(place).copied().flatten(), gradient) {
-            match bridge::primitive(gradient) {
+            match bridge::primitive(gradient, self.device) {
                 Ok(primitive) => self.gradients.push((tensor, primitive)),
                 Err(reason) => {
                     let path = self.params[tensor].path.clone();

@@ -124,7 +124,11 @@ pub fn observe(
     for (step, values) in steps.iter().enumerate() {
         scope.step(step as u64).gradients(&model, &model.gradients(device, values)).submit();
     }
-    (0..steps.len()).map(|step| scope.read(step as u64).expect("the step comes back")).collect()
+    let records = (0..steps.len()).map(|step| scope.read(step as u64).expect("the step comes back")).collect();
+    for event in scope.poll() {
+        assert!(matches!(event, gradscope::Event::Record(_)), "{event}");
+    }
+    records
 }
 
 /// Runs the steps through shader, twin and oracle, and holds them against each other.

@@ -1,0 +1,29 @@
+# `make demo` and `make test` do all a fresh machine needs besides the Rust toolchain.
+
+.PHONY: help demo test lint bench ci ci-full vulkan
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: vulkan ## Train the main job: an MLP on real images, every gradient of every step observed
+	cargo run --release
+
+test: vulkan ## All tests, on the GPU or on software Vulkan
+	cargo test --release --workspace
+
+lint: ## Formatting, and clippy with warnings denied
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+bench: vulkan ## The reductions on this machine's adapter
+	cargo bench --bench grad_reduce
+
+ci: lint test ## What has to pass before anything lands
+
+# 60 to 80 minutes on two cores: burn is built three times, since its features differ.
+ci-full: ci ## All of ci, burn without fusion, and an embedder's crate with burn's own defaults (over an hour)
+	cargo test --release --workspace --no-default-features --features gradscope/cpu,gradscope/store
+	cargo run --release --manifest-path tests/embedder/Cargo.toml
+
+vulkan:
+	@sh tools/vulkan.sh
