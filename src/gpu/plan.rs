@@ -226,7 +226,7 @@ impl Plan {
             };
             group.chunks.end = span.chunks.end;
             let word = (bytes.start - group.windows[page].offset) / 4;
-            group.shifted |= word % 4 != 0;
+            group.shifted |= !word.is_multiple_of(4);
             let previous = if has_previous[span.tensor] { HAS_PREVIOUS } else { 0 };
             table.push(Span {
                 page: page as u32,
@@ -243,7 +243,7 @@ impl Plan {
 impl GradSlice {
     /// Whether whole vectors cover the slice: what a kernel needs to read it in place.
     pub fn is_bindable(&self) -> bool {
-        self.offset % 4 == 0 && self.offset + self.numel * 4 <= self.buffer.size() / 16 * 16
+        self.offset.is_multiple_of(4) && self.offset + self.numel * 4 <= self.buffer.size() / 16 * 16
     }
 }
 

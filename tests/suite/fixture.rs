@@ -57,7 +57,7 @@ impl Random {
     }
 
     pub fn below(&mut self, end: usize) -> usize {
-        (u64::from(self.bits()) * end as u64 >> 32) as usize
+        ((u64::from(self.bits()) * end as u64) >> 32) as usize
     }
 
     /// A gradient such as training makes: signs mixed, magnitudes from 1e-9 to 1, some zeros.
