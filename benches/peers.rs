@@ -169,8 +169,7 @@ fn peers(c: &mut Criterion) {
     let numel: usize = lens.iter().sum();
     let raw = Raw::new(setup, 4 * numel as u64);
     let sets = gradient_sets(&lens, &burn);
-    let model =
-        Bag { tensors: lens.iter().map(|len| Param::from_tensor(Tensor::zeros([*len], &burn))).collect() };
+    let model = Bag { tensors: lens.iter().map(|len| Param::from_tensor(Tensor::zeros([*len], &burn))).collect() };
     let sources = sets.each_ref().map(|set| {
         let mut gradients = GradientsParams::new();
         for (param, gradient) in model.tensors.iter().zip(set) {

@@ -115,9 +115,10 @@ impl Pair {
                         );
                     }
                 }
+                let events = self.scope.poll();
                 device.burn().sync().expect("the device is there");
                 self.times[turn].push(started.elapsed().as_secs_f64() / block_len as f64);
-                for event in self.scope.poll() {
+                for event in events {
                     if let Event::Record(record) = event {
                         self.submit_secs.push(record.cost.submit_secs);
                         self.handoff_secs.push(record.cost.handoff_secs);

@@ -22,11 +22,10 @@ struct Chunk {
     state: u32,
 }
 
-// Where a span lies at this step: element 0 is word `shift` of vector `base` of page `page`.
+// Where a span lies at this step: it starts with vector `base` of page `page`.
 struct Span {
     page: u32,
     base: u32,
-    shift: u32,
     flags: u32,
 }
 
@@ -76,17 +75,12 @@ fn grad_reduce(
     if (span.flags & PRESENT) == 0u {
         return;
     }
-    let word_0 = chunk.start + span.shift;
-    let first = span.base + word_0 / 4u;
-    let shift = word_0 % 4u;
-    let last = first + (shift + chunk.len - 1u) / 4u;
+    let first = span.base + chunk.start / 4u;
+    let last = first + (chunk.len - 1u) / 4u;
 
     var lane = lane_identity();
     for (var tile = 0u; tile * TILE_LEN < chunk.len; tile++) {
         var v = load_tile(span.page, first + tile * (TILE_LEN / 4u) + invocation, last);
-        if SHIFTED && shift != 0u {
-            v = shift_words(v, load_tile(span.page, first + tile * (TILE_LEN / 4u) + invocation + 1u, last), shift);
-        }
         let remaining = chunk.len - tile * TILE_LEN;
         if remaining < TILE_LEN {
             v = mask_tail(v, remaining, invocation);
@@ -235,26 +229,6 @@ fn order_key(word: u32) -> u32 {
 
 fn magnitude(v: vec4<u32>) -> vec4<f32> {
     return bitcast<vec4<f32>>(v & vec4<u32>(MAGNITUDE));
-}
-
-// Elements that straddle two aligned vectors.
-fn shift_words(v: array<vec4<u32>, 8>, next: array<vec4<u32>, 8>, shift: u32) -> array<vec4<u32>, 8> {
-    return array<vec4<u32>, 8>(
-        shift_vector(v[0], next[0], shift), shift_vector(v[1], next[1], shift),
-        shift_vector(v[2], next[2], shift), shift_vector(v[3], next[3], shift),
-        shift_vector(v[4], next[4], shift), shift_vector(v[5], next[5], shift),
-        shift_vector(v[6], next[6], shift), shift_vector(v[7], next[7], shift),
-    );
-}
-
-fn shift_vector(v: vec4<u32>, next: vec4<u32>, shift: u32) -> vec4<u32> {
-    if shift == 1u {
-        return vec4<u32>(v.yzw, next.x);
-    }
-    if shift == 2u {
-        return vec4<u32>(v.zw, next.xy);
-    }
-    return vec4<u32>(v.w, next.xyz);
 }
 
 fn mask_tail(v: array<vec4<u32>, 8>, remaining: u32, invocation: u32) -> array<vec4<u32>, 8> {

@@ -9,7 +9,7 @@ use crate::gpu::GradSlice;
 use burn::backend::{Backend, BackendTypes, Cube, DType, DeviceHandle};
 use burn::tensor::{Device as BurnDevice, Tensor};
 use burn_cubecl::CubeBackend;
-pub(crate) use burn_cubecl::CubeDevice;
+use burn_cubecl::CubeDevice;
 use burn_cubecl::cubecl::client::Client;
 use burn_cubecl::cubecl::server::{Handle, ServerError, ServerStorage};
 use burn_cubecl::cubecl::wgpu::{AutoCompiler, WgpuResource, WgpuServer};
@@ -54,19 +54,31 @@ pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>, device: &BurnDevice) 
 
 /// Runs `work` once the tensors, of which there is one at least, are there, in order with what burn has recorded so far.
 ///
-/// Whether this thread waits for that depends on burn's build: see the module's documentation.
+/// This thread does not wait for that.
 pub(crate) fn hand_off(tensors: Vec<Primitive>, work: impl FnOnce(Resolutions) + Send + 'static) {
     debug_assert!(!tensors.is_empty(), "there is no queue to wait in without a tensor");
     <Cube as HandOff>::hand_off(tensors, Box::new(work));
 }
 
-/// Makes sure that every hand-off of this thread has run. Blocks until burn's queue has been submitted.
-pub(crate) fn drain(device: &CubeDevice) {
-    <Cube as HandOff>::drain(device);
+/// Where a hand-off went: the device, and the stream of burn's that it is queued on.
+pub(crate) struct Destination {
+    device: CubeDevice,
+    stream: StreamId,
 }
 
-/// The cube device of a wgpu tensor.
-pub(crate) fn device_of(primitive: &Primitive) -> CubeDevice {
+impl Destination {
+    /// Of a hand-off that this thread makes with `primitive` among its tensors.
+    pub fn of(primitive: &Primitive) -> Self {
+        Self { device: device_of(primitive), stream: StreamId::current() }
+    }
+
+    /// Makes sure that the hand-off has run: blocks until burn has worked its queue off.
+    pub fn drain(&self) {
+        self.stream.executes(|| <Cube as HandOff>::drain(&self.device));
+    }
+}
+
+fn device_of(primitive: &Primitive) -> CubeDevice {
     burn::backend::TensorMetadata::device(primitive)
 }
 
@@ -163,7 +175,8 @@ impl Lies {
 
 /// The tensor's memory, with its elements densely in f32: after a copy where they were not.
 fn prepare(tensor: CubeTensor) -> Result<(Handle, Lies), String> {
-    let (tensor, widened) = match tensor.dtype {
+    let dtype = tensor.dtype;
+    let (tensor, widened) = match dtype {
         DType::F32 | DType::Flex32 => (tensor, false),
         DType::F16 | DType::BF16 => (cast(tensor, DType::F32), true),
         other => return Err(format!("gradients of element type {} are not supported", other.name())),
@@ -172,7 +185,7 @@ fn prepare(tensor: CubeTensor) -> Result<(Handle, Lies), String> {
     let tensor = if dense { tensor } else { into_contiguous(tensor) };
     let lies = Lies {
         numel: tensor.meta.shape().num_elements() as u64,
-        layout: layout_key(tensor.meta.shape(), tensor.meta.strides()),
+        layout: layout_key(dtype, tensor.meta.shape(), tensor.meta.strides()),
         copied: widened || !dense,
     };
     Ok((tensor.handle, lies))
@@ -190,7 +203,7 @@ fn is_dense(tensor: &CubeTensor) -> bool {
     dims.sort_by_key(|(_, stride)| **stride);
     let mut expected = 1;
     !tensor.meta.is_tiled()
-        && tensor.handle.size() as usize >= numel_bytes
+        && tensor.handle.size_in_used() as usize >= numel_bytes
         && dims.into_iter().all(|(&len, &stride)| {
             let fits = stride == expected;
             expected *= len;
@@ -198,9 +211,12 @@ fn is_dense(tensor: &CubeTensor) -> bool {
         })
 }
 
-/// FNV-1a over the shape and the strides, dimensions of length 1 left out: they place nothing.
-fn layout_key(shape: &[usize], strides: &[usize]) -> u64 {
+/// FNV-1a over element type, shape and strides, dimensions of length 1 left out: they place nothing.
+fn layout_key(dtype: DType, shape: &[usize], strides: &[usize]) -> u64 {
     let dims = shape.iter().zip(strides).filter(|(len, _)| **len != 1);
-    dims.flat_map(|(len, stride)| [*len as u64, *stride as u64])
+    let words = dims.flat_map(|(len, stride)| [*len as u64, *stride as u64]);
+    [dtype.size() as u64, u64::from(dtype == DType::BF16)]
+        .into_iter()
+        .chain(words)
         .fold(0xcbf2_9ce4_8422_2325, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3))
 }

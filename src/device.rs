@@ -99,6 +99,12 @@ impl Device {
         }
     }
 
+    /// Whether the adapter computes in f16.
+    #[doc(hidden)]
+    pub fn has_f16(&self) -> bool {
+        self.gpu.as_ref().is_some_and(|gpu| gpu.device.features().contains(wgpu::Features::SHADER_F16))
+    }
+
     fn gpu() -> Result<Self, Error> {
         // burn registers a wgpu device once a process; the handles behind it are to be had only then.
         static DEFAULT: Mutex<Option<Device>> = Mutex::new(None);
@@ -106,9 +112,11 @@ impl Device {
         if let Some(device) = &*default {
             return Ok(device.clone());
         }
-        let (burn, setup) = BurnDevice::wgpu_options().init_with_setup().map_err(|error| match error {
+        let starting = BurnDevice::wgpu_options().init_with_setup_async();
+        let (burn, setup) = pollster::block_on(starting).map_err(|error| match error {
             WgpuInitError::Registration { message } => Error::DeviceTaken { reason: message },
-            other => Error::NoAdapter { reason: other.to_string() },
+            WgpuInitError::AdapterUnavailable { message, .. } => Error::NoAdapter { reason: message },
+            other => Error::DeviceFailed { reason: other.to_string() },
         })?;
         Ok(default.insert(Self::attach(burn, &setup)).clone())
     }

@@ -1,7 +1,7 @@
 //! The GPU engine of a scope: what happens to a step's gradients between the hand-off and the map.
 
 use crate::bridge::Resolutions;
-use crate::gpu::{Flight, Gpu, GradSlice, Plan, PretendLimits, RECORD_LEN, Shaders, Span, TooManyWorkgroups, Word};
+use crate::gpu::{Flight, Gpu, GradSlice, ModelTooLarge, Plan, PretendLimits, RECORD_LEN, Shaders, Span, Word};
 use crate::kernels::grad_reduce::GradReduce;
 use crate::kernels::tensor_reduce::TensorReduce;
 use crate::record::{NoticeKind, Param, TensorRecord};
@@ -60,7 +60,7 @@ impl Engine {
         epsilons: &Epsilons,
         shaders: Shaders,
         limits: PretendLimits,
-    ) -> Result<Self, TooManyWorkgroups> {
+    ) -> Result<Self, ModelTooLarge> {
         let gpu = &limits.applied_to(gpu);
         let numels: Vec<u64> = params.iter().map(|param| param.numel).collect();
         let plan = Plan::new(&numels, Plan::span_len_max(gpu));
@@ -110,7 +110,9 @@ impl Engine {
         let mut outcome = Outcome { stamp: self.stamp, ..Outcome::all_missing(count) };
         let mut slices: Vec<Option<&GradSlice>> = vec![None; count];
         let mut has_previous = vec![false; count];
+        // Set once the commands are on the queue: a step that fails before leaves no state to compare with.
         let before = std::mem::replace(&mut self.history, vec![None; count]);
+        let mut after = vec![None; count];
         for (&tensor, resolution) in gradients.iter().zip(&resolutions) {
             let slice = match resolution.as_ref().map_err(Clone::clone).and_then(|r| self.fits(tensor, &r.slice)) {
                 Ok(slice) => slice,
@@ -132,7 +134,7 @@ impl Engine {
             let previous_step = previous.filter(|_| same_layout).map(|history| history.step);
             outcome.tensors[tensor] = Fate::Observed { previous_step };
             outcome.copied_count += u32::from(slice.copied);
-            self.history[tensor] = Some(History { step, layout: slice.layout });
+            after[tensor] = Some(History { step, layout: slice.layout });
             slices[tensor] = Some(slice);
         }
 
@@ -157,9 +159,8 @@ impl Engine {
         }
         *flight.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
         let submission = self.gpu.queue.submit([encoder.finish()]);
+        self.history = after;
         flight.map(submission, scalar_end);
-        // Runs the callbacks of older steps. An error is a lost device, and its flights fail by themselves.
-        let _ = self.gpu.device.poll(wgpu::PollType::Poll);
     }
 
     fn fits<'s>(&self, tensor: usize, slice: &'s GradSlice) -> Result<&'s GradSlice, String> {

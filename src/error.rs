@@ -10,6 +10,8 @@ pub enum Error {
     #[cfg(feature = "engine")]
     #[error("no wgpu adapter: {reason}. {}", crate::device::DRIVER_HINT)]
     NoAdapter { reason: String },
+    #[error("wgpu can't start: {reason}")]
+    DeviceFailed { reason: String },
     #[error(
         "wgpu is already running in this process without gradscope ({reason}); call `gradscope::device()` before the first tensor, or attach your own with `gradscope::Device::attach`"
     )]
@@ -20,22 +22,24 @@ pub enum Error {
         "parameter `{path}` lives on {found}, and the scope observes {expected}; build the model on the scope's device"
     )]
     WrongDevice { path: String, found: String, expected: String },
-    #[error("pattern `{pattern}` is no regular expression: {reason}")]
+    #[error("pattern `{pattern}` is no regular expression: {reason}; `.*weight` is one, for instance")]
     BadPattern { pattern: String, reason: String },
     #[error("pattern `{pattern}` matches none of the model's {count} parameters; the first ones are: {examples}")]
     NothingSelected { pattern: String, count: usize, examples: String },
-    #[error("the model has no float parameters, so there is nothing to observe")]
+    #[error("the model has no float parameters, so there is nothing to observe; is it the right module?")]
     NoParameters,
-    #[error("parameter `{path}` has {numel} elements; a tensor is observed up to 2^32 - 1")]
+    #[error(
+        "parameter `{path}` has {numel} elements; a tensor is observed up to 2^32 - 1: leave it out with `exclude`"
+    )]
     TensorTooLarge { path: String, numel: u64 },
     #[error(transparent)]
     Epsilon(#[from] EpsilonError),
-    #[error("a staging ring needs at least one step, and ring_len is 0")]
+    #[error("a staging ring needs at least one step, and ring_len is 0; leave it out for the default")]
     EmptyRing,
     #[cfg(feature = "engine")]
     #[error(transparent)]
-    TooManyWorkgroups(#[from] crate::gpu::TooManyWorkgroups),
-    #[error("run folder {}: {reason}", path.display())]
+    ModelTooLarge(#[from] crate::gpu::ModelTooLarge),
+    #[error("run folder {}: {reason}; name a place that can be written, or leave the run folder out", path.display())]
     RunFolder { path: PathBuf, reason: String },
     #[error("step {0} was not observed, or its record was handed out already")]
     UnknownStep(u64),

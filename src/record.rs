@@ -56,7 +56,11 @@ pub struct Global {
     pub l2_norm: f64,
     pub near_zero_count: [u64; 2],
     pub zero_count: u64,
-    pub nonfinite_count: u64,
+    pub positive_count: u64,
+    pub negative_count: u64,
+    pub nan_count: u64,
+    pub pos_inf_count: u64,
+    pub neg_inf_count: u64,
     /// Over the tensors that could be compared with the previous step; `None` where there was none.
     pub sign_flip_count: Option<u64>,
     pub signed_pair_count: Option<u64>,
@@ -80,12 +84,26 @@ impl Global {
             l2_norm_sq += s.l2_norm * s.l2_norm;
             global.near_zero_count = [0, 1].map(|k| global.near_zero_count[k] + s.near_zero_count[k]);
             global.zero_count += s.zero_count;
-            global.nonfinite_count += s.nonfinite_count();
+            global.positive_count += s.positive_count;
+            global.negative_count += s.negative_count;
+            global.nan_count += s.nan_count;
+            global.pos_inf_count += s.pos_inf_count;
+            global.neg_inf_count += s.neg_inf_count;
             add(&mut global.sign_flip_count, s.sign_flip_count);
             add(&mut global.signed_pair_count, s.signed_pair_count);
         }
         global.l2_norm = l2_norm_sq.sqrt();
         global
+    }
+
+    /// NaN and infinite elements together.
+    pub fn nonfinite_count(&self) -> u64 {
+        self.nan_count + self.pos_inf_count + self.neg_inf_count
+    }
+
+    /// `near_zero_count / numel` for each epsilon, in [0, 1]; `None` where nothing was observed.
+    pub fn near_zero_ratio(&self) -> Option<[f64; 2]> {
+        (self.numel > 0).then(|| self.near_zero_count.map(|count| count as f64 / self.numel as f64))
     }
 
     /// `sign_flip_count / signed_pair_count`; `None` where nothing could flip.
@@ -146,14 +164,16 @@ pub enum RunStatus {
 }
 
 /// Something that went wrong with observing, and that training did not stop for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Notice {
     /// The step it happened at.
     pub step: u64,
+    #[serde(flatten)]
     pub kind: NoticeKind,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum NoticeKind {
     /// The staging ring was full and the scope was told to drop rather than wait.
     StepDropped { in_flight_count: usize },
@@ -161,8 +181,8 @@ pub enum NoticeKind {
     HistoryReset { path: String, reason: String },
     /// A gradient could not be reduced.
     Unreadable { path: String, reason: String },
-    /// The walk over the model met other parameters than when the scope was built.
-    ModelChanged { reason: String },
+    /// The model has parameters that were not there when the scope was built.
+    ModelChanged { unknown_count: usize },
     /// A scalar could not be read.
     ScalarSkipped { name: String, reason: String },
     /// The step's summaries did not come back.
@@ -183,7 +203,10 @@ impl fmt::Display for Notice {
             }
             NoticeKind::HistoryReset { path, reason } => write!(f, "{path}: {reason}; sign flips start anew"),
             NoticeKind::Unreadable { path, reason } => write!(f, "{path}: not observed: {reason}"),
-            NoticeKind::ModelChanged { reason } => write!(f, "{reason}; build a new scope for a changed model"),
+            NoticeKind::ModelChanged { unknown_count } => write!(
+                f,
+                "{unknown_count} parameters of the model were not there when the scope was built, and are not observed; build a new scope for a changed model"
+            ),
             NoticeKind::ScalarSkipped { name, reason } => write!(f, "scalar `{name}` was skipped: {reason}"),
             NoticeKind::StepLost { reason } => write!(f, "lost: {reason}"),
             NoticeKind::StoreFailed { reason } => write!(f, "the run folder is no longer written: {reason}"),
@@ -212,8 +235,8 @@ impl fmt::Display for Event {
                 if let Some(ratio) = global.sign_flip_ratio() {
                     write!(f, " flips {:.1}%", 100.0 * ratio)?;
                 }
-                if global.nonfinite_count > 0 {
-                    write!(f, " NON-FINITE {}", global.nonfinite_count)?;
+                if global.nonfinite_count() > 0 {
+                    write!(f, " NON-FINITE {}", global.nonfinite_count())?;
                 }
                 Ok(())
             }

@@ -1,6 +1,6 @@
 //! A run in a table people can read.
 
-use crate::record::{Param, StepRecord, TensorRecord};
+use crate::record::{Global, NoticeKind, Param, StepRecord, TensorRecord};
 use crate::stats::TensorSummary;
 use std::fmt;
 
@@ -14,10 +14,20 @@ pub struct Summary {
     /// Smallest and largest finite gradient of the run, over all parameters.
     pub min: Option<f32>,
     pub max: Option<f32>,
-    /// Norm of all gradients at the last step.
-    pub l2_norm: f64,
+    /// Figures over all gradients at the last step.
+    pub last_global: Global,
+    /// NaN and infinite elements over the run.
+    pub nonfinite_count: u64,
+    /// Steps left out because the staging ring was full.
+    pub dropped_count: u64,
+    /// Steps whose summaries did not come back.
+    pub lost_count: u64,
+    /// Events that went because nobody polled.
+    pub unpolled_count: u64,
     /// Sum of [`Cost::submit_secs`](crate::record::Cost) over the run.
     pub submit_secs: f64,
+    /// Time spent on records that came back: decoding, summing up, writing.
+    pub record_secs: f64,
     pub rows: Vec<Row>,
 }
 
@@ -75,7 +85,8 @@ impl Summary {
         self.last_step = Some(record.step);
         self.min = [self.min, record.global.min].into_iter().flatten().reduce(f32::min);
         self.max = [self.max, record.global.max].into_iter().flatten().reduce(f32::max);
-        self.l2_norm = record.global.l2_norm;
+        self.last_global = record.global;
+        self.nonfinite_count += record.global.nonfinite_count();
         self.submit_secs += record.cost.submit_secs;
         let observed = self.rows.iter_mut().zip(record.tensors.iter().map(TensorRecord::summary));
         for (row, summary) in observed.filter_map(|(row, summary)| Some((row, summary?))) {
@@ -87,6 +98,16 @@ impl Summary {
             row.sign_flip_count += summary.sign_flip_count.unwrap_or(0);
             row.signed_pair_count += summary.signed_pair_count.unwrap_or(0);
             row.nonfinite_count += summary.nonfinite_count();
+        }
+    }
+}
+
+impl Summary {
+    pub(crate) fn count(&mut self, notice: &NoticeKind) {
+        match notice {
+            NoticeKind::StepDropped { .. } => self.dropped_count += 1,
+            NoticeKind::StepLost { .. } => self.lost_count += 1,
+            _ => {}
         }
     }
 }
@@ -125,14 +146,31 @@ impl fmt::Display for Summary {
                 if row.observed_count == 0 { "missing".into() } else { row.nonfinite_count.to_string() },
             )?;
         }
-        write!(
+        let global = &self.last_global;
+        let [tiny, small] = global.near_zero_ratio().map_or([None; 2], |ratios| ratios.map(Some));
+        writeln!(
             f,
-            "all gradients: min {} max {} over {} steps; total L2 norm {:.3e} at step {last_step}\n\
-             L1 and L2 are the last step's; min, max, near zero (~0, at each epsilon), flips and nonfinite are the run's",
+            "all gradients of {} steps: min {}, max {}, {} non-finite",
+            self.step_count,
             extreme(self.min),
             extreme(self.max),
-            self.step_count,
-            self.l2_norm,
+            self.nonfinite_count,
+        )?;
+        writeln!(
+            f,
+            "all gradients of step {last_step}: L1 {:.3e}, L2 {:.3e}, near zero {} and {}, flips {}",
+            global.l1_norm,
+            global.l2_norm,
+            percent(tiny),
+            percent(small),
+            percent(global.sign_flip_ratio()),
+        )?;
+        if self.dropped_count + self.lost_count > 0 {
+            writeln!(f, "not recorded: {} steps dropped, {} lost", self.dropped_count, self.lost_count)?;
+        }
+        write!(
+            f,
+            "L1 and L2 are the last step's; min, max, near zero (~0, at each epsilon), flips and nonfinite are the run's"
         )
     }
 }

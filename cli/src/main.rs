@@ -23,7 +23,7 @@ enum Command {
     Train(train::Options),
 }
 
-/// Exit code for bad input, as for bad usage.
+/// Exit code for bad input, as for bad usage: nothing was written.
 const BAD_INPUT: u8 = 2;
 /// Exit code after Ctrl-C: 128 + SIGINT, as shells count.
 const INTERRUPTED: u8 = 130;
@@ -38,9 +38,9 @@ fn main() -> ExitCode {
     match train::run(&options) {
         Ok(train::Ending::Finished) => ExitCode::SUCCESS,
         Ok(train::Ending::Interrupted) => ExitCode::from(INTERRUPTED),
-        Err(error) => {
+        Err(train::Failure { error, started }) => {
             eprintln!("gradscope: {error:#}");
-            ExitCode::from(BAD_INPUT)
+            if started { ExitCode::FAILURE } else { ExitCode::from(BAD_INPUT) }
         }
     }
 }

@@ -58,6 +58,7 @@ fn bad_data_files_are_refused() {
         (28, 20, 19, 1, "truncated"),
         (28, 20, 21, 1, "goes on"),
         (27, 20, 20, 1, "27 x 28"),
+        (56, 20, 20, 1, "56 x 28"),
         (28, 20, 20, 10, "classes go from 0 to 9"),
         (28, 4_000_000_000, 1, 1, "claims 4000000000"),
         (28, 0, 0, 1, "claims 0"),
@@ -85,7 +86,7 @@ fn train(dir: &Path, arguments: &[&str]) -> (String, String) {
 fn the_main_job_trains_on_the_gpu_and_prints_its_table() {
     let dir = tempfile::tempdir().unwrap();
     let (out, error) = train(dir.path(), &["train", "--device", "gpu", "--steps", "30"]);
-    for word in ["fc1.weight", "fc3.bias", "all gradients", "test accuracy", "hand-off", "recorded in"] {
+    for word in ["fc1.weight", "fc3.bias", "all gradients of step 29", "test accuracy", "hand-off", "recorded in"] {
         assert!(out.contains(word), "`{word}` is not in:\n{out}");
     }
     assert!(error.contains("training mlp on"), "{error}");

@@ -8,7 +8,7 @@ mod shader;
 pub(crate) use context::Gpu;
 #[doc(hidden)]
 pub use context::PretendLimits;
-pub use plan::TooManyWorkgroups;
+pub use plan::ModelTooLarge;
 pub(crate) use plan::{Chunk, GradSlice, Group, Plan, Span};
 pub(crate) use readback::{Flight, Ring};
 #[doc(hidden)]

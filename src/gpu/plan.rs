@@ -4,13 +4,15 @@
 //! what one workgroup folds. Both are fixed when a scope is built. Where a span lies is found anew at
 //! every step, because burn's allocations move.
 
-use super::shader::{HAS_PREVIOUS, PRESENT};
+use super::shader::{FIRST_PAGE_BINDING, HAS_PREVIOUS, PRESENT};
 use super::{Gpu, TILE_LEN};
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 
 /// Workgroups a model should have at least, as far as its tiles go round: enough to fill a large GPU twice.
 const CHUNK_COUNT_TARGET: u64 = 4096;
+/// Bytes of a vector load. cubecl aligns every tensor, slices of tensors included, to more than that.
+const VECTOR_BYTES: u64 = 16;
 /// Elements up to which cubecl lays tensors together into one page.
 const SHARED_PAGE_LEN_MAX: u64 = (64 << 10) / 4;
 /// Tiles of a chunk at most: longer runs save nothing and round more.
@@ -34,7 +36,6 @@ pub(crate) struct Chunk {
 pub(crate) struct Span {
     pub page: u32,
     pub base: u32,
-    pub shift: u32,
     pub flags: u32,
 }
 
@@ -57,7 +58,7 @@ struct PlannedSpan {
 /// A gradient where it lies: `numel` f32 at `offset` bytes of `buffer`, densely, in any order of dimensions.
 pub(crate) struct GradSlice {
     pub buffer: wgpu::Buffer,
-    /// Bytes, a multiple of 4.
+    /// Bytes, a multiple of 16.
     pub offset: u64,
     pub numel: u64,
     /// Equal where the order of elements in memory is.
@@ -79,20 +80,18 @@ pub(crate) struct Window {
 pub(crate) struct Group {
     pub chunks: Range<u32>,
     pub windows: Vec<Window>,
-    /// Whether a gradient among them starts inside a vector.
-    pub shifted: bool,
 }
 
 impl Group {
     fn starting_with(chunks: &Range<u32>) -> Self {
-        Self { chunks: chunks.clone(), windows: vec![], shifted: false }
+        Self { chunks: chunks.clone(), windows: vec![] }
     }
 }
 
-/// The model does not fit the adapter's dispatch or binding limits.
+/// The selected parameters do not fit the adapter's limits.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("{what} would need {needed} {unit}, and this adapter allows {limit}; select fewer tensors")]
-pub struct TooManyWorkgroups {
+pub struct ModelTooLarge {
     what: &'static str,
     unit: &'static str,
     needed: u64,
@@ -132,24 +131,26 @@ impl Plan {
     /// Elements of a span at most: what one binding covers, whatever the alignment of its start.
     pub fn span_len_max(gpu: &Gpu) -> u64 {
         let tile = u64::from(TILE_LEN);
-        // Two vectors to spare: one for a start inside a vector, one for rounding the end up.
-        ((gpu.binding_bytes_max - gpu.offset_alignment - 32) / 4 / tile * tile).max(tile)
+        // Room for a start between two places where a binding may begin, and for rounding the end up to a vector.
+        ((gpu.binding_bytes_max - gpu.offset_alignment - VECTOR_BYTES) / 4 / tile * tile).max(tile)
     }
 
     /// # Errors
     /// Where state or records outgrow a binding.
-    pub fn check(&self, gpu: &Gpu) -> Result<(), TooManyWorkgroups> {
+    pub fn check(&self, gpu: &Gpu) -> Result<(), ModelTooLarge> {
         let record_bytes = self.chunks.len() as u64 * super::RECORD_LEN as u64 * 4;
         for (what, needed) in [("state", self.state_bytes()), ("chunk records", record_bytes)] {
             if needed > gpu.binding_bytes_max {
-                return Err(TooManyWorkgroups { what, unit: "bytes", needed, limit: gpu.binding_bytes_max });
+                return Err(ModelTooLarge { what, unit: "bytes", needed, limit: gpu.binding_bytes_max });
             }
         }
         let limit = u64::from(gpu.grid_len_max).pow(2);
+        if gpu.storage_buffer_count_max < FIRST_PAGE_BINDING {
+            let (needed, limit) = (u64::from(FIRST_PAGE_BINDING), u64::from(gpu.storage_buffer_count_max));
+            return Err(ModelTooLarge { what: "a kernel", unit: "storage buffers", needed, limit });
+        }
         match self.chunks.len() as u64 {
-            needed if needed > limit => {
-                Err(TooManyWorkgroups { what: "the dispatch", unit: "workgroups", needed, limit })
-            }
+            needed if needed > limit => Err(ModelTooLarge { what: "the dispatch", unit: "workgroups", needed, limit }),
             _ => Ok(()),
         }
     }
@@ -225,15 +226,9 @@ impl Plan {
                 }
             };
             group.chunks.end = span.chunks.end;
-            let word = (bytes.start - group.windows[page].offset) / 4;
-            group.shifted |= !word.is_multiple_of(4);
+            let base = ((bytes.start - group.windows[page].offset) / VECTOR_BYTES) as u32;
             let previous = if has_previous[span.tensor] { HAS_PREVIOUS } else { 0 };
-            table.push(Span {
-                page: page as u32,
-                base: (word / 4) as u32,
-                shift: (word % 4) as u32,
-                flags: PRESENT | previous,
-            });
+            table.push(Span { page: page as u32, base, flags: PRESENT | previous });
         }
         groups.extend(open);
         groups
@@ -243,15 +238,16 @@ impl Plan {
 impl GradSlice {
     /// Whether whole vectors cover the slice: what a kernel needs to read it in place.
     pub fn is_bindable(&self) -> bool {
-        self.offset.is_multiple_of(4) && self.offset + self.numel * 4 <= self.buffer.size() / 16 * 16
+        let end = self.offset + self.numel * 4;
+        self.offset.is_multiple_of(VECTOR_BYTES) && end <= self.buffer.size() / VECTOR_BYTES * VECTOR_BYTES
     }
 }
 
 impl Window {
     /// The whole buffer where a binding can cover it, else as much as one can from `bytes.start` on.
     fn around(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: &Range<u64>) -> Self {
-        let size = buffer.size() / 16 * 16;
-        let alignment = gpu.offset_alignment.max(16);
+        let size = buffer.size() / VECTOR_BYTES * VECTOR_BYTES;
+        let alignment = gpu.offset_alignment.max(VECTOR_BYTES);
         let offset = if size <= gpu.binding_bytes_max { 0 } else { bytes.start / alignment * alignment };
         Self { buffer: buffer.clone(), offset, bytes: (size - offset).min(gpu.binding_bytes_max) }
     }

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Every hand-off polls the device on burn's thread, where that gets in nobody's way: a poll contends with
-/// submissions for wgpu's locks. Only where steps are this far apart does the training thread poll itself.
+/// Every submission runs the callbacks of what has completed, on burn's thread, where that gets in nobody's way: a
+/// poll contends with submissions for wgpu's locks. The training thread polls itself only where its last step is
+/// this long ago.
 const POLL_AFTER: Duration = Duration::from_millis(250);
 
 const PENDING: u8 = 0;
@@ -34,7 +35,9 @@ impl<T: Send + 'static> Flight<T> {
         let _ = self.submission.set(submission);
         let flight = Arc::clone(self);
         self.staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| match result {
-            Ok(()) => flight.status.store(MAPPED, Ordering::Release),
+            Ok(()) => {
+                let _ = flight.complete(MAPPED);
+            }
             Err(error) => flight.fail(format!("mapping the staging buffer failed: {error}")),
         });
     }
@@ -42,15 +45,19 @@ impl<T: Send + 'static> Flight<T> {
     /// Completes a flight that has nothing to bring back from the GPU.
     pub fn complete_empty(&self, outcome: T) {
         *self.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
-        self.status.store(EMPTY, Ordering::Release);
+        let _ = self.complete(EMPTY);
+    }
+
+    /// Whether the flight was still pending: what completed it first, stays.
+    fn complete(&self, status: u8) -> bool {
+        self.status.compare_exchange(PENDING, status, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Ends the flight without data; the first reason stays.
     pub fn fail(&self, reason: String) {
         let mut failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if self.status.load(Ordering::Acquire) == PENDING {
+        if self.complete(FAILED) {
             *failure = Some(reason);
-            self.status.store(FAILED, Ordering::Release);
         }
     }
 
@@ -138,6 +145,16 @@ impl<T: Send + 'static, K> Ring<T, K> {
             let _ = self.gpu.device.poll(wgpu::PollType::Poll);
         }
         if self.flying.front()?.0.is_pending() { None } else { self.flying.pop_front() }
+    }
+
+    /// Looks whether the GPU has got further, at the price of its locks.
+    pub fn refresh(&self) {
+        let _ = self.gpu.device.poll(wgpu::PollType::Poll);
+    }
+
+    /// Whether the oldest flight's commands are on the queue; `true` where there is none.
+    pub fn oldest_was_submitted(&self) -> bool {
+        self.flying.front().is_none_or(|(oldest, _)| oldest.was_submitted() || !oldest.is_pending())
     }
 
     /// What is kept beside the flight that took off last.

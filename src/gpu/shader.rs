@@ -105,12 +105,10 @@ impl Shaders {
     }
 }
 
-/// `grad_reduce.wgsl` with `page_count` bindings for gradients; without `shifted`, only for gradients that start
-/// on a vector.
-pub(crate) fn grad_reduce_wgsl(page_count: u32, shifted: bool) -> String {
+/// `grad_reduce.wgsl` with `page_count` bindings for gradients.
+pub(crate) fn grad_reduce_wgsl(page_count: u32) -> String {
     [
         &constants(),
-        &format!("const SHIFTED = {shifted};\n"),
         &pages(page_count),
         include_str!("../../shaders/shared/lane.wgsl"),
         include_str!("../../shaders/grad_reduce.wgsl"),
@@ -130,7 +128,7 @@ pub(crate) const FIRST_PAGE_BINDING: u32 = 5;
 /// Every shader as composed, by name, with the words a record is made of.
 #[doc(hidden)]
 pub fn compose_for_tests(page_count: u32) -> (Vec<(&'static str, String)>, &'static [&'static str]) {
-    (vec![("grad_reduce", grad_reduce_wgsl(page_count, true)), ("tensor_reduce", tensor_reduce_wgsl())], WORD_NAMES)
+    (vec![("grad_reduce", grad_reduce_wgsl(page_count)), ("tensor_reduce", tensor_reduce_wgsl())], WORD_NAMES)
 }
 
 fn constants() -> String {

@@ -28,10 +28,9 @@ struct Dispatch {
 pub const STRUCT_BYTES: [(&str, usize); 3] =
     [("Dispatch", size_of::<Dispatch>()), ("Chunk", size_of::<Chunk>()), ("Span", size_of::<Span>())];
 
-/// The shader compiled for so many pages, with or without gradients that start inside a vector.
+/// The shader compiled for so many pages.
 struct Variant {
     page_count: u32,
-    shifted: bool,
     layout: wgpu::BindGroupLayout,
     pipeline: wgpu::ComputePipeline,
 }
@@ -141,10 +140,10 @@ impl GradReduce {
     fn variant(&mut self, group: &Group) -> usize {
         let needed = group.windows.len() as u32;
         let page_count = [1, 4].into_iter().find(|&pages| needed <= pages).unwrap_or(PAGE_COUNT_MAX);
-        let (page_count, shifted) = (page_count.min(self.page_count_max), group.shifted);
-        let found = self.variants.iter().position(|v| v.page_count == page_count && v.shifted == shifted);
+        let page_count = page_count.min(self.page_count_max);
+        let found = self.variants.iter().position(|variant| variant.page_count == page_count);
         found.unwrap_or_else(|| {
-            self.variants.push(Variant::new(&self.gpu, page_count, shifted, self.shaders));
+            self.variants.push(Variant::new(&self.gpu, page_count, self.shaders));
             self.variants.len() - 1
         })
     }
@@ -177,7 +176,7 @@ impl GradReduce {
 }
 
 impl Variant {
-    fn new(gpu: &Gpu, page_count: u32, shifted: bool, shaders: Shaders) -> Self {
+    fn new(gpu: &Gpu, page_count: u32, shaders: Shaders) -> Self {
         let mut entries = vec![
             Gpu::uniform_entry(0, size_of::<Dispatch>() as u64),
             Gpu::storage_entry(1, true),
@@ -186,8 +185,8 @@ impl Variant {
             Gpu::storage_entry(4, false),
         ];
         entries.extend((0..page_count).map(|page| Gpu::storage_entry(FIRST_PAGE_BINDING + page, true)));
-        let wgsl = gpu::grad_reduce_wgsl(page_count, shifted);
+        let wgsl = gpu::grad_reduce_wgsl(page_count);
         let (layout, pipeline) = super::pipeline(gpu, "grad_reduce", &entries, wgsl, shaders);
-        Self { page_count, shifted, layout, pipeline }
+        Self { page_count, layout, pipeline }
     }
 }

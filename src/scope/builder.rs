@@ -1,6 +1,6 @@
 //! Settings of a scope, checked before anything is made.
 
-use super::{Observer, Scope, walk};
+use super::{Observer, Places, Scope, walk};
 use crate::device::Device;
 use crate::error::Error;
 use crate::gpu::{PretendLimits, Shaders};
@@ -22,8 +22,9 @@ pub enum WhenFull {
     Drop,
 }
 
-/// Steps that may be on their way back at once: more than burn itself lets run ahead, at a few kilobytes each.
-const RING_LEN: usize = 64;
+/// Steps that may be on their way back at once, at a few kilobytes each. burn lets 512 kernels run ahead: a step of
+/// four or more never finds the ring full.
+const RING_LEN: usize = 128;
 
 /// Settings of a [`Scope`]; every one has a default.
 #[must_use = "a builder does nothing until `build`"]
@@ -78,7 +79,7 @@ impl ScopeBuilder {
         self
     }
 
-    /// Steps that may be on their way back at once. Default: 64.
+    /// Steps that may be on their way back at once. Default: 128.
     pub fn ring_len(mut self, steps: usize) -> Self {
         self.ring_len = steps;
         self
@@ -145,13 +146,14 @@ impl ScopeBuilder {
             observer,
             events: VecDeque::new(),
             wait_count: 0,
+            unknown_count: 0,
             #[cfg(feature = "store")]
             store,
         })
     }
 
-    /// For each place of the walk the selected tensor, and the table of those.
-    fn selection(&self, table: Vec<Param>) -> Result<(Vec<Option<usize>>, Vec<Param>), Error> {
+    /// For each path, by its key, the selected tensor, and the table of those.
+    fn selection(&self, table: Vec<Param>) -> Result<(Places, Vec<Param>), Error> {
         if table.is_empty() {
             return Err(Error::NoParameters);
         }
@@ -171,12 +173,12 @@ impl ScopeBuilder {
                 return Err(matches_none(pattern.as_str()));
             }
         }
-        let mut places = Vec::with_capacity(count);
+        let mut places = Places::with_capacity(count);
         let mut params = Vec::new();
         for param in table {
             let selected = include.as_ref().is_none_or(|pattern| pattern.is_match(&param.path))
                 && !exclude.as_ref().is_some_and(|pattern| pattern.is_match(&param.path));
-            places.push(selected.then_some(params.len()));
+            places.insert(walk::path_key(param.path.split('.')), selected.then_some(params.len()));
             params.extend(selected.then_some(param));
         }
         match (params.is_empty(), &include, &exclude) {

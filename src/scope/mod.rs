@@ -20,8 +20,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Events kept for a caller who does not poll; the oldest go first.
-const EVENT_COUNT_MAX: usize = 4096;
+/// Events kept for a caller who does not poll: some megabytes for a large model.
+const EVENT_COUNT_MAX: usize = 512;
+
+/// By the key of a path, which tensor it is, if selected.
+type Places = std::collections::HashMap<u64, Option<usize>>;
 
 /// Watches the gradients of one model.
 ///
@@ -54,14 +57,15 @@ const EVENT_COUNT_MAX: usize = 4096;
 pub struct Scope {
     device: BurnDevice,
     params: Arc<[Param]>,
-    /// For each place of the module's walk, which tensor it is, if selected.
-    places: Vec<Option<usize>>,
+    places: Places,
     epsilons: Epsilons,
     when_full: WhenFull,
     observer: Observer,
     events: VecDeque<Event>,
     summary: Summary,
     wait_count: u64,
+    /// Parameters of the last step's model that were not there when the scope was built.
+    unknown_count: usize,
     #[cfg(feature = "store")]
     store: Option<crate::store::RunWriter>,
 }
@@ -84,7 +88,14 @@ impl Scope {
 
     /// Starts the observation of training step `number`. Dynamics compare with `number - 1`.
     pub fn step(&mut self, number: u64) -> Step<'_> {
-        let given = Given { step: number, epoch: None, scalars: vec![], cost: Cost::default(), notices: vec![] };
+        let given = Given {
+            step: number,
+            epoch: None,
+            scalars: vec![],
+            cost: Cost::default(),
+            notices: vec![],
+            unreadable: vec![],
+        };
         let work = match &self.observer {
             Observer::Gpu(_) => Work::Gpu { gradients: vec![], scalars: vec![] },
             Observer::Host(_) => Work::Host { tensors: None },
@@ -92,7 +103,9 @@ impl Scope {
         Step { scope: self, given, work, spent: Duration::ZERO }
     }
 
-    /// What has come back since the last call. Never blocks.
+    /// What has come back since the last call, the last 512 events at most. Never waits for the GPU.
+    ///
+    /// A step's numbers come with the work of later steps; [`Scope::read`] and [`Scope::finish`] wait for them.
     pub fn poll(&mut self) -> Vec<Event> {
         self.land();
         self.events.drain(..).collect()
@@ -138,7 +151,7 @@ impl Scope {
         let _ = status;
         #[cfg(feature = "store")]
         let folder = match self.store.take() {
-            Some(store) => Some(store.finish(status)?),
+            Some(store) => Some(store.finish(status, &self.summary)?),
             None => None,
         };
         Ok(Finished {
@@ -201,11 +214,13 @@ impl Scope {
     }
 
     fn record(&mut self, Landed { given, tensors }: Landed) {
+        let started = Instant::now();
         let step = given.step;
-        let notice = |kind| Event::Notice(Notice { step, kind });
-        let mut events: Vec<_> = given.notices.into_iter().map(notice).collect();
+        for kind in given.notices {
+            self.notify(Notice { step, kind });
+        }
         match tensors {
-            Err(reason) => events.push(notice(NoticeKind::StepLost { reason })),
+            Err(reason) => self.notify(Notice { step, kind: NoticeKind::StepLost { reason } }),
             Ok(tensors) => {
                 let scalars = given.scalars.into_iter().map(|(name, value)| match value {
                     ScalarValue::Known(value) => (name, value),
@@ -221,17 +236,35 @@ impl Scope {
                 };
                 self.summary.add(&record);
                 #[cfg(feature = "store")]
-                if let Some(failed) = self.store.as_mut().and_then(|store| store.write(&record).err()) {
-                    self.store = None;
-                    events.push(notice(NoticeKind::StoreFailed { reason: failed.to_string() }));
-                }
-                events.push(Event::Record(record));
+                self.keep(step, |store| store.write(&record));
+                self.push(Event::Record(record));
             }
         }
-        self.events.extend(events);
-        while self.events.len() > EVENT_COUNT_MAX {
-            self.events.pop_front();
+        self.summary.record_secs += started.elapsed().as_secs_f64();
+    }
+
+    fn notify(&mut self, notice: Notice) {
+        self.summary.count(&notice.kind);
+        #[cfg(feature = "store")]
+        self.keep(notice.step, |store| store.write_notice(&notice));
+        self.push(Event::Notice(notice));
+    }
+
+    /// Writes to the run folder, where there is one; gives it up where that fails.
+    #[cfg(feature = "store")]
+    fn keep(&mut self, step: u64, write: impl FnOnce(&mut crate::store::RunWriter) -> std::io::Result<()>) {
+        if let Some(error) = self.store.as_mut().and_then(|store| write(store).err()) {
+            self.store = None;
+            self.push(Event::Notice(Notice { step, kind: NoticeKind::StoreFailed { reason: error.to_string() } }));
         }
+    }
+
+    fn push(&mut self, event: Event) {
+        if self.events.len() == EVENT_COUNT_MAX {
+            self.events.pop_front();
+            self.summary.unpolled_count += 1;
+        }
+        self.events.push_back(event);
     }
 }
 
@@ -313,26 +346,27 @@ impl Step<'_> {
     pub fn gradients<M: Module, G: GradientSource>(mut self, model: &M, source: &G) -> Self {
         let started = Instant::now();
         let (device, places, params) = (&self.scope.device, &self.scope.places, &self.scope.params);
-        let step = self.given.step;
-        let notices = &mut self.given.notices;
-        let place_count = match (&mut self.work, &mut self.scope.observer) {
+        let Given { step, notices, unreadable, .. } = &mut self.given;
+        let mut unknown_count = 0;
+        let unknown = &mut unknown_count;
+        match (&mut self.work, &mut self.scope.observer) {
             (Work::Gpu { gradients, .. }, _) => {
                 gradients.clear();
-                walk::gradients(model, source, CollectGpu { device, places, params, gradients, notices })
+                let collect = CollectGpu { device, places, params, gradients, notices, unreadable, unknown };
+                walk::gradients(model, source, collect);
             }
             (Work::Host { tensors }, Observer::Host(host)) => {
                 let tensors = tensors.insert(vec![TensorRecord::Missing; params.len()]);
-                walk::gradients(model, source, CollectHost { places, params, step, host, tensors, notices })
+                let collect = CollectHost { places, params, step: *step, host, tensors, notices, unknown };
+                walk::gradients(model, source, collect);
             }
-            (Work::Host { .. }, Observer::Gpu(_)) => places.len(),
-        };
-        if place_count != places.len() {
-            let reason = format!(
-                "the model has {place_count} float parameters, and had {} when the scope was built",
-                places.len()
-            );
-            notices.push(NoticeKind::ModelChanged { reason });
+            (Work::Host { .. }, Observer::Gpu(_)) => {}
         }
+        // One notice a change, not one a step.
+        if unknown_count > self.scope.unknown_count {
+            notices.push(NoticeKind::ModelChanged { unknown_count });
+        }
+        self.scope.unknown_count = unknown_count;
         self.spent += started.elapsed();
         self
     }
@@ -360,10 +394,15 @@ impl Step<'_> {
             }
             Work::Gpu { gradients, scalars } => {
                 scope.land();
+                if let Observer::Gpu(gpu) = &scope.observer
+                    && gpu.is_full()
+                {
+                    gpu.refresh();
+                    scope.land();
+                }
                 if scope.is_full() && scope.when_full == WhenFull::Drop {
                     let in_flight_count = scope.in_flight_count();
-                    let kind = NoticeKind::StepDropped { in_flight_count };
-                    scope.events.push_back(Event::Notice(Notice { step, kind }));
+                    scope.notify(Notice { step, kind: NoticeKind::StepDropped { in_flight_count } });
                     let reason = format!("{in_flight_count} steps were in flight");
                     return Err(Error::StepLost { step, reason });
                 }
@@ -398,20 +437,25 @@ impl Scope {
 
 struct CollectGpu<'a> {
     device: &'a BurnDevice,
-    places: &'a [Option<usize>],
+    places: &'a Places,
     params: &'a [Param],
     gradients: &'a mut Vec<(usize, Primitive)>,
     notices: &'a mut Vec<NoticeKind>,
+    unreadable: &'a mut Vec<usize>,
+    unknown: &'a mut usize,
 }
 
 impl walk::OnGradient for CollectGpu<'_> {
-    fn call<const D: usize>(&mut self, place: usize, gradient: Option<Tensor<D>>) {
-        if let (Some(tensor), Some(gradient)) = (self.places.get(place).copied().flatten(), gradient) {
+    fn call<const D: usize>(&mut self, key: u64, gradient: Option<Tensor<D>>) {
+        let place = self.places.get(&key);
+        *self.unknown += usize::from(place.is_none());
+        if let (Some(tensor), Some(gradient)) = (place.copied().flatten(), gradient) {
             match bridge::primitive(gradient, self.device) {
                 Ok(primitive) => self.gradients.push((tensor, primitive)),
                 Err(reason) => {
                     let path = self.params[tensor].path.clone();
                     self.notices.push(NoticeKind::Unreadable { path, reason });
+                    self.unreadable.push(tensor);
                 }
             }
         }
@@ -419,17 +463,20 @@ impl walk::OnGradient for CollectGpu<'_> {
 }
 
 struct CollectHost<'a> {
-    places: &'a [Option<usize>],
+    places: &'a Places,
     params: &'a [Param],
     step: u64,
     host: &'a mut HostObserver,
     tensors: &'a mut [TensorRecord],
     notices: &'a mut Vec<NoticeKind>,
+    unknown: &'a mut usize,
 }
 
 impl walk::OnGradient for CollectHost<'_> {
-    fn call<const D: usize>(&mut self, place: usize, gradient: Option<Tensor<D>>) {
-        let Some(tensor) = self.places.get(place).copied().flatten() else { return };
+    fn call<const D: usize>(&mut self, key: u64, gradient: Option<Tensor<D>>) {
+        let place = self.places.get(&key);
+        *self.unknown += usize::from(place.is_none());
+        let Some(tensor) = place.copied().flatten() else { return };
         self.tensors[tensor] = match gradient {
             None => self.host.missing(tensor),
             Some(gradient) => self.host.observe(tensor, self.step, gradient).unwrap_or_else(|reason| {

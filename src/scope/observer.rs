@@ -20,6 +20,8 @@ pub(super) struct Given {
     pub scalars: Vec<(String, ScalarValue)>,
     pub cost: Cost,
     pub notices: Vec<NoticeKind>,
+    /// Tensors whose gradient is there and cannot be handed to the engine.
+    pub unreadable: Vec<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -70,7 +72,7 @@ pub(super) struct GpuObserver {
     ring: Ring<Outcome, Given>,
     layout: ReadLayout,
     /// Where the last hand-off went, to drain it.
-    cube: Option<bridge::CubeDevice>,
+    destination: Option<bridge::Destination>,
     pub state_bytes: u64,
     pub bytes_per_step: u64,
 }
@@ -91,12 +93,17 @@ impl GpuObserver {
             state_bytes: engine.state_bytes(),
             bytes_per_step: engine.readback_bytes(0),
             engine: Arc::new(Mutex::new(engine)),
-            cube: None,
+            destination: None,
         })
     }
 
     pub fn is_full(&self) -> bool {
         self.ring.is_full()
+    }
+
+    /// Looks whether the GPU has got further.
+    pub fn refresh(&self) {
+        self.ring.refresh();
     }
 
     pub fn in_flight_count(&self) -> usize {
@@ -122,7 +129,7 @@ impl GpuObserver {
             given.cost.submit_secs = started.elapsed().as_secs_f64();
             return self.ring.take_off(given).complete_empty(Outcome::all_missing(self.layout.tensor_count()));
         };
-        self.cube = Some(bridge::device_of(first));
+        self.destination = Some(bridge::Destination::of(first));
         let engine = Arc::clone(&self.engine);
         // The cost is known only after the hand-off, which needs the flight: write it in afterwards.
         let flight = self.ring.take_off(given);
@@ -164,15 +171,18 @@ impl GpuObserver {
             }
             let tensors = Engine::read(&self.layout, &outcome, &data);
             given.notices.extend(outcome.notices);
-            tensors
+            tensors.map(|mut tensors| {
+                given.unreadable.iter().for_each(|&tensor| tensors[tensor] = TensorRecord::Unreadable);
+                tensors
+            })
         });
         Some(Landed { given, tensors })
     }
 
     /// Blocks until the oldest step's numbers are there.
     pub fn wait_for_oldest(&mut self) {
-        if let Some(cube) = &self.cube {
-            bridge::drain(cube);
+        if let (false, Some(destination)) = (self.ring.oldest_was_submitted(), &self.destination) {
+            destination.drain();
         }
         self.ring.wait_for_oldest();
     }

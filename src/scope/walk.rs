@@ -34,21 +34,30 @@ pub(super) fn parameters<M: Module>(module: &M, device: &BurnDevice) -> Result<V
     walk.misplaced.map_or(Ok(walk.table), Err)
 }
 
-/// Calls `on_gradient` with each float parameter's place in the walk and its gradient; returns their number.
-pub(super) fn gradients<M, G, F>(module: &M, source: &G, on_gradient: F) -> usize
+/// Calls `on_gradient` with the key of each float parameter's path and its gradient.
+pub(super) fn gradients<M, G, F>(module: &M, source: &G, on_gradient: F)
 where
     M: Module,
     G: GradientSource,
     F: OnGradient,
 {
-    let mut walk = GradientWalk { source, on_gradient, place: 0 };
+    let mut walk = GradientWalk { source, on_gradient, keys: vec![path_key([])] };
     module.visit(&mut walk);
-    walk.place
 }
 
 /// A closure over tensors of any rank.
 pub(super) trait OnGradient {
-    fn call<const D: usize>(&mut self, place: usize, gradient: Option<Tensor<D>>);
+    fn call<const D: usize>(&mut self, key: u64, gradient: Option<Tensor<D>>);
+}
+
+/// What a path is found by at every step, without putting its name together: FNV-1a over its components.
+pub(super) fn path_key<'a>(components: impl IntoIterator<Item = &'a str>) -> u64 {
+    components.into_iter().fold(0xcbf2_9ce4_8422_2325, extend_key)
+}
+
+fn extend_key(key: u64, component: &str) -> u64 {
+    // The separator cannot be part of a field's name.
+    component.bytes().chain([b'.']).fold(key, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 struct TableWalk<'a> {
@@ -85,12 +94,22 @@ impl ModuleVisitor for TableWalk<'_> {
 struct GradientWalk<'a, G, F> {
     source: &'a G,
     on_gradient: F,
-    place: usize,
+    /// Keys of the path so far, of the whole and of its parts.
+    keys: Vec<u64>,
 }
 
 impl<G: GradientSource, F: OnGradient> ModuleVisitor for GradientWalk<'_, G, F> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.on_gradient.call(self.place, self.source.gradient(param));
-        self.place += 1;
+        let key = self.keys.last().copied().unwrap_or_default();
+        self.on_gradient.call(key, self.source.gradient(param));
+    }
+
+    fn enter_module(&mut self, name: &str, _: &str) {
+        let key = self.keys.last().copied().unwrap_or_default();
+        self.keys.push(extend_key(key, name));
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.keys.pop();
     }
 }

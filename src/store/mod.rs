@@ -3,7 +3,8 @@
 mod time;
 
 use crate::error::Error;
-use crate::record::{Param, RunStatus, StepRecord};
+use crate::record::{Notice, Param, RunStatus, StepRecord};
+use crate::summary::Summary;
 use serde_json::{Map, Value, json};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -30,7 +31,7 @@ pub struct Manifest {
     pub facts: Vec<(String, Value)>,
 }
 
-/// Writes `run.json` and `steps.jsonl` into a folder of their own.
+/// Writes `run.json`, `steps.jsonl` and, where there are any, `notices.jsonl` into a folder of their own.
 pub struct RunWriter {
     folder: PathBuf,
     manifest: Map<String, Value>,
@@ -68,17 +69,22 @@ impl RunWriter {
         ] {
             fields.insert(name.to_owned(), value);
         }
-        let steps = File::create(folder.join("steps.jsonl")).map_err(failed)?;
-        let writer = Self {
-            manifest: fields,
-            steps: BufWriter::new(steps),
-            flushed: Instant::now(),
-            step_count: 0,
-            closed: false,
-            folder: folder.clone(),
+        let made = || -> io::Result<Self> {
+            let writer = Self {
+                manifest: fields,
+                steps: BufWriter::new(File::create(folder.join("steps.jsonl"))?),
+                flushed: Instant::now(),
+                step_count: 0,
+                closed: false,
+                folder: folder.clone(),
+            };
+            writer.write_manifest().map(|()| writer)
         };
-        writer.write_manifest().map_err(failed)?;
-        Ok(writer)
+        made().map_err(|error| {
+            // Nothing half-made stays behind.
+            let _ = fs::remove_dir_all(&folder);
+            failed(error)
+        })
     }
 
     pub fn folder(&self) -> &Path {
@@ -100,11 +106,24 @@ impl RunWriter {
         Ok(())
     }
 
+    /// Appends a notice to `notices.jsonl`, at once.
+    ///
+    /// # Errors
+    /// As the file system's.
+    pub fn write_notice(&mut self, notice: &Notice) -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(self.folder.join("notices.jsonl"))?;
+        let mut line = serde_json::to_vec(notice)?;
+        line.push(b'\n');
+        file.write_all(&line)
+    }
+
     /// Flushes, notes `status` and the end in the manifest, and returns the folder.
     ///
     /// # Errors
     /// As the file system's.
-    pub fn finish(mut self, status: RunStatus) -> Result<PathBuf, Error> {
+    pub fn finish(mut self, status: RunStatus, summary: &Summary) -> Result<PathBuf, Error> {
+        self.manifest.insert("dropped_count".into(), json!(summary.dropped_count));
+        self.manifest.insert("lost_count".into(), json!(summary.lost_count));
         self.close(status)
             .map(|()| self.folder.clone())
             .map_err(|error| Error::RunFolder { path: self.folder.clone(), reason: error.to_string() })
@@ -112,11 +131,13 @@ impl RunWriter {
 
     fn close(&mut self, status: RunStatus) -> io::Result<()> {
         self.closed = true;
-        self.steps.flush()?;
+        // The manifest says how the run ended even where its last records could not be written.
+        let flushed = self.steps.flush();
         self.manifest.insert("status".into(), json!(status));
         self.manifest.insert("end".into(), json!(time::rfc3339(std::time::SystemTime::now())));
         self.manifest.insert("step_count".into(), json!(self.step_count));
-        self.write_manifest()
+        let written = self.write_manifest();
+        flushed.and(written)
     }
 
     /// Whole or not at all: a reader never meets half a manifest.

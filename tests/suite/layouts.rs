@@ -60,8 +60,10 @@ fn permuted() {
 
 #[test]
 fn sliced() {
-    check("rows", [16, 40], [64, 40], |t| t.slice([24..40, 0..40]));
-    check("rows off the grid of vectors", [5, 33], [64, 33], |t| t.slice([3..8, 0..33]));
+    // burn makes a view of a slice only where its ends are aligned to a binding's offset.
+    let copied = check("aligned rows", [16, 64], [64, 64], |t| t.slice([16..32, 0..64]));
+    assert_eq!(copied, 0, "an aligned slice is read where it lies, at its offset");
+    check("rows off the alignment", [5, 33], [64, 33], |t| t.slice([3..8, 0..33]));
     check("columns", [64, 7], [64, 40], |t| t.slice([0..64, 5..12]));
     check("one element", [1, 1], [64, 33], |t| t.slice([7..8, 13..14]));
 }
@@ -94,7 +96,11 @@ fn half_precision_is_widened_and_counted() {
     let mut scope = Scope::builder(&device).build(&model).unwrap();
     let values = Random(9).gradients(600);
     let half = source(&device, &values, [20, 30]).cast(DType::F16);
-    let widened = half.clone().cast(DType::F32).into_data().try_to_vec::<f32>().unwrap();
+    let Ok(widened) = half.clone().cast(DType::F32).try_into_data() else {
+        // The driver has no f16, so burn has no such gradients on it.
+        return assert!(!device.has_f16(), "the adapter has f16, and burn can't read it");
+    };
+    let widened = widened.try_to_vec::<f32>().unwrap();
     let mut gradients = GradientsParams::new();
     gradients.register(model.weight.id, half);
     scope.step(0).gradients(&model, &gradients).submit();

@@ -106,7 +106,8 @@ fn a_full_ring_waits_or_drops_and_counts() {
             scope.step(step).gradients(&model, &gradients).submit();
         }
         let waits = scope.wait_count();
-        let events = scope.finish().unwrap().events;
+        let finished = scope.finish().unwrap();
+        let events = finished.events;
         let records = events.iter().filter(|event| matches!(event, Event::Record(_))).count();
         let dropped = events.iter().filter(
             |event| matches!(event, Event::Notice(notice) if matches!(notice.kind, NoticeKind::StepDropped { .. })),
@@ -116,7 +117,7 @@ fn a_full_ring_waits_or_drops_and_counts() {
             WhenFull::Drop => {
                 let dropped = dropped.count();
                 assert!(records + dropped == 30 && dropped > 0, "{records} records, {dropped} dropped");
-                assert_eq!(waits, 0);
+                assert_eq!((waits, finished.summary.dropped_count), (0, dropped as u64));
             }
         }
     }
@@ -181,17 +182,60 @@ fn a_scalar_of_many_elements_is_skipped_with_a_notice() {
 }
 
 #[test]
-fn another_model_than_at_the_start_gets_a_notice() {
+fn another_model_than_at_the_start_gets_one_notice() {
     let device = device();
     let model = bag(&device, &[10, 20]);
     let mut scope = Scope::builder(&device).build(&model).unwrap();
     let other = bag(&device, &[10, 20, 30]);
-    let values = [Some(vec![1.0; 10]), Some(vec![1.0; 20]), Some(vec![1.0; 30])];
-    scope.step(0).gradients(&other, &other.gradients(&device, &values)).submit();
-    assert!(scope.read(0).unwrap().tensors[1].summary().is_some());
+    for step in 0..3 {
+        let values = [Some(vec![1.0; 10]), Some(vec![1.0; 20]), Some(vec![1.0; 30])];
+        scope.step(step).gradients(&other, &other.gradients(&device, &values)).submit();
+        let record = scope.read(step).unwrap();
+        assert_eq!(record.tensors.len(), 2);
+        assert_eq!(summary(&record, 1).numel, 20, "found by its path");
+    }
     let changed =
-        |event: &Event| matches!(event, Event::Notice(n) if matches!(n.kind, NoticeKind::ModelChanged { .. }));
-    assert!(scope.poll().iter().any(changed));
+        |event: &&Event| matches!(event, Event::Notice(n) if n.kind == NoticeKind::ModelChanged { unknown_count: 1 });
+    assert_eq!(scope.poll().iter().filter(changed).count(), 1);
+}
+
+#[test]
+fn a_gradient_that_lives_elsewhere_is_unreadable_not_missing() {
+    let (device, cpu) = (device(), Device::open(gradscope::DeviceChoice::Cpu).unwrap());
+    let model = bag(&device, &[10]);
+    let mut scope = Scope::builder(&device).build(&model).unwrap();
+    scope.step(0).gradients(&model, &model.gradients(&cpu, &[Some(vec![1.0; 10])])).submit();
+    assert_eq!(scope.read(0).unwrap().tensors, [TensorRecord::Unreadable]);
+    let notice = scope.poll()[0].to_string();
+    assert!(notice.contains("tensors.0: not observed: it lives on"), "{notice}");
+}
+
+#[test]
+fn finishing_on_another_thread_than_training() {
+    let device = device();
+    let training = device.burn().clone().autodiff();
+    let model = single(&training);
+    let mut scope = Scope::builder(&device).build(&model).unwrap();
+    for step in 0..5 {
+        let gradients = loss(&model, 1.0).backward();
+        scope.step(step).gradients(&model, &gradients).submit();
+    }
+    let finished = std::thread::spawn(move || scope.finish().unwrap()).join().unwrap();
+    assert_eq!((finished.summary.step_count, finished.summary.lost_count), (5, 0));
+}
+
+#[test]
+fn events_of_a_caller_who_never_polls_are_bounded_and_counted() {
+    let device = device();
+    let model = bag(&device, &[10]);
+    let mut scope = Scope::builder(&device).build(&model).unwrap();
+    for step in 0..700 {
+        scope.step(step).value("lr", 0.1).submit();
+    }
+    let finished = scope.finish().unwrap();
+    assert_eq!(finished.summary.step_count, 700);
+    assert_eq!(finished.events.len() as u64 + finished.summary.unpolled_count, 700);
+    assert_eq!(finished.events.len(), 512);
 }
 
 #[test]

@@ -51,6 +51,20 @@ fn a_run_folder_holds_manifest_and_records() {
 }
 
 #[test]
+fn gaps_are_explained_in_the_folder() {
+    let (device, parent) = (device(), tempfile::tempdir().unwrap());
+    let model = bag(&device, &[8]);
+    let mut scope = Scope::builder(&device).run(parent.path()).build(&model).unwrap();
+    let many = burn::tensor::Tensor::<1>::ones([3], device.burn());
+    scope.step(7).scalar("loss", &many).submit();
+    let folder = scope.finish().unwrap().folder.unwrap();
+    let notices: Value = serde_json::from_str(&fs::read_to_string(folder.join("notices.jsonl")).unwrap()).unwrap();
+    assert_eq!(notices["step"], 7);
+    assert_eq!(notices["kind"], "scalar_skipped");
+    assert_eq!(manifest(&folder)["dropped_count"], 0);
+}
+
+#[test]
 fn how_a_run_ended_stands_in_its_manifest() {
     let (device, parent) = (device(), tempfile::tempdir().unwrap());
     let model = bag(&device, &[8]);

@@ -1,14 +1,15 @@
 //! Fashion-MNIST in IDX files: the subset that ships inside the binary, or a folder of the reader's own.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use flate2::read::GzDecoder;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 /// Pixels of an image.
-pub const IMAGE_LEN: usize = 28 * 28;
+pub const IMAGE_LEN: usize = IMAGE_SIDE * IMAGE_SIDE;
+const IMAGE_SIDE: usize = 28;
 pub const CLASS_COUNT: usize = 10;
 
 /// Mean and standard deviation of the training set's pixels, in [0, 1].
@@ -50,7 +51,9 @@ impl Data {
         ensure!(dir.is_dir(), "--data-dir {}: there is no such folder", dir.display());
         let set = |kind: &str| {
             let (images, labels) = (open(dir, kind, "images-idx3")?, open(dir, kind, "labels-idx1")?);
-            Images::parse(images, labels).with_context(|| format!("--data-dir {}: the `{kind}` files", dir.display()))
+            Images::parse(images, labels).with_context(|| {
+                format!("--data-dir {} (leave it out for the images that ship): the `{kind}` files", dir.display())
+            })
         };
         Ok(Self { train: set("train")?, test: set("t10k")? })
     }
@@ -75,7 +78,7 @@ impl Images {
     fn parse(mut images: impl Read, mut labels: impl Read) -> Result<Self> {
         let [magic, image_count, rows, columns] = header(&mut images).context("images")?;
         ensure!(magic == 0x803, "images: the file starts with {magic:#x}, not 0x803: it is no IDX file of images");
-        ensure!(rows * columns == IMAGE_LEN, "images: they are {rows} x {columns}, not 28 x 28");
+        ensure!(rows == IMAGE_SIDE && columns == IMAGE_SIDE, "images: they are {rows} x {columns}, not 28 x 28");
         ensure!(
             (1..=IMAGE_COUNT_MAX).contains(&image_count),
             "images: the header claims {image_count} of them; 1 to {IMAGE_COUNT_MAX} are taken"
@@ -95,18 +98,22 @@ impl Images {
 fn open(dir: &Path, kind: &str, what: &str) -> Result<Box<dyn Read>> {
     let plain = dir.join(format!("{kind}-{what}-ubyte"));
     let gzipped = dir.join(format!("{kind}-{what}-ubyte.gz"));
-    match (File::open(&plain), File::open(&gzipped)) {
-        (Ok(file), _) => Ok(Box::new(std::io::BufReader::new(file))),
-        (_, Ok(file)) => Ok(Box::new(GzDecoder::new(file))),
-        (_, Err(error)) => bail!("{} (or .gz): {error}", plain.display()),
+    if !plain.exists() && gzipped.exists() {
+        let file = File::open(&gzipped).with_context(|| format!("--data-dir: {}", gzipped.display()))?;
+        return Ok(Box::new(GzDecoder::new(file)));
     }
+    let file = File::open(&plain).with_context(|| format!("--data-dir: {} (or .gz)", plain.display()))?;
+    Ok(Box::new(std::io::BufReader::new(file)))
 }
 
 fn header<const N: usize>(file: &mut impl Read) -> Result<[usize; N]> {
     let mut words = [0; N];
     for word in &mut words {
         let mut bytes = [0; 4];
-        file.read_exact(&mut bytes).context("the file is too short for its header")?;
+        file.read_exact(&mut bytes).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => anyhow!("the file is too short for its header"),
+            _ => anyhow!("the file can't be read: {error}"),
+        })?;
         *word = u32::from_be_bytes(bytes) as usize;
     }
     Ok(words)

@@ -14,6 +14,7 @@ use data::{Data, Images};
 use gradscope::{Device, DeviceChoice, RunStatus, Scope};
 use models::{Classifier, Cnn, Mlp};
 use report::{Progress, Report};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,6 +110,12 @@ impl ModelName {
     }
 }
 
+/// Why there is no ending, and whether training had started.
+pub struct Failure {
+    pub error: anyhow::Error,
+    pub started: bool,
+}
+
 /// How training ended.
 pub enum Ending {
     Finished,
@@ -116,7 +123,15 @@ pub enum Ending {
 }
 
 /// Checks everything that can be wrong, then trains.
-pub fn run(options: &Options) -> Result<Ending> {
+pub fn run(options: &Options) -> Result<Ending, Failure> {
+    let (eps, data, device) = check(options).map_err(|error| Failure { error, started: false })?;
+    match options.model {
+        ModelName::Mlp => train::<Mlp>(options, eps, &data, &device),
+        ModelName::Cnn => train::<Cnn>(options, eps, &data, &device),
+    }
+}
+
+fn check(options: &Options) -> Result<([f64; 2], Data, Device)> {
     let choice: DeviceChoice = options.device.parse().context("--device")?;
     ensure!(options.lr.is_finite() && options.lr > 0.0, "--lr {}: a finite, positive number is needed", options.lr);
     let eps: [f64; 2] =
@@ -131,24 +146,23 @@ pub fn run(options: &Options) -> Result<Ending> {
         eprintln!("gradscope: NO GPU: {reason}\ngradscope: {}", gradscope::device::DRIVER_HINT);
         eprintln!("gradscope: carrying on without one: burn's CPU backend trains, the CPU twins observe");
     }
-    match options.model {
-        ModelName::Mlp => train::<Mlp>(options, eps, &data, &device),
-        ModelName::Cnn => train::<Cnn>(options, eps, &data, &device),
-    }
+    Ok((eps, data, device))
 }
 
-fn train<M: Classifier>(options: &Options, eps: [f64; 2], data: &Data, device: &Device) -> Result<Ending> {
+fn train<M: Classifier>(options: &Options, eps: [f64; 2], data: &Data, device: &Device) -> Result<Ending, Failure> {
     let training = device.burn().clone().autodiff();
     training.seed(options.seed);
     let mut model = M::init(&training);
     let mut optimizer = AdamConfig::new().init();
-    let mut scope = if options.no_scope { None } else { Some(scope(options, eps, device, &model)?) };
+    let scope = (!options.no_scope).then(|| scope(options, eps, device, &model)).transpose();
+    let mut scope = scope.map_err(|error| Failure { error, started: false })?;
     let loss = CrossEntropyLossConfig::new().init(&training);
     let stop = stop_on_ctrl_c();
 
     let (epochs, batch_size) = options.model.defaults();
     let (epochs, batch_size) = (options.epochs.unwrap_or(epochs), options.batch_size.unwrap_or(batch_size) as usize);
-    let step_count = (epochs * data.train.len().div_ceil(batch_size) as u64).min(options.steps.unwrap_or(u64::MAX));
+    let steps_an_epoch = data.train.len().div_ceil(batch_size) as u64;
+    let step_count = epochs.saturating_mul(steps_an_epoch).min(options.steps.unwrap_or(u64::MAX));
     let progress = Progress::new(step_count, options.quiet);
     progress.say(&format!("training {} on {}", options.model.name(), device.describe()));
     let mut report = Report::start();
@@ -187,18 +201,22 @@ fn train<M: Classifier>(options: &Options, eps: [f64; 2], data: &Data, device: &
         report.test_accuracy = Some(accuracy);
         progress.say(&format!("epoch {epoch}: test accuracy {:.1}%", 100.0 * accuracy));
     }
-    if report.test_accuracy.is_none() || step == options.steps.unwrap_or(u64::MAX) {
+    // Training that stopped inside an epoch was last tested before it.
+    if !step.is_multiple_of(steps_an_epoch) {
         report.test_accuracy = Some(test_accuracy(&model, &data.test, device.burn()));
     }
     let interrupted = stop.load(Ordering::Relaxed);
     let status = if interrupted { RunStatus::Interrupted } else { RunStatus::Finished };
-    let finished = scope.map(|scope| scope.finish_as(status)).transpose()?;
+    let finished = scope.map(|scope| scope.finish_as(status)).transpose();
+    let finished = finished.map_err(|error| Failure { error: error.into(), started: true })?;
     if let Some(finished) = &finished {
         report.take(&finished.events);
+        progress.notices(&finished.events);
     }
     progress.end();
     if !options.quiet {
-        print!("{}", report.text(step, finished.as_ref()));
+        // A reader who has left is no error.
+        let _ = std::io::stdout().write_all(report.text(step, finished.as_ref()).as_bytes());
     }
     Ok(if interrupted { Ending::Interrupted } else { Ending::Finished })
 }

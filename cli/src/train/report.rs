@@ -42,6 +42,7 @@ impl Report {
     /// The table, the accuracy, and what observing cost.
     pub fn text(&self, step_count: u64, finished: Option<&Finished>) -> String {
         let secs = self.started.elapsed().as_secs_f64();
+        let step_count = step_count.max(1);
         let mut text = String::new();
         let mut line = |line: String| writeln!(text, "{line}").expect("a String takes every write");
         if let Some(finished) = finished {
@@ -54,18 +55,19 @@ impl Report {
             line(format!("test accuracy: {:.1}%", 100.0 * accuracy));
         }
         line(format!(
-            "time: {secs:.1} s for {step_count} steps, {:.1} ms a step",
-            1e3 * secs / step_count.max(1) as f64
+            "time: {secs:.1} s for {step_count} steps and the tests, {:.1} ms a step",
+            1e3 * secs / step_count as f64
         ));
-        if let Some(last) = &self.last {
+        if let (Some(last), Some(finished)) = (&self.last, finished) {
             let [submit, handoff] =
-                [&self.submit_secs, &self.handoff_secs].map(|secs| [0.5, 0.99].map(|q| quantile(secs, q)));
+                [&self.submit_secs, &self.handoff_secs].map(|secs| [0.5, 0.99].map(|q| 1e3 * quantile(secs, q)));
             line(format!(
-                "the scope on the training thread: {:.3} ms a step (p99 {:.3}), of which the hand-off to burn {:.3} (p99 {:.3}); {} bytes read back a step",
-                1e3 * submit[0],
-                1e3 * submit[1],
-                1e3 * handoff[0],
-                1e3 * handoff[1],
+                "the scope on the training thread, ms a step: submit {:.3} (p99 {:.3}), of which the hand-off to burn {:.3} (p99 {:.3}); records {:.3}; {} bytes read back",
+                submit[0],
+                submit[1],
+                handoff[0],
+                handoff[1],
+                1e3 * finished.summary.record_secs / step_count as f64,
                 last.cost.readback_bytes
             ));
         }
@@ -108,13 +110,18 @@ impl Progress {
         if self.plain { eprintln!("{line}") } else { self.bar.println(line) }
     }
 
-    /// Step `step` was sent off; notices among the events get a line each.
-    pub fn advance(&self, step: u64, report: &Report, events: &[Event]) {
+    /// A line for each notice among the events.
+    pub fn notices(&self, events: &[Event]) {
         for event in events {
             if let Event::Notice(notice) = event {
                 self.say(&format!("notice: {notice}"));
             }
         }
+    }
+
+    /// Step `step` was sent off; notices among the events get a line each.
+    pub fn advance(&self, step: u64, report: &Report, events: &[Event]) {
+        self.notices(events);
         let message = report.last.as_ref().map(message).unwrap_or_default();
         // A log gets twenty lines, not one a step.
         if self.plain && step.is_multiple_of((self.step_count / 20).max(1)) {
