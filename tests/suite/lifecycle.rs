@@ -23,7 +23,8 @@ fn loss(model: &Single, value: f32) -> Tensor<1> {
 fn watch_constant_gradients(device: &Device, steps: u64) {
     let training = device.burn().clone().autodiff();
     let model = single(&training);
-    let mut scope = Scope::builder(device).build(&model).unwrap();
+    // Steps as tiny as these run ahead by the hundred on a slow driver.
+    let mut scope = Scope::builder(device).ring_len(512).build(&model).unwrap();
     let mut records = Vec::new();
     let mut keep = |events: Vec<Event>| {
         records.extend(events.into_iter().map(|event| match event {
