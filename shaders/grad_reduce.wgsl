@@ -52,12 +52,13 @@ const RANGE_MIN = (127u - RANGE_LOG2) << 23u;
 const SCALE_UP = (127u + SCALE_LOG2) << 23u;
 const SCALE_DOWN = (127u - SCALE_LOG2) << 23u;
 
-// One bit an element: `signed` is finite and non-zero, `above_k` is not near zero at epsilon k (NaN included).
-struct Planes {
+// What is counted or packed of every element, whatever it is. Planes hold one bit an element: `signed` is finite and
+// non-zero. `above_k` counts what is not near zero at epsilon k, NaN included, by component.
+struct Classes {
     signed: u32,
     negative: u32,
-    above_0: u32,
-    above_1: u32,
+    above_0: vec4<u32>,
+    above_1: vec4<u32>,
 }
 
 @compute @workgroup_size(WORKGROUP_LEN)
@@ -79,6 +80,7 @@ fn grad_reduce(
     let last = first + (chunk.len - 1u) / 4u;
 
     var lane = lane_identity();
+    var classes = Classes();
     for (var tile = 0u; tile * TILE_LEN < chunk.len; tile++) {
         var v = load_tile(span.page, first + tile * (TILE_LEN / 4u) + invocation, last);
         let remaining = chunk.len - tile * TILE_LEN;
@@ -86,18 +88,19 @@ fn grad_reduce(
             v = mask_tail(v, remaining, invocation);
         }
 
-        var planes = Planes();
+        classes.signed = 0u;
+        classes.negative = 0u;
         var min_word = 0xffffffffu;
         var max_word = 0u;
         var max_signed = i32(SIGN_BIT);
-        classify(v[0], &planes, &min_word, &max_word, &max_signed);
-        classify(v[1], &planes, &min_word, &max_word, &max_signed);
-        classify(v[2], &planes, &min_word, &max_word, &max_signed);
-        classify(v[3], &planes, &min_word, &max_word, &max_signed);
-        classify(v[4], &planes, &min_word, &max_word, &max_signed);
-        classify(v[5], &planes, &min_word, &max_word, &max_signed);
-        classify(v[6], &planes, &min_word, &max_word, &max_signed);
-        classify(v[7], &planes, &min_word, &max_word, &max_signed);
+        classify(v[0], &classes, &min_word, &max_word, &max_signed);
+        classify(v[1], &classes, &min_word, &max_word, &max_signed);
+        classify(v[2], &classes, &min_word, &max_word, &max_signed);
+        classify(v[3], &classes, &min_word, &max_word, &max_signed);
+        classify(v[4], &classes, &min_word, &max_word, &max_signed);
+        classify(v[5], &classes, &min_word, &max_word, &max_signed);
+        classify(v[6], &classes, &min_word, &max_word, &max_signed);
+        classify(v[7], &classes, &min_word, &max_word, &max_signed);
 
         // As a word, the largest is the most negative element if there is a negative one; as an i32, the
         // largest is the most positive element if there is a positive one. A NaN or an infinity is larger yet.
@@ -115,33 +118,36 @@ fn grad_reduce(
             lane.l1 += (l1.x + l1.y) + (l1.z + l1.w);
             lane.l2 += (l2.x + l2.y) + (l2.z + l2.w);
         } else {
-            planes.signed = 0u;
-            careful(v[0], &lane, &planes);
-            careful(v[1], &lane, &planes);
-            careful(v[2], &lane, &planes);
-            careful(v[3], &lane, &planes);
-            careful(v[4], &lane, &planes);
-            careful(v[5], &lane, &planes);
-            careful(v[6], &lane, &planes);
-            careful(v[7], &lane, &planes);
+            classes.signed = 0u;
+            careful(v[0], &lane, &classes);
+            careful(v[1], &lane, &classes);
+            careful(v[2], &lane, &classes);
+            careful(v[3], &lane, &classes);
+            careful(v[4], &lane, &classes);
+            careful(v[5], &lane, &classes);
+            careful(v[6], &lane, &classes);
+            careful(v[7], &lane, &classes);
         }
-        lane.near_zero_0 += countOneBits(~planes.above_0);
-        lane.near_zero_1 += countOneBits(~planes.above_1);
-        lane.positive += countOneBits(planes.signed & ~planes.negative);
-        lane.negative += countOneBits(planes.signed & planes.negative);
+        lane.positive += countOneBits(classes.signed & ~classes.negative);
+        lane.negative += countOneBits(classes.signed & classes.negative);
 
         // An invocation past the tail has no state of its own.
         if invocation * 4u < remaining {
             let at = chunk.state + tile * WORKGROUP_LEN + invocation;
             if (span.flags & HAS_PREVIOUS) != 0u {
                 let before = state[at];
-                let pairs = before.signed & planes.signed;
+                let pairs = before.signed & classes.signed;
                 lane.pairs += countOneBits(pairs);
-                lane.flips += countOneBits(pairs & (before.negative ^ planes.negative));
+                lane.flips += countOneBits(pairs & (before.negative ^ classes.negative));
             }
-            state[at] = Signs(planes.signed, planes.negative);
+            state[at] = Signs(classes.signed, classes.negative);
         }
     }
+
+    let tile_count = (chunk.len + TILE_LEN - 1u) / TILE_LEN;
+    let seen = tile_count * (TILE_LEN / WORKGROUP_LEN);
+    lane.near_zero_0 = seen - dot(classes.above_0, vec4<u32>(1u));
+    lane.near_zero_1 = seen - dot(classes.above_1, vec4<u32>(1u));
 
     let result = reduce_workgroup(lane, invocation);
     let word = invocation / SEGMENTS;
@@ -151,7 +157,6 @@ fn grad_reduce(
             value = chunk.len + dispatch.stamp;
         }
         if word == NAN {
-            let tile_count = (chunk.len + TILE_LEN - 1u) / TILE_LEN;
             value = result - (tile_count * TILE_LEN - chunk.len);
         }
         records[chunk_index * RECORD_LEN + word] = value;
@@ -160,16 +165,16 @@ fn grad_reduce(
 
 fn classify(
     v: vec4<u32>,
-    planes: ptr<function, Planes>,
+    classes: ptr<function, Classes>,
     min_word: ptr<function, u32>,
     max_word: ptr<function, u32>,
     max_signed: ptr<function, i32>,
 ) {
     let a = v & vec4<u32>(MAGNITUDE);
-    (*planes).negative = push_signs((*planes).negative, v);
-    (*planes).signed = push_signs((*planes).signed, a + vec4<u32>(MAGNITUDE));
-    (*planes).above_0 = push_signs((*planes).above_0, a + vec4<u32>(dispatch.above_threshold.x));
-    (*planes).above_1 = push_signs((*planes).above_1, a + vec4<u32>(dispatch.above_threshold.y));
+    (*classes).negative = push_signs((*classes).negative, v);
+    (*classes).signed = push_signs((*classes).signed, a + vec4<u32>(MAGNITUDE));
+    (*classes).above_0 += (a + vec4<u32>(dispatch.above_threshold.x)) >> vec4<u32>(31u);
+    (*classes).above_1 += (a + vec4<u32>(dispatch.above_threshold.y)) >> vec4<u32>(31u);
     *min_word = min(*min_word, min(min(v.x, v.y), min(v.z, v.w)));
     *max_word = max(*max_word, max(max(v.x, v.y), max(v.z, v.w)));
     let s = vec4<i32>(v);
@@ -178,11 +183,11 @@ fn classify(
 
 // Sums, extremes and non-finite counts of elements among which a NaN, an infinity or a magnitude out of
 // the fast path's range was seen.
-fn careful(v: vec4<u32>, lane: ptr<function, Lane>, planes: ptr<function, Planes>) {
+fn careful(v: vec4<u32>, lane: ptr<function, Lane>, classes: ptr<function, Classes>) {
     let a = v & vec4<u32>(MAGNITUDE);
     let finite = a < vec4<u32>(INFINITY);
     let signed = finite & (a != vec4<u32>(0u));
-    (*planes).signed = push_signs((*planes).signed, select(vec4<u32>(0u), vec4<u32>(SIGN_BIT), signed));
+    (*classes).signed = push_signs((*classes).signed, select(vec4<u32>(0u), vec4<u32>(SIGN_BIT), signed));
 
     let key = vec4<u32>(order_key(v.x), order_key(v.y), order_key(v.z), order_key(v.w));
     let low = select(vec4<u32>(0xffffffffu), key, finite);

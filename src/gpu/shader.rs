@@ -153,18 +153,25 @@ fn constants() -> String {
 fn pages(page_count: u32) -> String {
     let mut text = String::new();
     let mut cases = String::new();
+    let mut last_load = String::new();
     for page in 0..page_count {
         let binding = FIRST_PAGE_BINDING + page;
         writeln!(text, "@group(0) @binding({binding}) var<storage, read> page_{page}: array<vec4<u32>>;")
             .expect("a String takes every write");
         let loads: Vec<String> =
             (0..LOAD_COUNT).map(|load| format!("page_{page}[min(at + {}u, last)]", load * WORKGROUP_LEN)).collect();
-        writeln!(cases, "case {page}u: {{ return array<vec4<u32>, {LOAD_COUNT}>({}); }}", loads.join(", "))
-            .expect("a String takes every write");
+        let load = format!("return array<vec4<u32>, {LOAD_COUNT}>({});", loads.join(", "));
+        writeln!(cases, "case {page}u: {{ {load} }}").expect("a String takes every write");
+        last_load = load;
     }
+    // A single page leaves nothing to choose.
+    let body = match page_count {
+        1 => last_load,
+        _ => format!("switch page {{\n{cases}default: {{ return array<vec4<u32>, {LOAD_COUNT}>(); }}\n}}"),
+    };
     text + &format!(
         "// The vectors an invocation classifies of a tile, none past `last`.\n\
          fn load_tile(page: u32, at: u32, last: u32) -> array<vec4<u32>, {LOAD_COUNT}> {{\n\
-         switch page {{\n{cases}default: {{ return array<vec4<u32>, {LOAD_COUNT}>(); }}\n}}\n}}\n"
+         {body}\n}}\n"
     )
 }
