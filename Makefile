@@ -24,6 +24,7 @@ ci: lint test ## What has to pass before anything lands
 ci-full: ci ## All of ci, burn without fusion, and an embedder's crate with burn's own defaults (over an hour)
 	cargo test --release --workspace --no-default-features --features gradscope/cpu,gradscope/store
 	cargo run --release --manifest-path tests/embedder/Cargo.toml
+	@sh tools/second-driver.sh
 
 vulkan:
 	@sh tools/vulkan.sh

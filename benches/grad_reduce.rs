@@ -50,7 +50,12 @@ fn observe(c: &mut Criterion, group: &str, id: BenchmarkId, device: &Device, bui
     scope.step(0).gradients(&inputs.model, &inputs.sets[0]).submit();
     let first = scope.read(0).expect("the step comes back");
     if first.tensors.iter().any(|tensor| tensor.summary().is_none()) {
-        eprintln!("{group}: left out on this adapter: {:?}", scope.poll().first());
+        let why = scope.poll().first().map(ToString::to_string).unwrap_or_default();
+        eprintln!(
+            "{group} of {} elements: left out on this adapter: {}",
+            lens[0],
+            why.lines().last().unwrap_or_default()
+        );
         return;
     }
     let mut step = 1;

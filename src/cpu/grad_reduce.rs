@@ -33,8 +33,7 @@ pub fn reduce(gradient: &[f32], epsilons: &Epsilons, state: &mut SignState) -> P
     for (elements, word) in gradient.chunks(WORD_LEN).zip(&mut state.words) {
         let mut now = SignWord::default();
         for (bit, element) in elements.iter().enumerate() {
-            let (lifted, signed) = lift(element.to_bits(), epsilons);
-            total = total.combine(lifted);
+            let signed = add(&mut total, element.to_bits(), epsilons.threshold_bits());
             now.signed |= u32::from(signed) << bit;
             now.negative |= (element.to_bits() >> 31) << bit;
         }
@@ -49,29 +48,29 @@ pub fn reduce(gradient: &[f32], epsilons: &Epsilons, state: &mut SignState) -> P
     total
 }
 
-/// One element's summary, and whether it is finite and non-zero.
-fn lift(bits: u32, epsilons: &Epsilons) -> (Partial, bool) {
+/// Adds one element; tells whether it is finite and non-zero.
+fn add(total: &mut Partial, bits: u32, thresholds: [u32; 2]) -> bool {
     let magnitude = bits & MAGNITUDE_MASK;
     let negative = bits >> 31 == 1;
-    let mut partial = Partial { numel: 1, ..Partial::IDENTITY };
+    total.numel += 1;
     if magnitude >= INFINITY_BITS {
-        match (magnitude > INFINITY_BITS, negative) {
-            (true, _) => partial.nan_count = 1,
-            (false, false) => partial.pos_inf_count = 1,
-            (false, true) => partial.neg_inf_count = 1,
-        }
-        return (partial, false);
+        let nan = magnitude > INFINITY_BITS;
+        total.nan_count += u64::from(nan);
+        total.pos_inf_count += u64::from(!nan && !negative);
+        total.neg_inf_count += u64::from(!nan && negative);
+        return false;
     }
-    partial.min_key = order_key(bits);
-    partial.max_key = partial.min_key;
-    partial.near_zero_count = epsilons.threshold_bits().map(|threshold| u64::from(magnitude <= threshold));
-    if magnitude >= MIN_NORMAL_BITS {
-        let value = f64::from(f32::from_bits(magnitude));
-        partial.l1_norm = value;
-        partial.l2_norm_sq = value * value;
+    let key = order_key(bits);
+    total.min_key = total.min_key.min(key);
+    total.max_key = total.max_key.max(key);
+    for (count, threshold) in total.near_zero_count.iter_mut().zip(thresholds) {
+        *count += u64::from(magnitude <= threshold);
     }
+    let value = if magnitude >= MIN_NORMAL_BITS { f64::from(f32::from_bits(magnitude)) } else { 0.0 };
+    total.l1_norm += value;
+    total.l2_norm_sq += value * value;
     let signed = magnitude != 0;
-    partial.positive_count = u64::from(signed && !negative);
-    partial.negative_count = u64::from(signed && negative);
-    (partial, signed)
+    total.positive_count += u64::from(signed && !negative);
+    total.negative_count += u64::from(signed && negative);
+    signed
 }
