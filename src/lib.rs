@@ -13,7 +13,7 @@
 //!
 //! # Internals
 //! Arrows point down: a module uses what stands below it, never above.
-//! - `scope`: [`Scope`]; `builder` checks settings, `walk` visits the module, `observer` holds the engine.
+//! - `scope`: [`Scope`]; `builder` checks settings, `step` describes one step, `walk` visits the module, `observer` holds the engine.
 //! - `engine`: a step's gradients from the hand-off to the map.
 //! - `summary`: a run as a table. `store`: the run folder.
 //! - `bridge`: burn tensors to buffer slices; the only file that names cubecl types.

@@ -64,7 +64,8 @@ impl Row {
 }
 
 impl Summary {
-    pub(crate) fn new(params: &[Param]) -> Self {
+    /// Of no steps yet, for the parameters of a scope or of a run folder.
+    pub fn new(params: &[Param]) -> Self {
         let row = |param: &Param| Row {
             path: param.path.clone(),
             numel: param.numel,
@@ -80,7 +81,8 @@ impl Summary {
         Self { rows: params.iter().map(row).collect(), ..Self::default() }
     }
 
-    pub(crate) fn add(&mut self, record: &StepRecord) {
+    /// Adds the next step; its tensors follow the parameters.
+    pub fn add(&mut self, record: &StepRecord) {
         self.step_count += 1;
         self.last_step = Some(record.step);
         self.min = [self.min, record.global.min].into_iter().flatten().reduce(f32::min);
@@ -100,10 +102,9 @@ impl Summary {
             row.nonfinite_count += summary.nonfinite_count();
         }
     }
-}
 
-impl Summary {
-    pub(crate) fn count(&mut self, notice: &NoticeKind) {
+    /// Counts a gap in the record.
+    pub fn count(&mut self, notice: &NoticeKind) {
         match notice {
             NoticeKind::StepDropped { .. } => self.dropped_count += 1,
             NoticeKind::StepLost { .. } => self.lost_count += 1,

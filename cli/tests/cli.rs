@@ -134,6 +134,30 @@ fn without_a_gpu_it_says_so_and_carries_on_or_stops() {
     assert!(error.contains("on CPU") && out.contains("fc1.weight"), "{error}{out}");
 }
 
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_after_the_step_with_everything_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gradscope"))
+        .args(["--epochs", "1000", "--quiet"])
+        .current_dir(dir.path())
+        .spawn()
+        .expect("the command runs");
+    // Training is on its way once records have reached the disk.
+    let run = || fs::read_dir(dir.path().join("runs/mlp")).ok()?.next()?.ok().map(|entry| entry.path());
+    let line_count =
+        || run().and_then(|run| fs::read_to_string(run.join("steps.jsonl")).ok()).map(|t| t.lines().count());
+    while line_count().is_none_or(|count| count == 0) {
+        assert!(child.try_wait().unwrap().is_none(), "training ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let manifest: String = fs::read_to_string(run().unwrap().join("run.json")).unwrap();
+    assert!(manifest.contains("\"status\": \"interrupted\""), "{manifest}");
+    assert!(manifest.contains(&format!("\"step_count\": {}", line_count().unwrap())), "{manifest}");
+}
+
 #[test]
 fn help_teaches() {
     let dir = tempfile::tempdir().unwrap();
