@@ -8,13 +8,12 @@
 use crate::gpu::GradSlice;
 use burn::backend::{Backend, BackendTypes, Cube, DType, DeviceHandle};
 use burn::tensor::{Device as BurnDevice, Tensor};
-use burn_cubecl::CubeBackend;
-use burn_cubecl::CubeDevice;
 use burn_cubecl::cubecl::client::Client;
 use burn_cubecl::cubecl::server::{Handle, ServerError, ServerStorage};
 use burn_cubecl::cubecl::wgpu::{AutoCompiler, WgpuResource, WgpuServer};
 use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{CubeBackend, CubeDevice};
 use burn_fusion::client::GlobalFusionClient;
 use burn_fusion::custom::{CustomOpIr, HandleContainer, OperationFn, OperationIr, StreamId};
 use burn_fusion::{Fusion, FusionBackend, FusionTensor};
