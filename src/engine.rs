@@ -127,7 +127,7 @@ impl Engine {
             let same_layout = previous.is_some_and(|history| history.layout == slice.layout);
             if previous.is_some() && !same_layout {
                 let path = self.params[tensor].path.clone();
-                let reason = "the gradient's layout in memory changed".into();
+                let reason = "the gradient's layout in memory or its element type changed".into();
                 outcome.notices.push(NoticeKind::HistoryReset { path, reason });
             }
             has_previous[tensor] = same_layout;

@@ -16,6 +16,7 @@
 //! - `scope`: [`Scope`]; `builder` checks settings, `step` describes one step, `walk` visits the module, `observer` holds the engine.
 //! - `engine`: a step's gradients from the hand-off to the map.
 //! - `summary`: a run as a table. `store`: the run folder.
+//! - [`device`](mod@device): the burn device that training runs on, with the wgpu handles behind it.
 //! - `bridge`: burn tensors to buffer slices; the only file that names cubecl types.
 //! - `kernels`: one launcher a shader of `shaders/`, same stem. `cpu`: one twin a shader.
 //! - `gpu`: device and limits, shader composition, dispatch plan, staging ring.

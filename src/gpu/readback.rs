@@ -32,7 +32,6 @@ impl<T: Send + 'static> Flight<T> {
     /// Asks for the staging buffer's first `bytes`, which `submission` copies there; completes the flight when
     /// they have come.
     pub fn map(self: &Arc<Self>, submission: wgpu::SubmissionIndex, bytes: u64) {
-        let _ = self.submission.set(submission);
         let flight = Arc::clone(self);
         self.staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| match result {
             Ok(()) => {
@@ -40,6 +39,8 @@ impl<T: Send + 'static> Flight<T> {
             }
             Err(error) => flight.fail(format!("mapping the staging buffer failed: {error}")),
         });
+        // After the request: who finds a submission to wait for finds a callback that waiting runs.
+        let _ = self.submission.set(submission);
     }
 
     /// Completes a flight that has nothing to bring back from the GPU.
@@ -61,7 +62,7 @@ impl<T: Send + 'static> Flight<T> {
         }
     }
 
-    /// Whether the step's commands are on the queue.
+    /// Whether the step's commands are on the queue, and its map is asked for.
     pub fn was_submitted(&self) -> bool {
         self.submission.get().is_some()
     }
@@ -141,14 +142,14 @@ impl<T: Send + 'static, K> Ring<T, K> {
     pub fn next_landed(&mut self) -> Option<(Arc<Flight<T>>, K)> {
         let (oldest, newest) = (&self.flying.front()?.0, &self.flying.back()?.0);
         if oldest.is_pending() && newest.took_off.elapsed() > POLL_AFTER {
-            // Callbacks run in here. An error is a lost device, and its flights fail by themselves.
-            let _ = self.gpu.device.poll(wgpu::PollType::Poll);
+            self.refresh();
         }
         if self.flying.front()?.0.is_pending() { None } else { self.flying.pop_front() }
     }
 
-    /// Looks whether the GPU has got further, at the price of its locks.
+    /// Looks whether the GPU has got further, at the price of its locks: callbacks run in here.
     pub fn refresh(&self) {
+        // An error is a lost device, and its flights fail by themselves.
         let _ = self.gpu.device.poll(wgpu::PollType::Poll);
     }
 
@@ -177,6 +178,7 @@ impl<T: Send + 'static, K> Ring<T, K> {
         }
         // Another thread's poll may have taken the callback and be about to run it.
         while oldest.is_pending() {
+            self.refresh();
             std::thread::yield_now();
         }
     }

@@ -95,9 +95,9 @@ impl Shaders {
             wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(wgsl.into()) };
         match self {
             Self::Checked => device.create_shader_module(descriptor),
-            // SAFETY: page indices are clamped to the span's last vector, which `GradSlice::window` proves to
-            // lie inside the binding; chunk, span, state and record indices come from `Plan`, whose buffers are
-            // sized by it; every loop is bounded by a chunk's length. The tests run both forms.
+            // SAFETY: page indices are clamped to the span's last vector, which lies inside the binding:
+            // `GradSlice::is_bindable` bounds it by the buffer, and `Plan::group` binds a window that covers the
+            // span. Chunk, span, state and record indices come from `Plan`, whose buffers are sized by it; every loop is bounded by a chunk's length. The tests run both forms.
             Self::Trusted => unsafe {
                 device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
             },

@@ -175,6 +175,17 @@ impl Scope {
         }
     }
 
+    fn is_full(&self) -> bool {
+        matches!(&self.observer, Observer::Gpu(gpu) if gpu.is_full())
+    }
+
+    fn in_flight_count(&self) -> usize {
+        match &self.observer {
+            Observer::Gpu(gpu) => gpu.in_flight_count(),
+            Observer::Host(_) => 0,
+        }
+    }
+
     fn drain(&mut self) {
         self.land();
         while self.wait_for_oldest() {
@@ -276,19 +287,6 @@ pub struct Finished {
     /// The run folder, where one was asked for.
     #[cfg(feature = "store")]
     pub folder: Option<std::path::PathBuf>,
-}
-
-impl Scope {
-    fn is_full(&self) -> bool {
-        matches!(&self.observer, Observer::Gpu(gpu) if gpu.is_full())
-    }
-
-    fn in_flight_count(&self) -> usize {
-        match &self.observer {
-            Observer::Gpu(gpu) => gpu.in_flight_count(),
-            Observer::Host(_) => 0,
-        }
-    }
 }
 
 /// One look at the gradients of `model`, by path: a scope for a single step.

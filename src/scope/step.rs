@@ -40,6 +40,7 @@ impl<'a> Step<'a> {
         };
         Self { scope, given, work, spent: Duration::ZERO }
     }
+
     /// The epoch the step belongs to.
     pub fn epoch(mut self, epoch: u64) -> Self {
         self.given.epoch = Some(epoch);
@@ -85,6 +86,8 @@ impl<'a> Step<'a> {
         let Given { step, notices, unreadable, .. } = &mut self.given;
         let mut unknown_count = 0;
         let unknown = &mut unknown_count;
+        // Given twice, the last holds.
+        unreadable.clear();
         match (&mut self.work, &mut self.scope.observer) {
             (Work::Gpu { gradients, .. }, _) => {
                 gradients.clear();
