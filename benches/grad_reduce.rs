@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use gradscope::cpu::grad_reduce::{SignState, reduce};
+use gradscope::cpu::grad_reduce::{State, reduce};
 use gradscope::internals::PretendLimits;
 use gradscope::stats::Epsilons;
 use gradscope::{Device, Scope, ScopeBuilder};
@@ -108,10 +108,10 @@ fn cpu_twin(c: &mut Criterion) {
     let mut group = c.benchmark_group("cpu_twin");
     let len = 1 << 20;
     let values: Vec<f32> = (0..len).map(|i| ((i * 7919 % 10_007) as f32 - 5000.0) * 1e-6).collect();
-    let mut state = SignState::default();
+    let mut state = State::default();
     group.throughput(Throughput::Elements(len as u64)).sample_size(20);
     group.bench_function(BenchmarkId::from_parameter(len), |b| {
-        b.iter(|| black_box(reduce(black_box(&values), &Epsilons::default(), &mut state)));
+        b.iter(|| black_box(reduce(black_box(&values), Epsilons::default().threshold_bits(), &mut state)));
     });
     group.finish();
 }

@@ -14,7 +14,7 @@ use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device as BurnDevice, Distribution, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gradscope::cpu::grad_reduce::{SignState, reduce};
+use gradscope::cpu::grad_reduce::{State, reduce};
 use gradscope::stats::Epsilons;
 use gradscope::{Device, Scope};
 use std::hint::black_box;
@@ -214,12 +214,12 @@ fn peers(c: &mut Criterion) {
             black_box(Tensor::cat(all, 0).into_data());
         });
     });
-    let mut states = vec![SignState::default(); lens.len()];
+    let mut states = vec![State::default(); lens.len()];
     group.bench_function("read_back", |b| {
         b.iter(|| {
             for ((gradient, _), state) in next().zip(&mut states) {
                 let values = gradient.clone().into_data().try_into_vec::<f32>().expect("f32");
-                black_box(reduce(&values, &Epsilons::default(), state));
+                black_box(reduce(&values, Epsilons::default().threshold_bits(), state));
             }
         });
     });

@@ -1,16 +1,19 @@
-// Reduces gradients where they lie: one workgroup folds one chunk into one record and leaves two bits an
-// element behind for the next step's sign flips.
+// Reduces gradients where they lie, and with them the parameters and their moves: one workgroup folds one chunk into
+// one record, and leaves two to four bits an element behind for the next step to compare with.
 //
-// Gradients are bound as words and classified as integers: an implementation may assume that NaN and
+// Elements are bound as words and classified as integers: an implementation may assume that NaN and
 // infinities do not occur in floats. Floats are formed for the sums alone, of finite elements.
+//
+// Lines between `//#if` and `//#end` are part of the shader where the scope asked for what they name;
+// a line after `//#each` stands for itself with each of the vectors that an invocation loads.
 
 struct Dispatch {
     first_chunk: u32,
     end_chunk: u32,
     // Added to every chunk's sentinel, so that a record of another step does not pass for one of this.
     stamp: u32,
-    unused: u32,
     // 0x7fffffff - threshold: adding it to a magnitude carries into the sign bit iff it is above the threshold.
+    weight_above: u32,
     above_threshold: vec4<u32>,
 }
 
@@ -22,43 +25,94 @@ struct Chunk {
     state: u32,
 }
 
-// Where a span lies at this step: it starts with vector `base` of page `page`.
+// Where a span lies at this step: it starts with vector `base` of page `page`, for each of the tensors bound.
 struct Span {
-    page: u32,
-    base: u32,
     flags: u32,
+    // First element, counted from the tensor's.
+    start: u32,
+    // Element m of memory is element (m % run_len) * (block_len / run_len) + m / run_len of its block in logical order.
+    block_len: u32,
+    run_len: u32,
+    gradient_page: u32,
+    gradient_base: u32,
+    weight_page: u32,
+    weight_base: u32,
+    before_page: u32,
+    before_base: u32,
+    // Keys of the rails.
+    low_key: u32,
+    high_key: u32,
 }
 
+//#if state
 // Per invocation and tile: bit k belongs to the k-th element the invocation classifies, from the top.
-struct Signs {
+struct Planes {
+    //#if dynamics
+    // Sign, and the magnitude's class: 0 zero, 1 tiny, 2 small, 3 large. A negative zero stands for the non-finite.
+    negative: u32,
+    high: u32,
+    low: u32,
+    //#end
+    //#if seed
+    // Flips among the retained at the larger epsilon.
+    flipped: u32,
+    //#end
+    //#if !dynamics
+    // Finite and non-zero.
     signed: u32,
     negative: u32,
+    //#end
 }
+//#end
 
 @group(0) @binding(0) var<uniform> dispatch: Dispatch;
 @group(0) @binding(1) var<storage, read> chunks: array<Chunk>;
 @group(0) @binding(2) var<storage, read> spans: array<Span>;
-@group(0) @binding(3) var<storage, read_write> state: array<Signs>;
-@group(0) @binding(4) var<storage, read_write> records: array<u32>;
+@group(0) @binding(3) var<storage, read_write> records: array<u32>;
+//#if state
+@group(0) @binding(4) var<storage, read_write> state: array<Planes>;
+//#end
 
 const SIGN_BIT = 0x80000000u;
 const MAGNITUDE = 0x7fffffffu;
 const INFINITY = 0x7f800000u;
 const MIN_NORMAL = 0x00800000u;
-// Stands for what lies outside a chunk: it is no part of any sum, and every record subtracts its NaNs.
+// Stands for what lies outside a chunk: it is no part of any sum, and what counts it subtracts it once.
 const FILLER = vec4<u32>(0x7fc00000u);
-const RANGE_MAX = (127u + RANGE_LOG2) << 23u;
-const RANGE_MIN = (127u - RANGE_LOG2) << 23u;
-const SCALE_UP = (127u + SCALE_LOG2) << 23u;
-const SCALE_DOWN = (127u - SCALE_LOG2) << 23u;
+const NONE = vec4<u32>(0u);
+const ONES = vec4<u32>(1u);
 
-// What is counted or packed of every element, whatever it is. Planes hold one bit an element: `signed` is finite and
-// non-zero. `above_k` counts what is not near zero at epsilon k, NaN included, by component.
+// What is gathered of a tile while its elements are classified. Planes hold one bit an element.
 struct Classes {
+    // Non-zero; finite too once `careful` has seen to it.
     signed: u32,
     negative: u32,
+    min_word: u32,
+    max_word: u32,
+    max_signed: i32,
+    //#if dynamics
+    // NaN included.
+    above_0: u32,
+    above_1: u32,
+    nonfinite: u32,
+    abs_min_rank: u32,
+    //#end
+    //#if !dynamics
+    // Not near zero, NaN included, counted by component over all tiles.
     above_0: vec4<u32>,
     above_1: vec4<u32>,
+    //#end
+}
+
+// What the move of the parameter is held against: flips and the sign of the gradient, and the retained.
+struct Turns {
+    compared: bool,
+    flips: u32,
+    negative: u32,
+    retained_0: u32,
+    retained_1: u32,
+    seed_flips: u32,
+    seed_negative: u32,
 }
 
 @compute @workgroup_size(WORKGROUP_LEN)
@@ -73,175 +127,480 @@ fn grad_reduce(
     }
     let chunk = chunks[chunk_index];
     let span = spans[chunk.span];
-    if (span.flags & PRESENT) == 0u {
+    if span.flags == 0u {
         return;
     }
-    let first = span.base + chunk.start / 4u;
-    let last = first + (chunk.len - 1u) / 4u;
+    let first = chunk.start / 4u + invocation;
+    let last = (chunk.start + chunk.len - 1u) / 4u;
+    let tile_count = (chunk.len + TILE_LEN - 1u) / TILE_LEN;
 
     var lane = lane_identity();
     var classes = Classes();
-    for (var tile = 0u; tile * TILE_LEN < chunk.len; tile++) {
-        var v = load_tile(span.page, first + tile * (TILE_LEN / 4u) + invocation, last);
+    //#if dynamics
+    var moments = Moments();
+    //#end
+    //#if params
+    var weight_moments = Moments();
+    //#end
+    for (var tile = 0u; tile < tile_count; tile++) {
         let remaining = chunk.len - tile * TILE_LEN;
-        if remaining < TILE_LEN {
-            v = mask_tail(v, remaining, invocation);
-        }
-
-        classes.signed = 0u;
-        classes.negative = 0u;
-        var min_word = 0xffffffffu;
-        var max_word = 0u;
-        var max_signed = i32(SIGN_BIT);
-        classify(v[0], &classes, &min_word, &max_word, &max_signed);
-        classify(v[1], &classes, &min_word, &max_word, &max_signed);
-        classify(v[2], &classes, &min_word, &max_word, &max_signed);
-        classify(v[3], &classes, &min_word, &max_word, &max_signed);
-        classify(v[4], &classes, &min_word, &max_word, &max_signed);
-        classify(v[5], &classes, &min_word, &max_word, &max_signed);
-        classify(v[6], &classes, &min_word, &max_word, &max_signed);
-        classify(v[7], &classes, &min_word, &max_word, &max_signed);
-
-        // As a word, the largest is the most negative element if there is a negative one; as an i32, the
-        // largest is the most positive element if there is a positive one. A NaN or an infinity is larger yet.
-        let max_magnitude = max(u32(max(max_signed, 0)), select(0u, max_word & MAGNITUDE, max_word >= SIGN_BIT));
-        if max_magnitude <= RANGE_MAX && (max_magnitude >= RANGE_MIN || max_magnitude == 0u) {
-            lane.min_key = min(lane.min_key, order_key(select(min_word, max_word, max_word >= SIGN_BIT)));
-            lane.max_key = max(lane.max_key, order_key(select(min_word, u32(max_signed), max_signed >= 0)));
-            let a = array<vec4<f32>, 8>(
-                magnitude(v[0]), magnitude(v[1]), magnitude(v[2]), magnitude(v[3]),
-                magnitude(v[4]), magnitude(v[5]), magnitude(v[6]), magnitude(v[7]),
-            );
-            let l1 = ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]));
-            let l2 = (fma(a[1], a[1], a[0] * a[0]) + fma(a[3], a[3], a[2] * a[2]))
-                + (fma(a[5], a[5], a[4] * a[4]) + fma(a[7], a[7], a[6] * a[6]));
-            lane.l1 += (l1.x + l1.y) + (l1.z + l1.w);
-            lane.l2 += (l2.x + l2.y) + (l2.z + l2.w);
-        } else {
+        let vector = first + tile * (TILE_LEN / 4u);
+        var turns = Turns();
+        if (span.flags & PRESENT) != 0u {
+            let v = mask_tail(load_gradient(span.gradient_page, span.gradient_base + vector, span.gradient_base + last), remaining, invocation);
             classes.signed = 0u;
-            careful(v[0], &lane, &classes);
-            careful(v[1], &lane, &classes);
-            careful(v[2], &lane, &classes);
-            careful(v[3], &lane, &classes);
-            careful(v[4], &lane, &classes);
-            careful(v[5], &lane, &classes);
-            careful(v[6], &lane, &classes);
-            careful(v[7], &lane, &classes);
-        }
-        lane.positive += countOneBits(classes.signed & ~classes.negative);
-        lane.negative += countOneBits(classes.signed & classes.negative);
+            classes.negative = 0u;
+            classes.min_word = 0xffffffffu;
+            classes.max_word = 0u;
+            classes.max_signed = i32(SIGN_BIT);
+            //#if dynamics
+            classes.nonfinite = 0u;
+            classes.abs_min_rank = 0xffffffffu;
+            //#end
+            //#each
+            classify(v[#], &classes);
+            //#end
 
-        // An invocation past the tail has no state of its own.
-        if invocation * 4u < remaining {
-            let at = chunk.state + tile * WORKGROUP_LEN + invocation;
-            if (span.flags & HAS_PREVIOUS) != 0u {
-                let before = state[at];
-                let pairs = before.signed & classes.signed;
-                lane.pairs += countOneBits(pairs);
-                lane.flips += countOneBits(pairs & (before.negative ^ classes.negative));
+            if in_range(max_magnitude(classes.max_word, classes.max_signed)) {
+                lane.min_key = min(lane.min_key, order_key(select(classes.min_word, classes.max_word, classes.max_word >= SIGN_BIT)));
+                lane.max_key = max(lane.max_key, order_key(select(classes.min_word, u32(classes.max_signed), classes.max_signed >= 0)));
+                let s = fast_sums(v);
+                lane.l1 += s.l1;
+                lane.l2 += s.l2;
+                //#if dynamics
+                lane.total += s.total;
+                moments = merge(moments, fast_moments(v, s.total));
+                //#end
+            } else {
+                var s = Sums();
+                var keys = vec2<u32>(0xffffffffu, 0u);
+                var nonfinite = NonFinite();
+                classes.signed = 0u;
+                //#each
+                careful_sum(v[#], &s);
+                careful_keys(v[#], &keys);
+                careful_class(v[#], &nonfinite, &classes);
+                //#end
+                lane.min_key = min(lane.min_key, keys.x);
+                lane.max_key = max(lane.max_key, keys.y);
+                lane.l1 += s.l1;
+                lane.l1_big += s.l1_big;
+                lane.l2 += s.l2;
+                lane.l2_small += s.l2_small;
+                lane.l2_big += s.l2_big;
+                lane.nan += dot(nonfinite.nan, ONES);
+                lane.pos_inf += dot(nonfinite.pos_inf, ONES);
+                lane.neg_inf += dot(nonfinite.neg_inf, ONES);
+                //#if dynamics
+                lane.total += s.total;
+                lane.total_big += s.total_big;
+                moments = merge(moments, careful_moments(v));
+                if classes.nonfinite != 0u {
+                    let start = span.start + (vector - invocation) * 4u;
+                    // FILLER is a NaN, and lies past every other element.
+                    //#each
+                    first_nonfinite(v[#], start + 4u * (invocation + #u * WORKGROUP_LEN), span, &lane);
+                    //#end
+                }
+                //#end
             }
-            state[at] = Signs(classes.signed, classes.negative);
+            lane.positive += countOneBits(classes.signed & ~classes.negative);
+            lane.negative += countOneBits(classes.signed & classes.negative);
+            //#if dynamics
+            lane.abs_min_rank = min(lane.abs_min_rank, classes.abs_min_rank);
+            if classes.abs_min_rank < MIN_NORMAL - 1u {
+                //#each
+                lane.subnormal += subnormals(v[#]);
+                //#end
+            }
+            lane.near_zero_0 += countOneBits(~(classes.above_0 | classes.nonfinite));
+            lane.near_zero_1 += countOneBits(~(classes.above_1 | classes.nonfinite));
+            //#end
+            //#if tap
+            //#each
+            tails(v[#], span, &lane);
+            //#end
+            //#end
+
+            //#if state
+            // An invocation past the tail has no state of its own.
+            if invocation * 4u < remaining {
+                let at = chunk.state + tile * WORKGROUP_LEN + invocation;
+                var now = planes(classes);
+                if (span.flags & HAS_PREVIOUS) != 0u {
+                    turns = compare(state[at], now, &lane);
+                }
+                //#if seed
+                now.flipped = turns.flips & turns.retained_1;
+                //#end
+                if (span.flags & KEEPS) != 0u {
+                    state[at] = now;
+                }
+            }
+            //#end
         }
+
+        //#if params
+        if (span.flags & WEIGHED) != 0u {
+            let w = mask_tail(load_weight(span.weight_page, span.weight_base + vector, span.weight_base + last), remaining, invocation);
+            weigh(w, &lane, &weight_moments);
+            //#if updates
+            if (span.flags & MOVED) != 0u {
+                let b = mask_tail(load_before(span.before_page, span.before_base + vector, span.before_base + last), remaining, invocation);
+                moved(w, b, turns, &lane);
+            }
+            //#end
+        }
+        //#end
     }
 
-    let tile_count = (chunk.len + TILE_LEN - 1u) / TILE_LEN;
-    let seen = tile_count * (TILE_LEN / WORKGROUP_LEN);
-    lane.near_zero_0 = seen - dot(classes.above_0, vec4<u32>(1u));
-    lane.near_zero_1 = seen - dot(classes.above_1, vec4<u32>(1u));
-
-    let result = reduce_workgroup(lane, invocation);
-    let word = invocation / SEGMENTS;
-    if invocation % SEGMENTS == 0u && word < RECORD_LEN {
-        var value = result;
-        if word == SENTINEL {
-            value = chunk.len + dispatch.stamp;
-        }
-        if word == NAN {
-            value = result - (tile_count * TILE_LEN - chunk.len);
-        }
-        records[chunk_index * RECORD_LEN + word] = value;
+    let filler = tile_count * TILE_LEN - chunk.len;
+    //#if !dynamics
+    if (span.flags & PRESENT) != 0u {
+        let seen = tile_count * (TILE_LEN / WORKGROUP_LEN);
+        lane.near_zero_0 = seen - dot(classes.above_0, ONES);
+        lane.near_zero_1 = seen - dot(classes.above_1, ONES);
     }
+    //#end
+    if invocation == 0u {
+        lane.sentinel = chunk.len + dispatch.stamp;
+        if (span.flags & PRESENT) != 0u {
+            lane.nan -= filler;
+        }
+        //#if params
+        if (span.flags & WEIGHED) != 0u {
+            lane.weight_nonfinite -= filler;
+        }
+        //#end
+        //#if updates
+        if (span.flags & MOVED) != 0u {
+            lane.unchanged -= filler;
+            lane.move_nonfinite -= filler;
+        }
+        //#end
+    }
+    let record = chunk_index * RECORD_LEN;
+    reduce_lanes(lane, record, invocation);
+    //#if dynamics
+    store_moments(reduce_moments(moments, invocation), record + MOMENTS, invocation);
+    //#end
+    //#if params
+    store_moments(reduce_moments(weight_moments, invocation), record + WEIGHT_MOMENTS, invocation);
+    //#end
 }
 
-fn classify(
-    v: vec4<u32>,
-    classes: ptr<function, Classes>,
-    min_word: ptr<function, u32>,
-    max_word: ptr<function, u32>,
-    max_signed: ptr<function, i32>,
-) {
+fn store(at: u32, value: u32) {
+    records[at] = value;
+}
+
+fn classify(v: vec4<u32>, classes: ptr<function, Classes>) {
     let a = v & vec4<u32>(MAGNITUDE);
     (*classes).negative = push_signs((*classes).negative, v);
     (*classes).signed = push_signs((*classes).signed, a + vec4<u32>(MAGNITUDE));
+    //#if dynamics
+    (*classes).above_0 = push_signs((*classes).above_0, a + vec4<u32>(dispatch.above_threshold.x));
+    (*classes).above_1 = push_signs((*classes).above_1, a + vec4<u32>(dispatch.above_threshold.y));
+    let rank = a - ONES;
+    (*classes).abs_min_rank = min((*classes).abs_min_rank, min(min(rank.x, rank.y), min(rank.z, rank.w)));
+    //#end
+    //#if !dynamics
     (*classes).above_0 += (a + vec4<u32>(dispatch.above_threshold.x)) >> vec4<u32>(31u);
     (*classes).above_1 += (a + vec4<u32>(dispatch.above_threshold.y)) >> vec4<u32>(31u);
+    //#end
+    (*classes).min_word = min((*classes).min_word, min(min(v.x, v.y), min(v.z, v.w)));
+    (*classes).max_word = max((*classes).max_word, max(max(v.x, v.y), max(v.z, v.w)));
+    let s = vec4<i32>(v);
+    (*classes).max_signed = max((*classes).max_signed, max(max(s.x, s.y), max(s.z, s.w)));
+}
+
+struct NonFinite {
+    nan: vec4<u32>,
+    pos_inf: vec4<u32>,
+    neg_inf: vec4<u32>,
+}
+
+fn careful_class(v: vec4<u32>, counts: ptr<function, NonFinite>, classes: ptr<function, Classes>) {
+    let a = v & vec4<u32>(MAGNITUDE);
+    let finite = a < vec4<u32>(INFINITY);
+    (*classes).signed = push_signs((*classes).signed, select(NONE, vec4<u32>(SIGN_BIT), finite & (a != NONE)));
+    //#if dynamics
+    (*classes).nonfinite = push_signs((*classes).nonfinite, select(vec4<u32>(SIGN_BIT), NONE, finite));
+    //#end
+    (*counts).nan += select(NONE, ONES, a > vec4<u32>(INFINITY));
+    (*counts).pos_inf += select(NONE, ONES, v == vec4<u32>(INFINITY));
+    (*counts).neg_inf += select(NONE, ONES, v == vec4<u32>(INFINITY | SIGN_BIT));
+}
+
+//#if dynamics
+fn first_nonfinite(v: vec4<u32>, at: u32, span: Span, lane: ptr<function, Lane>) {
+    let a = v & vec4<u32>(MAGNITUDE);
+    let index = vec4<u32>(at) + vec4<u32>(0u, 1u, 2u, 3u);
+    let m = index % vec4<u32>(span.block_len);
+    let logical = (index - m) + (m % vec4<u32>(span.run_len)) * vec4<u32>(span.block_len / span.run_len) + m / vec4<u32>(span.run_len);
+    let far = vec4<u32>(0xffffffffu);
+    let nan = select(far, logical, a > vec4<u32>(INFINITY));
+    let pos_inf = select(far, logical, v == vec4<u32>(INFINITY));
+    let neg_inf = select(far, logical, v == vec4<u32>(INFINITY | SIGN_BIT));
+    (*lane).first_nan = min((*lane).first_nan, min(min(nan.x, nan.y), min(nan.z, nan.w)));
+    (*lane).first_pos_inf = min((*lane).first_pos_inf, min(min(pos_inf.x, pos_inf.y), min(pos_inf.z, pos_inf.w)));
+    (*lane).first_neg_inf = min((*lane).first_neg_inf, min(min(neg_inf.x, neg_inf.y), min(neg_inf.z, neg_inf.w)));
+}
+
+fn subnormals(v: vec4<u32>) -> u32 {
+    let rank = (v & vec4<u32>(MAGNITUDE)) - ONES;
+    return dot(select(NONE, ONES, rank < vec4<u32>(MIN_NORMAL - 1u)), ONES);
+}
+//#end
+
+//#if state
+fn planes(classes: Classes) -> Planes {
+    //#if !dynamics
+    return Planes(classes.signed, classes.negative);
+    //#end
+    //#if dynamics
+    var now = Planes();
+    now.negative = (classes.negative & classes.signed) | classes.nonfinite;
+    now.high = classes.above_0 & ~classes.nonfinite;
+    now.low = classes.signed & (~classes.above_0 | classes.above_1);
+    return now;
+    //#end
+}
+
+// Counts what became of the elements since the state was left.
+fn compare(before: Planes, now: Planes, lane: ptr<function, Lane>) -> Turns {
+    var turns = Turns();
+    turns.compared = true;
+    turns.negative = now.negative;
+    //#if !dynamics
+    let pairs = before.signed & now.signed;
+    //#end
+    //#if dynamics
+    let pairs = (before.high | before.low) & (now.high | now.low);
+    //#end
+    turns.flips = pairs & (before.negative ^ now.negative);
+    (*lane).pairs += countOneBits(pairs);
+    (*lane).flips += countOneBits(turns.flips);
+    //#if dynamics
+    let lost_before = before.negative & ~(before.high | before.low);
+    let lost = now.negative & ~(now.high | now.low);
+    (*lane).became_nonfinite += countOneBits(lost & ~lost_before);
+    (*lane).recovered += countOneBits(lost_before & ~lost);
+    {
+        let near_before = ~(before.high | lost_before);
+        let near = ~(now.high | lost);
+        turns.retained_0 = near_before & near;
+        (*lane).retained_0 += countOneBits(turns.retained_0);
+        (*lane).released_0 += countOneBits(near_before & ~(near | lost));
+        (*lane).captured_0 += countOneBits(near & ~(near_before | lost_before));
+        (*lane).near_zero_to_nonfinite_0 += countOneBits(near_before & lost);
+        (*lane).nonfinite_to_near_zero_0 += countOneBits(lost_before & near);
+        (*lane).flip_in_retained_0 += countOneBits(turns.flips & turns.retained_0);
+    }
+    {
+        let near_before = ~((before.high & before.low) | lost_before);
+        let near = ~((now.high & now.low) | lost);
+        turns.retained_1 = near_before & near;
+        (*lane).retained_1 += countOneBits(turns.retained_1);
+        (*lane).released_1 += countOneBits(near_before & ~(near | lost));
+        (*lane).captured_1 += countOneBits(near & ~(near_before | lost_before));
+        (*lane).near_zero_to_nonfinite_1 += countOneBits(near_before & lost);
+        (*lane).nonfinite_to_near_zero_1 += countOneBits(lost_before & near);
+        (*lane).flip_in_retained_1 += countOneBits(turns.flips & turns.retained_1);
+    }
+    //#end
+    //#if seed
+    turns.seed_flips = before.flipped;
+    turns.seed_negative = before.negative;
+    //#end
+    return turns;
+}
+//#end
+
+//#if params
+fn weigh(w: array<vec4<u32>, LOAD_COUNT>, lane: ptr<function, Lane>, moments: ptr<function, Moments>) {
+    var max_word = 0u;
+    var max_signed = i32(SIGN_BIT);
+    var min_word = 0xffffffffu;
+    var above = NONE;
+    //#each
+    extremes(w[#], &min_word, &max_word, &max_signed);
+    above += ((w[#] & vec4<u32>(MAGNITUDE)) + vec4<u32>(dispatch.weight_above)) >> vec4<u32>(31u);
+    //#end
+    (*lane).weight_near_zero += TILE_LEN / WORKGROUP_LEN - dot(above, ONES);
+    if in_range(max_magnitude(max_word, max_signed)) {
+        (*lane).weight_min_key = min((*lane).weight_min_key, order_key(select(min_word, max_word, max_word >= SIGN_BIT)));
+        (*lane).weight_max_key = max((*lane).weight_max_key, order_key(select(min_word, u32(max_signed), max_signed >= 0)));
+        let s = fast_sums(w);
+        (*lane).weight_l1 += s.l1;
+        (*lane).weight_l2 += s.l2;
+        (*lane).weight_total += s.total;
+        *moments = merge(*moments, fast_moments(w, s.total));
+    } else {
+        var s = Sums();
+        var keys = vec2<u32>(0xffffffffu, 0u);
+        var nonfinite = NONE;
+        //#each
+        careful_sum(w[#], &s);
+        careful_keys(w[#], &keys);
+        nonfinite += select(NONE, ONES, (w[#] & vec4<u32>(MAGNITUDE)) >= vec4<u32>(INFINITY));
+        //#end
+        (*lane).weight_min_key = min((*lane).weight_min_key, keys.x);
+        (*lane).weight_max_key = max((*lane).weight_max_key, keys.y);
+        (*lane).weight_l1 += s.l1;
+        (*lane).weight_l1_big += s.l1_big;
+        (*lane).weight_l2 += s.l2;
+        (*lane).weight_l2_small += s.l2_small;
+        (*lane).weight_l2_big += s.l2_big;
+        (*lane).weight_total += s.total;
+        (*lane).weight_total_big += s.total_big;
+        (*lane).weight_nonfinite += dot(nonfinite, ONES);
+        *moments = merge(*moments, careful_moments(w));
+    }
+}
+
+fn extremes(v: vec4<u32>, min_word: ptr<function, u32>, max_word: ptr<function, u32>, max_signed: ptr<function, i32>) {
     *min_word = min(*min_word, min(min(v.x, v.y), min(v.z, v.w)));
     *max_word = max(*max_word, max(max(v.x, v.y), max(v.z, v.w)));
     let s = vec4<i32>(v);
     *max_signed = max(*max_signed, max(max(s.x, s.y), max(s.z, s.w)));
 }
+//#end
 
-// Sums, extremes and non-finite counts of elements among which a NaN, an infinity or a magnitude out of
-// the fast path's range was seen.
-fn careful(v: vec4<u32>, lane: ptr<function, Lane>, classes: ptr<function, Classes>) {
-    let a = v & vec4<u32>(MAGNITUDE);
-    let finite = a < vec4<u32>(INFINITY);
-    let signed = finite & (a != vec4<u32>(0u));
-    (*classes).signed = push_signs((*classes).signed, select(vec4<u32>(0u), vec4<u32>(SIGN_BIT), signed));
-
-    let key = vec4<u32>(order_key(v.x), order_key(v.y), order_key(v.z), order_key(v.w));
-    let low = select(vec4<u32>(0xffffffffu), key, finite);
-    let high = select(vec4<u32>(0u), key, finite);
-    (*lane).min_key = min((*lane).min_key, min(min(low.x, low.y), min(low.z, low.w)));
-    (*lane).max_key = max((*lane).max_key, max(max(high.x, high.y), max(high.z, high.w)));
-
-    let summed = finite & (a >= vec4<u32>(MIN_NORMAL));
-    let big = a > vec4<u32>(RANGE_MAX);
-    let small = a < vec4<u32>(RANGE_MIN);
-    let x = bitcast<vec4<f32>>(select(vec4<u32>(0u), a, summed));
-    let x_small = select(vec4<f32>(0.0), x * bitcast<f32>(SCALE_UP), small);
-    let x_mid = select(x, vec4<f32>(0.0), big | small);
-    let x_big = select(vec4<f32>(0.0), x * bitcast<f32>(SCALE_DOWN), big);
-    let l1 = select(x, vec4<f32>(0.0), big);
-    (*lane).l1 += (l1.x + l1.y) + (l1.z + l1.w);
-    (*lane).l1_big += (x_big.x + x_big.y) + (x_big.z + x_big.w);
-    (*lane).l2 += dot(x_mid, x_mid);
-    (*lane).l2_small += dot(x_small, x_small);
-    (*lane).l2_big += dot(x_big, x_big);
-
-    let one = vec4<u32>(1u);
-    let zero = vec4<u32>(0u);
-    let nan = select(zero, one, a > vec4<u32>(INFINITY));
-    let pos_inf = select(zero, one, v == vec4<u32>(INFINITY));
-    let neg_inf = select(zero, one, v == vec4<u32>(INFINITY | SIGN_BIT));
-    (*lane).nan += (nan.x + nan.y) + (nan.z + nan.w);
-    (*lane).pos_inf += (pos_inf.x + pos_inf.y) + (pos_inf.z + pos_inf.w);
-    (*lane).neg_inf += (neg_inf.x + neg_inf.y) + (neg_inf.z + neg_inf.w);
+//#if updates
+struct Move {
+    // Planes: up, down, and between a non-finite weight and any other.
+    risen: u32,
+    fallen: u32,
+    lost: u32,
+    unchanged: vec4<u32>,
+    nonfinite: vec4<u32>,
 }
 
-// Shifts the four sign bits into the plane.
-fn push_signs(plane: u32, v: vec4<u32>) -> u32 {
-    let x = (plane << 1u) | (v.x >> 31u);
-    let y = (x << 1u) | (v.y >> 31u);
-    let z = (y << 1u) | (v.z >> 31u);
-    return (z << 1u) | (v.w >> 31u);
+fn moved(w: array<vec4<u32>, LOAD_COUNT>, b: array<vec4<u32>, LOAD_COUNT>, turns: Turns, lane: ptr<function, Lane>) {
+    var m = Move();
+    let u = array<vec4<u32>, LOAD_COUNT>(
+        //#each
+        step_of(w[#], b[#], &m),
+        //#end
+    );
+    var largest = NONE;
+    //#each
+    largest = max(largest, u[#]);
+    //#end
+    let max_move = max(max(largest.x, largest.y), max(largest.z, largest.w));
+    (*lane).move_max = max((*lane).move_max, max_move);
+    if in_range(max_move) {
+        let s = fast_sums(u);
+        (*lane).move_l1 += s.l1;
+        (*lane).move_l2 += s.l2;
+    } else {
+        var s = Sums();
+        //#each
+        careful_sum(u[#], &s);
+        //#end
+        (*lane).move_l1 += s.l1;
+        (*lane).move_l1_big += s.l1_big;
+        (*lane).move_l2 += s.l2;
+        (*lane).move_l2_small += s.l2_small;
+        (*lane).move_l2_big += s.l2_big;
+    }
+    var before = Sums();
+    //#each
+    careful_sum(b[#], &before);
+    //#end
+    (*lane).before_l2 += before.l2;
+    (*lane).before_l2_small += before.l2_small;
+    (*lane).before_l2_big += before.l2_big;
+    (*lane).unchanged += dot(m.unchanged, ONES);
+    (*lane).move_nonfinite += dot(m.nonfinite, ONES);
+    if turns.compared {
+        let minimum = (m.risen & ~turns.negative) | (m.fallen & turns.negative);
+        let maximum = (m.risen & turns.negative) | (m.fallen & ~turns.negative);
+        (*lane).crossed_minimum += countOneBits(turns.flips & minimum);
+        (*lane).crossed_maximum += countOneBits(turns.flips & maximum);
+        (*lane).flip_unmoved += countOneBits(turns.flips & ~(m.risen | m.fallen | m.lost));
+        (*lane).flip_at_nonfinite += countOneBits(turns.flips & m.lost);
+        let moves = m.risen | m.fallen;
+        (*lane).retained_moved_0 += countOneBits(moves & turns.retained_0);
+        (*lane).retained_moved_1 += countOneBits(moves & turns.retained_1);
+        var kept = Kept();
+        //#each
+        of_retained(u[#], turns.retained_0, #u, &kept);
+        //#end
+        (*lane).retained_sum_0 += dot(kept.sum, vec4<f32>(1.0));
+        (*lane).retained_sum_big_0 += dot(kept.sum_big, vec4<f32>(1.0));
+        (*lane).retained_max_0 = max((*lane).retained_max_0, max(max(kept.most.x, kept.most.y), max(kept.most.z, kept.most.w)));
+        kept = Kept();
+        //#each
+        of_retained(u[#], turns.retained_1, #u, &kept);
+        //#end
+        (*lane).retained_sum_1 += dot(kept.sum, vec4<f32>(1.0));
+        (*lane).retained_sum_big_1 += dot(kept.sum_big, vec4<f32>(1.0));
+        (*lane).retained_max_1 = max((*lane).retained_max_1, max(max(kept.most.x, kept.most.y), max(kept.most.z, kept.most.w)));
+        //#if seed
+        let seed_minimum = (m.risen & ~turns.seed_negative) | (m.fallen & turns.seed_negative);
+        let seed_maximum = (m.risen & turns.seed_negative) | (m.fallen & ~turns.seed_negative);
+        (*lane).seed_minimum += countOneBits(turns.seed_flips & seed_minimum);
+        (*lane).seed_maximum += countOneBits(turns.seed_flips & seed_maximum);
+        //#end
+    }
 }
 
-// Order of the keys is order of the floats, but for the two zeros: the host makes them one.
-fn order_key(word: u32) -> u32 {
-    return select(word | SIGN_BIT, ~word, word >= SIGN_BIT);
+// Magnitudes of the moves: 0 where an end is non-finite, or the move is not a normal number.
+fn step_of(w: vec4<u32>, b: vec4<u32>, m: ptr<function, Move>) -> vec4<u32> {
+    let magnitude = vec4<u32>(MAGNITUDE);
+    let aw = w & magnitude;
+    let ab = b & magnitude;
+    let finite = max(aw, ab) < vec4<u32>(INFINITY);
+    let xw = select(NONE, w, finite & (aw >= vec4<u32>(MIN_NORMAL)));
+    let xb = select(NONE, b, finite & (ab >= vec4<u32>(MIN_NORMAL)));
+    let u = bitcast<vec4<u32>>(bitcast<vec4<f32>>(xw) - bitcast<vec4<f32>>(xb)) & magnitude;
+    let counted = finite & (u < vec4<u32>(INFINITY));
+    (*m).nonfinite += select(ONES, NONE, counted);
+    (*m).unchanged += select(NONE, ONES, w == b);
+    (*m).lost = push_signs((*m).lost, select(vec4<u32>(SIGN_BIT), NONE, finite));
+    // Both zeros as the same key.
+    let kw = order_keys(select(w, NONE, aw == NONE));
+    let kb = order_keys(select(b, NONE, ab == NONE));
+    (*m).risen = push_signs((*m).risen, select(NONE, vec4<u32>(SIGN_BIT), finite & (kw > kb)));
+    (*m).fallen = push_signs((*m).fallen, select(NONE, vec4<u32>(SIGN_BIT), finite & (kw < kb)));
+    return select(NONE, u, counted & (u >= vec4<u32>(MIN_NORMAL)));
 }
 
-fn magnitude(v: vec4<u32>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(v & vec4<u32>(MAGNITUDE));
+// Magnitudes of the retained's moves.
+struct Kept {
+    sum: vec4<f32>,
+    sum_big: vec4<f32>,
+    most: vec4<u32>,
 }
 
-fn mask_tail(v: array<vec4<u32>, 8>, remaining: u32, invocation: u32) -> array<vec4<u32>, 8> {
-    return array<vec4<u32>, 8>(
-        mask_vector(v[0], remaining, invocation), mask_vector(v[1], remaining, invocation + WORKGROUP_LEN),
-        mask_vector(v[2], remaining, invocation + 2u * WORKGROUP_LEN), mask_vector(v[3], remaining, invocation + 3u * WORKGROUP_LEN),
-        mask_vector(v[4], remaining, invocation + 4u * WORKGROUP_LEN), mask_vector(v[5], remaining, invocation + 5u * WORKGROUP_LEN),
-        mask_vector(v[6], remaining, invocation + 6u * WORKGROUP_LEN), mask_vector(v[7], remaining, invocation + 7u * WORKGROUP_LEN),
+fn of_retained(u: vec4<u32>, plane: u32, place: u32, kept: ptr<function, Kept>) {
+    let bits = (vec4<u32>(plane) >> (vec4<u32>(31u, 30u, 29u, 28u) - vec4<u32>(4u * place))) & ONES;
+    let length = select(NONE, u, bits != NONE);
+    let big = length > vec4<u32>(RANGE_MAX);
+    (*kept).sum += bitcast<vec4<f32>>(select(length, NONE, big));
+    (*kept).sum_big += bitcast<vec4<f32>>(select(NONE, length - vec4<u32>(SCALE), big));
+    (*kept).most = max((*kept).most, length);
+}
+//#end
+
+//#if tap
+fn tails(v: vec4<u32>, span: Span, lane: ptr<function, Lane>) {
+    let finite = (v & vec4<u32>(MAGNITUDE)) < vec4<u32>(INFINITY);
+    let key = order_keys(select(v, NONE, (v & vec4<u32>(MAGNITUDE)) == NONE));
+    (*lane).tail_low += dot(select(NONE, ONES, finite & (key <= vec4<u32>(span.low_key))), ONES);
+    (*lane).tail_high += dot(select(NONE, ONES, finite & (key >= vec4<u32>(span.high_key))), ONES);
+}
+//#end
+
+fn mask_tail(v: array<vec4<u32>, LOAD_COUNT>, remaining: u32, invocation: u32) -> array<vec4<u32>, LOAD_COUNT> {
+    if remaining >= TILE_LEN {
+        return v;
+    }
+    return array<vec4<u32>, LOAD_COUNT>(
+        //#each
+        mask_vector(v[#], remaining, invocation + #u * WORKGROUP_LEN),
+        //#end
     );
 }
 

@@ -31,35 +31,27 @@ fn tensor_reduce(
         var part = lane_identity();
         let run_end = min(end, run + RUN_LEN * WORKGROUP_LEN);
         for (var chunk = run; chunk < run_end; chunk += WORKGROUP_LEN) {
-            part = combine(part, record(chunk));
+            part = combine(part, lane_of(chunk * RECORD_LEN));
         }
         total = combine(total, part);
     }
-    let result = reduce_workgroup(total, invocation);
-    if invocation % SEGMENTS == 0u && invocation / SEGMENTS < RECORD_LEN {
-        summaries[tensor * RECORD_LEN + invocation / SEGMENTS] = result;
+    let summary = tensor * RECORD_LEN;
+    reduce_lanes(total, summary, invocation);
+
+    //#each_moments
+    {
+        var moments = Moments();
+        for (var chunk = first + invocation; chunk < end; chunk += WORKGROUP_LEN) {
+            let at = chunk * RECORD_LEN + #;
+            moments = merge(moments, Moments(
+                records[at], bitcast<f32>(records[at + 1u]), bitcast<f32>(records[at + 2u]), records[at + 3u],
+            ));
+        }
+        store_moments(reduce_moments(moments, invocation), summary + #, invocation);
     }
+    //#end
 }
 
-fn record(chunk: u32) -> Lane {
-    let at = chunk * RECORD_LEN;
-    return Lane(
-        records[at + SENTINEL],
-        records[at + MIN_KEY],
-        records[at + MAX_KEY],
-        bitcast<f32>(records[at + L1]),
-        bitcast<f32>(records[at + L1_BIG]),
-        bitcast<f32>(records[at + L2]),
-        bitcast<f32>(records[at + L2_SMALL]),
-        bitcast<f32>(records[at + L2_BIG]),
-        records[at + NEAR_ZERO_0],
-        records[at + NEAR_ZERO_1],
-        records[at + POSITIVE],
-        records[at + NEGATIVE],
-        records[at + FLIPS],
-        records[at + PAIRS],
-        records[at + NAN],
-        records[at + POS_INF],
-        records[at + NEG_INF],
-    );
+fn store(at: u32, value: u32) {
+    summaries[at] = value;
 }

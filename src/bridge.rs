@@ -5,11 +5,10 @@
 //! a gradient is a promise, and the task is one deferred operation over all of them; without, it is a call to
 //! the wgpu server's own queue. `burn::backend::Cube` is whichever of the two burn was built with.
 
-use crate::gpu::GradSlice;
+use crate::gpu::{Order, Slice};
 use burn::backend::{Backend, BackendTypes, Cube, DType, DeviceHandle};
 use burn::tensor::{Device as BurnDevice, Tensor};
-use burn_cubecl::cubecl::client::Client;
-use burn_cubecl::cubecl::server::{Handle, ServerError, ServerStorage};
+use burn_cubecl::cubecl::server::{ServerError, ServerStorage};
 use burn_cubecl::cubecl::wgpu::{AutoCompiler, WgpuResource, WgpuServer};
 use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::tensor::CubeTensor;
@@ -25,7 +24,7 @@ pub(crate) type Primitive = <Cube as BackendTypes>::FloatTensorPrimitive;
 
 /// A tensor as a kernel can read it, and what keeps it where it is.
 pub(crate) struct Resolved {
-    pub slice: GradSlice,
+    pub slice: Slice,
     _pin: Pin,
 }
 
@@ -51,12 +50,32 @@ pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>, device: &BurnDevice) 
     }
 }
 
+/// What a kernel needs of the order of a tensor's elements in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// Any, so long as it is dense.
+    Dense,
+    /// One that [`Order`] can tell the logical order of.
+    Indexed,
+}
+
+/// A tensor to hand off. Those of one `pair` are read element by element together: they must lie alike.
+pub(crate) struct Handed {
+    pub primitive: Primitive,
+    pub demand: Demand,
+    pub pair: Option<usize>,
+}
+
+/// What is needed of a tensor once its primitive has gone its way.
+type Needs = (Demand, Option<usize>);
+
 /// Runs `work` once the tensors, of which there is one at least, are there, in order with what burn has recorded so far.
 ///
 /// This thread does not wait for that.
-pub(crate) fn hand_off(tensors: Vec<Primitive>, work: impl FnOnce(Resolutions) + Send + 'static) {
+pub(crate) fn hand_off(tensors: Vec<Handed>, work: impl FnOnce(Resolutions) + Send + 'static) {
     debug_assert!(!tensors.is_empty(), "there is no queue to wait in without a tensor");
-    <Cube as HandOff>::hand_off(tensors, Box::new(work));
+    let (primitives, needs) = tensors.into_iter().map(|t| (t.primitive, (t.demand, t.pair))).unzip();
+    <Cube as HandOff>::hand_off(primitives, needs, Box::new(work));
 }
 
 /// Where a hand-off went: the device, and the stream of burn's that it is queued on.
@@ -89,20 +108,21 @@ type Work = Box<dyn FnOnce(Resolutions) + Send>;
 /// The two ways in. Both are always compiled, since anyone in the dependency tree may turn fusion on.
 trait HandOff: Backend {
     const FUSES: bool;
-    fn hand_off(tensors: Vec<Self::FloatTensorPrimitive>, work: Work);
+    fn hand_off(tensors: Vec<Self::FloatTensorPrimitive>, needs: Vec<Needs>, work: Work);
     fn drain(device: &Self::Device);
 }
 
 impl HandOff for CubeBackend {
     const FUSES: bool = false;
 
-    fn hand_off(tensors: Vec<CubeTensor>, work: Work) {
+    fn hand_off(tensors: Vec<CubeTensor>, needs: Vec<Needs>, work: Work) {
         // The client's own service: a device's name may stand for it under another number.
         let device = DeviceHandle::<Server>::new(tensors[0].client.service_id().device);
         let stream = StreamId::current();
         // Bindings, not handles, wait in the queue: a handle would keep burn from updating in place.
-        let prepared = tensors.into_iter().map(|tensor| prepare(tensor).map(|(handle, lies)| (handle.binding(), lies)));
-        let prepared: Vec<_> = prepared.collect();
+        let prepared = prepare(tensors, &needs).into_iter();
+        let prepared: Vec<_> =
+            prepared.map(|prepared| prepared.map(|(tensor, lies)| (tensor.handle.binding(), lies))).collect();
         let task: Box<dyn FnOnce(&mut Server) + Send> = Box::new(move |server| {
             let mut resolve = |(binding, lies): (_, Lies)| {
                 let managed = server.get_resource(binding, stream).map_err(unresolved)?;
@@ -124,7 +144,7 @@ type Server = WgpuServer<AutoCompiler>;
 impl<B: FusionBackend<FloatTensorPrimitive = CubeTensor>> HandOff for Fusion<B> {
     const FUSES: bool = true;
 
-    fn hand_off(tensors: Vec<FusionTensor<B::FusionRuntime>>, work: Work) {
+    fn hand_off(tensors: Vec<FusionTensor<B::FusionRuntime>>, needs: Vec<Needs>, work: Work) {
         let client = tensors[0].client.clone();
         let inputs: Vec<_> = tensors.into_iter().map(FusionTensor::into_ir).collect();
         let operation = CustomOpIr::new("gradscope::observe", &inputs, &[]);
@@ -132,17 +152,13 @@ impl<B: FusionBackend<FloatTensorPrimitive = CubeTensor>> HandOff for Fusion<B> 
         let observe = move |handles: &mut HandleContainer<_>| {
             let work = once.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
             if let Some(work) = work {
-                let tensors = inputs.iter().map(|input| handles.get_float_tensor::<B>(input));
-                let resolve = |(client, (handle, lies)): (Client, (Handle, Lies))| {
-                    let managed = client.get_resource::<Server>(handle).map_err(unresolved)?;
+                let tensors = inputs.iter().map(|input| handles.get_float_tensor::<B>(input)).collect();
+                let resolve = |(tensor, lies): (CubeTensor, Lies)| {
+                    let managed = tensor.client.get_resource::<Server>(tensor.handle).map_err(unresolved)?;
                     lies.at(managed.resource().clone(), Box::new(managed))
                 };
-                let prepared = tensors.map(|tensor| (tensor.client.clone(), prepare(tensor)));
-                work(
-                    prepared
-                        .map(|(client, prepared)| prepared.and_then(|prepared| resolve((client, prepared))))
-                        .collect(),
-                );
+                let prepared = prepare(tensors, &needs).into_iter();
+                work(prepared.map(|prepared| prepared.and_then(resolve)).collect());
             }
             Ok(())
         };
@@ -158,12 +174,14 @@ impl<B: FusionBackend<FloatTensorPrimitive = CubeTensor>> HandOff for Fusion<B> 
 struct Lies {
     numel: u64,
     layout: u64,
+    order: Order,
     copied: bool,
 }
 
 impl Lies {
     fn at(self, WgpuResource { buffer, offset, .. }: WgpuResource, pin: Pin) -> Result<Resolved, String> {
-        let slice = GradSlice { buffer, offset, numel: self.numel, layout: self.layout, copied: self.copied };
+        let Self { numel, layout, order, copied } = self;
+        let slice = Slice { buffer, offset, numel, layout, order, copied };
         if slice.is_bindable() {
             Ok(Resolved { slice, _pin: pin })
         } else {
@@ -172,22 +190,86 @@ impl Lies {
     }
 }
 
-/// The tensor's memory, with its elements densely in f32: after a copy where they were not.
-fn prepare(tensor: CubeTensor) -> Result<(Handle, Lies), String> {
+/// The tensors with their elements densely in f32, in an order that meets what is needed: after a copy where they
+/// were not.
+fn prepare(tensors: Vec<CubeTensor>, needs: &[Needs]) -> Vec<Result<(CubeTensor, Lies), String>> {
+    let dense: Vec<_> = tensors.into_iter().map(densely).collect();
+    let strides = |at: usize| dense[at].as_ref().ok().map(|dense| places(&dense.tensor));
+    // Pairs lie side by side in the list.
+    let alike = |at: usize, other: usize| match (needs.get(at), needs.get(other)) {
+        (Some((_, Some(a))), Some((_, Some(b)))) if a == b => strides(at) == strides(other),
+        _ => true,
+    };
+    let unlike: Vec<usize> = (1..dense.len()).filter(|&at| !alike(at - 1, at)).filter_map(|at| needs[at].1).collect();
+    let orders: Vec<bool> = needs.iter().map(|(_, pair)| pair.is_some_and(|pair| unlike.contains(&pair))).collect();
+    let ordered = |((dense, (demand, _)), unlike): ((Result<Dense, String>, &Needs), bool)| {
+        let Dense { tensor, dtype, copied } = dense?;
+        let order = order_of(&tensor);
+        let fits = match demand {
+            _ if order.is_some_and(Order::is_row_major) => true,
+            Demand::Dense => !unlike,
+            Demand::Indexed => !unlike && order.is_some(),
+        };
+        let tensor = if fits { tensor } else { into_contiguous(tensor) };
+        let lies = Lies {
+            numel: tensor.meta.shape().num_elements() as u64,
+            layout: layout_key(dtype, tensor.meta.shape(), tensor.meta.strides()),
+            order: order_of(&tensor).unwrap_or(Order { block_len: 1, run_len: 1 }),
+            copied: copied || !fits,
+        };
+        Ok((tensor, lies))
+    };
+    dense.into_iter().zip(needs).zip(orders).map(ordered).collect()
+}
+
+/// A tensor with its elements densely in f32.
+struct Dense {
+    tensor: CubeTensor,
+    /// Element type it came in.
+    dtype: DType,
+    copied: bool,
+}
+
+fn densely(tensor: CubeTensor) -> Result<Dense, String> {
     let dtype = tensor.dtype;
     let (tensor, widened) = match dtype {
         DType::F32 | DType::Flex32 => (tensor, false),
         DType::F16 | DType::BF16 => (cast(tensor, DType::F32), true),
-        other => return Err(format!("gradients of element type {} are not supported", other.name())),
+        other => return Err(format!("tensors of element type {} are not supported", other.name())),
     };
     let dense = is_dense(&tensor);
     let tensor = if dense { tensor } else { into_contiguous(tensor) };
-    let lies = Lies {
-        numel: tensor.meta.shape().num_elements() as u64,
-        layout: layout_key(dtype, tensor.meta.shape(), tensor.meta.strides()),
-        copied: widened || !dense,
+    Ok(Dense { tensor, dtype, copied: widened || !dense })
+}
+
+/// Lengths and strides, without the dimensions that place nothing.
+fn places(tensor: &CubeTensor) -> Vec<(usize, usize)> {
+    let dims = tensor.meta.shape().iter().zip(tensor.meta.strides().iter());
+    dims.filter(|(len, _)| **len != 1).map(|(len, stride)| (*len, *stride)).collect()
+}
+
+/// How a dense tensor's memory follows its logical order, if that is at most a transposition inside of blocks.
+fn order_of(tensor: &CubeTensor) -> Option<Order> {
+    // Neighbouring dimensions that are walked as one, are one.
+    let mut dims: Vec<(usize, usize)> = Vec::new();
+    for (len, stride) in places(tensor) {
+        match dims.last_mut() {
+            Some((outer_len, outer_stride)) if *outer_stride == len * stride => {
+                (*outer_len, *outer_stride) = (*outer_len * len, stride);
+            }
+            _ => dims.push((len, stride)),
+        }
+    }
+    let order = |block: usize, run: usize| {
+        Some(Order { block_len: u32::try_from(block).ok()?.max(1), run_len: u32::try_from(run).ok()?.max(1) })
     };
-    Ok((tensor.handle, lies))
+    match dims[..] {
+        [] => order(1, 1),
+        [(len, 1)] => order(len, len),
+        [(rows, 1), (columns, stride)] if stride == rows => order(rows * columns, rows),
+        [(_, block), (rows, 1), (columns, stride)] if stride == rows && block == rows * columns => order(block, rows),
+        _ => None,
+    }
 }
 
 fn unresolved(error: ServerError) -> String {

@@ -1,220 +1,436 @@
-//! The GPU engine of a scope: what happens to a step's gradients between the hand-off and the map.
+//! The GPU engine of a scope: what happens to a step's tensors between the hand-off and the map.
 
-use crate::bridge::Resolutions;
-use crate::gpu::{Flight, Gpu, GradSlice, ModelTooLarge, Plan, PretendLimits, RECORD_LEN, Shaders, Span, Word};
-use crate::kernels::grad_reduce::GradReduce;
-use crate::kernels::tensor_reduce::TensorReduce;
-use crate::record::{NoticeKind, Param, TensorRecord};
-use crate::stats::{Epsilons, Partial};
+use crate::bridge::{Resolutions, Resolved};
+use crate::gpu::{Flight, Form, Gpu, ModelTooLarge, PretendLimits, Reads, RecordLayout, Shaders, Slice, Word};
+use crate::kernels::reduction::Reduction;
+use crate::record::{Gradient, NoticeKind, Param, TensorRecord};
+use crate::stats::{Epsilons, Group, TensorSummary, order_key};
 use std::sync::Arc;
 
 /// GPU scalars that ride in one step's copy.
 pub(crate) const SCALAR_COUNT_MAX: usize = 64;
+/// Taps that ride in one step's copy.
+pub(crate) const TAP_COUNT_MAX: usize = 64;
+/// Sets of tap lengths whose buffers are kept: a last batch is often shorter than the others.
+const TAP_SET_COUNT_MAX: usize = 4;
+
+/// One step's work, beside the tensors themselves.
+pub(crate) struct Observation {
+    pub step: u64,
+    /// What each of the tensors handed off is.
+    pub cargo: Vec<Cargo>,
+    /// Tensors whose turn it was: one of them without a gradient has lost its history.
+    pub visited: Vec<usize>,
+    /// What gradients come multiplied by.
+    pub scale: f64,
+    /// Whether the next comparison is with this step.
+    pub keeps: bool,
+    /// Whether only the step right before is compared with, or the last that was kept.
+    pub neighbours: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Cargo {
+    Gradient(usize),
+    Weight(usize),
+    /// The parameter as it was at `step`.
+    Before {
+        tensor: usize,
+        step: u64,
+    },
+    Scalar,
+    Tap {
+        rails: [f32; 2],
+    },
+}
 
 /// What the engine knows of a step before its numbers are back.
 pub(crate) struct Outcome {
     stamp: u32,
+    scale: f64,
     tensors: Vec<Fate>,
     /// Which of the step's GPU scalars were copied, in order.
     pub scalars: Vec<bool>,
+    /// Elements and chunks of each tap, or why it was left out.
+    taps: Vec<Result<(u64, u32), String>>,
     pub notices: Vec<NoticeKind>,
     pub copied_count: u32,
 }
 
 impl Outcome {
-    /// Of a step without any gradient of the `count` tensors.
+    /// Of a step without anything of the `count` tensors.
     pub fn all_missing(count: usize) -> Self {
-        Self { stamp: 0, tensors: vec![Fate::Missing; count], scalars: vec![], notices: vec![], copied_count: 0 }
+        Self {
+            stamp: 0,
+            scale: 1.0,
+            tensors: vec![Fate::default(); count],
+            scalars: vec![],
+            taps: vec![],
+            notices: vec![],
+            copied_count: 0,
+        }
     }
 }
 
-#[derive(Clone, Copy)]
-enum Fate {
-    Missing,
-    Unreadable,
-    Observed { previous_step: Option<u64> },
+/// What of a tensor was there.
+#[derive(Clone, Copy, Default)]
+struct Fate {
+    gradient: GradientFate,
+    weighed: bool,
+    /// The step its last move was made after.
+    moved_since: Option<u64>,
+    /// Whether the step compared with was itself compared with one before.
+    compared_twice: bool,
 }
 
-/// The step whose signs a tensor's state holds, and the layout they are in.
+#[derive(Clone, Copy, Default)]
+enum GradientFate {
+    #[default]
+    Missing,
+    Unreadable,
+    Observed {
+        previous_step: Option<u64>,
+    },
+}
+
+/// The step whose classes a tensor's state holds, and the layout they are in.
 #[derive(Clone, Copy)]
 struct History {
     step: u64,
     layout: u64,
+    compared: bool,
 }
 
 pub(crate) struct Engine {
     gpu: Gpu,
+    form: Form,
+    epsilons: Epsilons,
+    shaders: Shaders,
+    limits: PretendLimits,
     params: Arc<[Param]>,
-    plan: Plan,
-    grad_reduce: GradReduce,
-    tensor_reduce: TensorReduce,
+    reduction: Reduction,
+    /// By the elements of the taps.
+    taps: Vec<(Vec<u64>, Reduction)>,
     history: Vec<Option<History>>,
-    spans: Vec<Span>,
     stamp: u32,
 }
 
 impl Engine {
     pub fn new(
         gpu: &Gpu,
+        form: Form,
         params: Arc<[Param]>,
         epsilons: &Epsilons,
         shaders: Shaders,
         limits: PretendLimits,
     ) -> Result<Self, ModelTooLarge> {
-        let gpu = &limits.applied_to(gpu);
+        let gpu = limits.applied_to(gpu);
         let numels: Vec<u64> = params.iter().map(|param| param.numel).collect();
-        let plan = Plan::new(&numels, Plan::span_len_max(gpu));
-        plan.check(gpu)?;
-        let grad_reduce = GradReduce::new(gpu, &plan, epsilons.threshold_bits(), shaders, limits.page_count);
-        let tensor_reduce = TensorReduce::new(gpu, &plan, &grad_reduce.records, shaders);
         Ok(Self {
-            gpu: gpu.clone(),
+            reduction: Reduction::new(&gpu, form, &numels, shaders, limits)?,
+            taps: Vec::new(),
+            gpu,
+            form,
+            epsilons: *epsilons,
+            shaders,
+            limits,
             history: vec![None; params.len()],
             params,
-            plan,
-            grad_reduce,
-            tensor_reduce,
-            spans: Vec::new(),
             stamp: 0,
         })
     }
 
-    /// Bytes of a staging buffer: the summaries, then the scalars.
+    /// Bytes of a staging buffer: the summaries, then scalars and taps.
     pub fn staging_bytes(&self) -> u64 {
-        self.tensor_reduce.bytes() + 4 * SCALAR_COUNT_MAX as u64
-    }
-
-    /// Bytes read back for a step with that many GPU scalars.
-    pub fn readback_bytes(&self, scalar_count: usize) -> u64 {
-        self.tensor_reduce.bytes() + 4 * scalar_count as u64
+        self.reduction.bytes()
+            + 4 * SCALAR_COUNT_MAX as u64
+            + TAP_COUNT_MAX as u64 * RecordLayout::new(tap_form()).bytes()
     }
 
     /// Bytes of state kept on the GPU from step to step.
     pub fn state_bytes(&self) -> u64 {
-        self.plan.state_bytes()
+        self.reduction.plan().state_bytes()
     }
 
-    /// Reduces the step's gradients and starts the copy of what is read back.
+    /// Reduces what was handed off, and starts the copy of what is read back where there is a flight for it.
     ///
-    /// `gradients` names the tensors that have one; `resolutions` holds theirs, then the scalars'.
+    /// `resolutions` follows `observation.cargo`.
     pub fn observe(
         &mut self,
-        step: u64,
-        gradients: &[usize],
-        mut resolutions: Resolutions,
-        flight: &Arc<Flight<Outcome>>,
+        observation: &Observation,
+        resolutions: &Resolutions,
+        flight: Option<&Arc<Flight<Outcome>>>,
     ) {
-        let scalars = resolutions.split_off(gradients.len().min(resolutions.len()));
         self.stamp = self.stamp.wrapping_add(1);
         let count = self.params.len();
-        let mut outcome = Outcome { stamp: self.stamp, ..Outcome::all_missing(count) };
-        let mut slices: Vec<Option<&GradSlice>> = vec![None; count];
-        let mut has_previous = vec![false; count];
+        let mut outcome = Outcome { stamp: self.stamp, scale: observation.scale, ..Outcome::all_missing(count) };
+        let mut reads = vec![Reads { keeps: observation.keeps, ..Reads::default() }; count];
         // Set once the commands are on the queue: a step that fails before leaves no state to compare with.
         let before = std::mem::replace(&mut self.history, vec![None; count]);
-        let mut after = vec![None; count];
-        for (&tensor, resolution) in gradients.iter().zip(&resolutions) {
-            let slice = match resolution.as_ref().map_err(Clone::clone).and_then(|r| self.fits(tensor, &r.slice)) {
-                Ok(slice) => slice,
-                Err(reason) => {
-                    outcome.tensors[tensor] = Fate::Unreadable;
-                    let path = self.params[tensor].path.clone();
-                    outcome.notices.push(NoticeKind::Unreadable { path, reason });
-                    continue;
+        let mut after = before.clone();
+        if observation.keeps {
+            observation.visited.iter().for_each(|&tensor| after[tensor] = None);
+        }
+        let mut scalars = Vec::new();
+        let mut taps = Vec::new();
+        for (&cargo, resolution) in observation.cargo.iter().zip(resolutions) {
+            let resolution = resolution.as_ref().map_err(Clone::clone);
+            match cargo {
+                Cargo::Scalar => scalars.push(resolution.ok().map(|resolved| &resolved.slice)),
+                Cargo::Tap { rails } => taps.push((rails, resolution.map(|resolved| &resolved.slice))),
+                Cargo::Gradient(tensor) | Cargo::Weight(tensor) | Cargo::Before { tensor, .. } => {
+                    let slice = match resolution.and_then(|resolved| self.fits(tensor, resolved)) {
+                        Ok(slice) => slice,
+                        Err(reason) => {
+                            if matches!(cargo, Cargo::Gradient(_)) {
+                                outcome.tensors[tensor].gradient = GradientFate::Unreadable;
+                            }
+                            let path = self.params[tensor].path.clone();
+                            outcome.notices.push(NoticeKind::Unreadable { path, reason });
+                            continue;
+                        }
+                    };
+                    outcome.copied_count += u32::from(slice.copied);
+                    match cargo {
+                        Cargo::Gradient(_) => {
+                            let (fate, read) = (&mut outcome.tensors[tensor], &mut reads[tensor]);
+                            let changed = compare(observation, before[tensor], slice, fate, read, &mut after[tensor]);
+                            if changed {
+                                let path = self.params[tensor].path.clone();
+                                let reason = "the gradient's layout in memory or its element type changed".into();
+                                outcome.notices.push(NoticeKind::HistoryReset { path, reason });
+                            }
+                        }
+                        Cargo::Weight(_) => {
+                            reads[tensor].slices[1] = Some(slice);
+                            outcome.tensors[tensor].weighed = true;
+                        }
+                        // Behind its parameter in the list.
+                        Cargo::Before { step, .. } if reads[tensor].slices[1].is_some() => {
+                            reads[tensor].slices[2] = Some(slice);
+                            outcome.tensors[tensor].moved_since = Some(step);
+                        }
+                        _ => {}
+                    }
                 }
-            };
-            let previous = before[tensor].filter(|history| history.step + 1 == step);
-            let same_layout = previous.is_some_and(|history| history.layout == slice.layout);
-            if previous.is_some() && !same_layout {
-                let path = self.params[tensor].path.clone();
-                let reason = "the gradient's layout in memory or its element type changed".into();
-                outcome.notices.push(NoticeKind::HistoryReset { path, reason });
             }
-            has_previous[tensor] = same_layout;
-            let previous_step = previous.filter(|_| same_layout).map(|history| history.step);
-            outcome.tensors[tensor] = Fate::Observed { previous_step };
-            outcome.copied_count += u32::from(slice.copied);
-            after[tensor] = Some(History { step, layout: slice.layout });
-            slices[tensor] = Some(slice);
         }
 
-        let page_count = self.grad_reduce.page_count_max();
-        let groups = self.plan.group(&self.gpu, page_count, &slices, &has_previous, &mut self.spans);
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("gradscope step") };
         let mut encoder = self.gpu.device.create_command_encoder(&descriptor);
-        if !groups.is_empty() {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            self.grad_reduce.encode(&mut pass, &groups, &self.spans, self.stamp);
-            self.tensor_reduce.encode(&mut pass);
-        }
-        self.tensor_reduce.copy_to(&mut encoder, &flight.staging);
-        let mut scalar_end = self.tensor_reduce.bytes();
-        for scalar in &scalars {
-            if let Ok(resolved) = scalar {
-                let slice = &resolved.slice;
-                encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, &flight.staging, scalar_end, Some(4));
+        let threshold_bits = self.epsilons.scaled_threshold_bits(observation.scale);
+        self.reduction.encode(&mut encoder, &reads, self.stamp, threshold_bits);
+        let Some(flight) = flight else {
+            self.gpu.queue.submit([encoder.finish()]);
+            self.history = after;
+            return;
+        };
+        self.reduction.copy_to(&mut encoder, &flight.staging, 0);
+        let mut end = self.reduction.bytes();
+        for scalar in scalars {
+            if let Some(slice) = scalar {
+                encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, &flight.staging, end, Some(4));
             }
-            outcome.scalars.push(scalar.is_ok());
-            scalar_end += 4;
+            outcome.scalars.push(scalar.is_some());
+            end += 4;
+        }
+        if !taps.is_empty() {
+            end += self.tap(&mut encoder, &taps, &flight.staging, end, &mut outcome);
         }
         *flight.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
         let submission = self.gpu.queue.submit([encoder.finish()]);
         self.history = after;
-        flight.map(submission, scalar_end);
+        flight.map(submission, end);
     }
 
-    fn fits<'s>(&self, tensor: usize, slice: &'s GradSlice) -> Result<&'s GradSlice, String> {
-        match (slice.numel, self.plan.numel(tensor)) {
-            (now, planned) if now == planned => Ok(slice),
+    /// Reduces the taps and copies their summaries to byte `at`; returns how many bytes there are.
+    fn tap(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        taps: &[([f32; 2], Result<&Slice, String>)],
+        staging: &wgpu::Buffer,
+        at: u64,
+        outcome: &mut Outcome,
+    ) -> u64 {
+        let numels: Vec<u64> = taps.iter().map(|(_, tap)| tap.as_ref().map_or(0, |slice| slice.numel)).collect();
+        let place = match self.taps.iter().position(|(lens, _)| *lens == numels) {
+            Some(place) => place,
+            None => match Reduction::new(&self.gpu, tap_form(), &numels, self.shaders, self.limits) {
+                Ok(reduction) => {
+                    self.taps.truncate(TAP_SET_COUNT_MAX - 1);
+                    self.taps.insert(0, (numels, reduction));
+                    0
+                }
+                Err(error) => {
+                    outcome.taps = taps.iter().map(|_| Err(error.to_string())).collect();
+                    return 0;
+                }
+            },
+        };
+        // The set used last comes first.
+        self.taps[..=place].rotate_right(1);
+        let reduction = &mut self.taps[0].1;
+        let reads: Vec<Reads<'_>> = taps
+            .iter()
+            .map(|(rails, tap)| Reads {
+                slices: [tap.as_ref().ok().copied(), None, None],
+                rail_keys: rails.map(|rail| order_key(rail.to_bits())),
+                ..Reads::default()
+            })
+            .collect();
+        reduction.encode(encoder, &reads, self.stamp, self.epsilons.threshold_bits());
+        reduction.copy_to(encoder, staging, at);
+        for (index, (_, tap)) in taps.iter().enumerate() {
+            let chunk_count = reduction.plan().chunk_count(index);
+            outcome.taps.push(tap.as_ref().map(|slice| (slice.numel, chunk_count)).map_err(Clone::clone));
+            outcome.copied_count += u32::from(tap.as_ref().is_ok_and(|slice| slice.copied));
+        }
+        reduction.bytes()
+    }
+
+    fn fits<'s>(&self, tensor: usize, resolved: &'s Resolved) -> Result<&'s Slice, String> {
+        match (resolved.slice.numel, self.reduction.plan().numel(tensor)) {
+            (now, planned) if now == planned => Ok(&resolved.slice),
             (now, planned) => {
                 Err(format!("it has {now} elements, and the model had {planned} when the scope was built"))
             }
         }
     }
 
-    /// Reads a step's summaries: the words that came back, under what `observe` knew of it.
-    pub fn read(layout: &ReadLayout, outcome: &Outcome, data: &[u8]) -> Result<Vec<TensorRecord>, String> {
-        let mut words = [0u32; RECORD_LEN];
-        outcome
-            .tensors
-            .iter()
-            .enumerate()
-            .map(|(tensor, fate)| {
-                let previous_step = match fate {
-                    Fate::Missing => return Ok(TensorRecord::Missing),
-                    Fate::Unreadable => return Ok(TensorRecord::Unreadable),
-                    Fate::Observed { previous_step } => *previous_step,
-                };
-                let at = tensor * RECORD_LEN * 4;
-                bytemuck::cast_slice_mut(&mut words).copy_from_slice(&data[at..at + RECORD_LEN * 4]);
-                let (numel, chunk_count) = layout.0[tensor];
-                let sentinel = (numel as u32).wrapping_add(chunk_count.wrapping_mul(outcome.stamp));
-                if words[Word::Sentinel as usize] != sentinel {
-                    return Err("the summaries that came back are not those of this step".into());
-                }
-                let partial: Partial = Word::decode(&words, numel, previous_step.is_some());
-                Ok(TensorRecord::Observed { summary: partial.finish(), previous_step })
-            })
-            .collect()
-    }
-
-    /// What [`Engine::read`] needs on the training thread, while the engine works on burn's.
+    /// What [`ReadLayout::read`] needs on the training thread, while the engine works on burn's.
     pub fn read_layout(&self) -> ReadLayout {
-        ReadLayout((0..self.params.len()).map(|t| (self.plan.numel(t), self.plan.chunk_count(t))).collect())
+        let plan = self.reduction.plan();
+        ReadLayout {
+            tensors: (0..self.params.len()).map(|t| (plan.numel(t), plan.chunk_count(t))).collect(),
+            form: self.form,
+            layout: RecordLayout::new(self.form),
+            tap_layout: RecordLayout::new(tap_form()),
+        }
     }
 }
 
-/// Elements and chunks of each tensor.
-pub(crate) struct ReadLayout(Vec<(u64, u32)>);
+/// Finds what a gradient is compared with; tells whether it could have been, had its layout not changed.
+fn compare<'a>(
+    observation: &Observation,
+    before: Option<History>,
+    slice: &'a Slice,
+    fate: &mut Fate,
+    read: &mut Reads<'a>,
+    after: &mut Option<History>,
+) -> bool {
+    let step = observation.step;
+    let previous =
+        before.filter(|history| history.step < step && (!observation.neighbours || history.step + 1 == step));
+    let same_layout = previous.filter(|history| history.layout == slice.layout);
+    read.slices[0] = Some(slice);
+    // A step that is not kept is not compared either: its place in the sequence of kept ones is another's.
+    read.has_previous = same_layout.is_some() && observation.keeps;
+    let compared = same_layout.filter(|_| read.has_previous);
+    fate.gradient = GradientFate::Observed { previous_step: compared.map(|history| history.step) };
+    fate.compared_twice = compared.is_some_and(|history| history.compared);
+    if observation.keeps {
+        *after = Some(History { step, layout: slice.layout, compared: compared.is_some() });
+    }
+    previous.is_some() && same_layout.is_none()
+}
+
+/// Taps are reduced as gradients are, without history.
+fn tap_form() -> Form {
+    Form { groups: Group::Dynamics.into(), tap: true, seed: false }
+}
+
+/// How the numbers of a step lie in what comes back: summaries, scalars, taps.
+pub(crate) struct ReadLayout {
+    /// Elements and chunks of each tensor.
+    tensors: Vec<(u64, u32)>,
+    form: Form,
+    layout: RecordLayout,
+    tap_layout: RecordLayout,
+}
 
 impl ReadLayout {
     pub fn tensor_count(&self) -> usize {
-        self.0.len()
+        self.tensors.len()
+    }
+
+    /// Bytes read back for a step with that many GPU scalars and taps.
+    pub fn bytes(&self, scalar_count: usize, tap_count: usize) -> u64 {
+        self.taps_at(scalar_count) as u64 + tap_count as u64 * self.tap_layout.bytes()
+    }
+
+    fn taps_at(&self, scalar_count: usize) -> usize {
+        self.tensors.len() * self.layout.bytes() as usize + 4 * scalar_count
     }
 
     /// The scalar copied as the `index`-th, after the summaries.
     pub fn scalar(&self, data: &[u8], index: usize) -> f32 {
-        let at = self.0.len() * RECORD_LEN * 4 + 4 * index;
+        let at = self.tensors.len() * self.layout.bytes() as usize + 4 * index;
         bytemuck::pod_read_unaligned(&data[at..at + 4])
+    }
+
+    /// A step's summaries: the words that came back, under what `observe` knew of it.
+    ///
+    /// # Errors
+    /// Where they are those of another step.
+    pub fn read(&self, outcome: &Outcome, data: &[u8]) -> Result<Vec<TensorRecord>, String> {
+        outcome
+            .tensors
+            .iter()
+            .zip(&self.tensors)
+            .enumerate()
+            .map(|(tensor, (fate, &(numel, chunk_count)))| {
+                let any = fate.weighed || matches!(fate.gradient, GradientFate::Observed { .. });
+                let mut record = TensorRecord::of(match fate.gradient {
+                    GradientFate::Unreadable => Gradient::Unreadable,
+                    _ => Gradient::Missing,
+                });
+                if !any {
+                    return Ok(record);
+                }
+                let words = words(data, tensor * self.layout.bytes() as usize, self.layout.len());
+                let found = self.layout.read(&words);
+                check(found.word(Word::Sentinel), numel, chunk_count, outcome.stamp)?;
+                let mut compared = false;
+                if let GradientFate::Observed { previous_step } = fate.gradient {
+                    compared = previous_step.is_some();
+                    let mut summary = found.gradient(numel, compared).finish();
+                    if !self.form.groups.dynamics {
+                        summary.dynamics = None;
+                    }
+                    let summary = if outcome.scale == 1.0 { summary } else { summary.unscaled(outcome.scale) };
+                    record.gradient = Gradient::Observed { summary, previous_step };
+                }
+                record.parameter = fate.weighed.then(|| found.weight(numel).finish());
+                let seed = self.form.seed && fate.compared_twice;
+                record.update = fate.moved_since.map(|step| found.update().finish(step, compared, seed));
+                Ok(record)
+            })
+            .collect()
+    }
+
+    /// The summaries of a step's taps, with the counts at their rails.
+    pub fn taps(&self, outcome: &Outcome, data: &[u8]) -> Vec<Result<(TensorSummary, [u64; 2]), String>> {
+        let first = self.taps_at(outcome.scalars.len());
+        let read = |(index, tap): (usize, &Result<(u64, u32), String>)| {
+            let (numel, chunk_count) = tap.clone()?;
+            let bytes = self.tap_layout.bytes() as usize;
+            let words = words(data, first + index * bytes, self.tap_layout.len());
+            let found = self.tap_layout.read(&words);
+            check(found.word(Word::Sentinel), numel, chunk_count, outcome.stamp)?;
+            Ok((found.gradient(numel, false).finish(), found.tails()))
+        };
+        outcome.taps.iter().enumerate().map(read).collect()
+    }
+}
+
+/// Words of what came back; the bytes need not be aligned.
+fn words(data: &[u8], at: usize, len: usize) -> Vec<u32> {
+    bytemuck::pod_collect_to_vec(&data[at..at + 4 * len])
+}
+
+fn check(found: u32, numel: u64, chunk_count: u32, stamp: u32) -> Result<(), String> {
+    match (numel as u32).wrapping_add(chunk_count.wrapping_mul(stamp)) {
+        expected if expected == found => Ok(()),
+        _ => Err("the summaries that came back are not those of this step".into()),
     }
 }

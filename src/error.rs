@@ -26,6 +26,10 @@ pub enum Error {
     BadPattern { pattern: String, reason: String },
     #[error("pattern `{pattern}` matches none of the model's {count} parameters; the first ones are: {examples}")]
     NothingSelected { pattern: String, count: usize, examples: String },
+    #[error("the schedule names no step: {reason}; `Schedule::every(1)` is every step")]
+    BadSchedule { reason: String },
+    #[error("average factor {0} is not in [0, 1); 0.9 is the default")]
+    BadAverageFactor(f64),
     #[error("the model has no float parameters, so there is nothing to observe; is it the right module?")]
     NoParameters,
     #[error(

@@ -52,8 +52,8 @@ pub use device::{Device, DeviceChoice, device};
 pub use error::Error;
 pub use record::{Event, Notice, NoticeKind, RunStatus, StepRecord};
 #[cfg(feature = "engine")]
-pub use scope::{Finished, GradientSource, Scope, ScopeBuilder, Step, WhenFull, snapshot};
-pub use stats::TensorSummary;
+pub use scope::{Finished, GradientSource, Schedule, Scope, ScopeBuilder, Span, Step, WhenFull, snapshot};
+pub use stats::{Group, Groups, TensorSummary};
 pub use summary::Summary;
 
 /// What the tests look into and nobody else should.
@@ -61,6 +61,6 @@ pub use summary::Summary;
 #[doc(hidden)]
 pub mod internals {
     pub use crate::bridge::BURN_FUSION;
-    pub use crate::gpu::{PretendLimits, compose_for_tests};
+    pub use crate::gpu::{Form, PretendLimits, compose_for_tests};
     pub use crate::kernels::grad_reduce::STRUCT_BYTES;
 }

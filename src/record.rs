@@ -1,6 +1,6 @@
 //! What one step leaves behind, and what a scope reports.
 
-use crate::stats::TensorSummary;
+use crate::stats::{Crossings, ParameterSummary, TensorSummary, Transitions, UpdateSummary};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -15,10 +15,26 @@ pub struct Param {
     pub dtype: String,
 }
 
-/// One parameter's gradient at one step.
+/// One parameter at one step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorRecord {
+    pub gradient: Gradient,
+    /// Where [`Group::Params`](crate::Group) was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<ParameterSummary>,
+    /// The move since the step before, where [`Group::Updates`](crate::Group) was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateSummary>,
+    /// Moving averages of the gradient's figures, this step's included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub averages: Option<Averages>,
+}
+
+/// A gradient at one step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TensorRecord {
+#[expect(clippy::large_enum_variant, reason = "almost every one is the large one")]
+pub enum Gradient {
     /// The gradient was there and was reduced.
     Observed {
         #[serde(flatten)]
@@ -30,19 +46,67 @@ pub enum TensorRecord {
     Missing,
     /// There was a gradient that could not be reduced; a [`Notice`] says why.
     Unreadable,
+    /// The schedule of this parameter leaves the step out.
+    NotDue,
 }
 
 impl TensorRecord {
-    /// The statistics, where the gradient was observed.
+    /// Of a gradient alone.
+    pub fn of(gradient: Gradient) -> Self {
+        Self { gradient, parameter: None, update: None, averages: None }
+    }
+
+    /// The statistics of the gradient, where it was observed.
     pub fn summary(&self) -> Option<&TensorSummary> {
-        match self {
-            Self::Observed { summary, .. } => Some(summary),
-            Self::Missing | Self::Unreadable => None,
+        match &self.gradient {
+            Gradient::Observed { summary, .. } => Some(summary),
+            Gradient::Missing | Gradient::Unreadable | Gradient::NotDue => None,
         }
     }
 }
 
-/// Figures over all observed gradients of a step.
+/// Exponential moving averages of a gradient's figures over the steps it was observed at: `x(1)` at first, then
+/// `0.9 * average + 0.1 * x`. A figure that a step lacks leaves its average as it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Averages {
+    pub l1_norm: f64,
+    pub l2_norm: f64,
+    pub near_zero_ratio: [f64; 2],
+    pub sign_flip_ratio: Option<f64>,
+    pub update_to_weight: Option<f64>,
+}
+
+impl Averages {
+    /// The averages once `record` has joined `before`; `None` while there is nothing to average.
+    pub fn advance(before: Option<Self>, record: &TensorRecord, factor: f64) -> Option<Self> {
+        let Some(summary) = record.summary() else { return before };
+        let mix = |before: Option<f64>, now: f64| before.map_or(now, |before| factor * before + (1.0 - factor) * now);
+        let mix_some = |before: Option<f64>, now: Option<f64>| now.map_or(before, |now| Some(mix(before, now)));
+        let near_zero = summary.near_zero_ratio();
+        Some(Self {
+            l1_norm: mix(before.map(|a| a.l1_norm), summary.l1_norm),
+            l2_norm: mix(before.map(|a| a.l2_norm), summary.l2_norm),
+            near_zero_ratio: [0, 1].map(|k| mix(before.map(|a| a.near_zero_ratio[k]), near_zero[k])),
+            sign_flip_ratio: mix_some(before.and_then(|a| a.sign_flip_ratio), summary.sign_flip_ratio()),
+            update_to_weight: mix_some(
+                before.and_then(|a| a.update_to_weight),
+                record.update.map(|update| update.update_to_weight),
+            ),
+        })
+    }
+}
+
+/// A tensor that was given by name, beside parameters and gradients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TapRecord {
+    pub name: String,
+    /// By the definitions for gradients; it has no history.
+    pub summary: TensorSummary,
+    /// Finite elements at or below the lower rail, and at or above the upper one, where rails were given.
+    pub tail_count: Option<[u64; 2]>,
+}
+
+/// Figures over all observed gradients of a step, or of a group of layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Global {
     /// Elements observed.
@@ -64,22 +128,56 @@ pub struct Global {
     /// Over the tensors that could be compared with the previous step; `None` where there was none.
     pub sign_flip_count: Option<u64>,
     pub signed_pair_count: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnormal_count: Option<u64>,
+    /// Over the tensors that could be compared with the previous step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transitions: Option<Transitions>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<GlobalParameters>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates: Option<GlobalUpdates>,
+}
+
+/// Figures over all parameters of a step, those without a gradient included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GlobalParameters {
+    pub numel: u64,
+    /// Smallest and largest finite element of all parameters.
+    pub min: Option<f32>,
+    pub max: Option<f32>,
+    pub l2_norm: f64,
+    pub near_zero_count: u64,
+    pub nonfinite_count: u64,
+}
+
+/// Figures over all moves of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GlobalUpdates {
+    pub numel: u64,
+    pub l2_norm: f64,
+    pub unchanged_count: u64,
+    pub nonfinite_count: u64,
+    /// Over the tensors whose flips could be compared.
+    pub crossings: Option<Crossings>,
 }
 
 impl Global {
-    /// Folds the observed tensors, in order.
-    pub fn of(tensors: &[TensorRecord]) -> Self {
+    /// Folds the tensors, in order.
+    pub fn of<'a>(tensors: impl IntoIterator<Item = &'a TensorRecord>) -> Self {
         let mut global = Self::default();
         let mut l2_norm_sq = 0.0;
-        let add = |total: &mut Option<u64>, count: Option<u64>| {
-            if let Some(count) = count {
-                *total = Some(total.unwrap_or(0) + count);
+        for record in tensors {
+            if let Some(parameter) = &record.parameter {
+                global.parameters.get_or_insert_default().add(parameter);
+                if let Some(update) = &record.update {
+                    global.updates.get_or_insert_default().add(parameter.numel, update);
+                }
             }
-        };
-        for s in tensors.iter().filter_map(TensorRecord::summary) {
+            let Some(s) = record.summary() else { continue };
             global.numel += s.numel;
-            global.min = [global.min, s.min].into_iter().flatten().reduce(f32::min);
-            global.max = [global.max, s.max].into_iter().flatten().reduce(f32::max);
+            global.min = least(global.min, s.min);
+            global.max = most(global.max, s.max);
             global.l1_norm += s.l1_norm;
             l2_norm_sq += s.l2_norm * s.l2_norm;
             global.near_zero_count = [0, 1].map(|k| global.near_zero_count[k] + s.near_zero_count[k]);
@@ -91,6 +189,10 @@ impl Global {
             global.neg_inf_count += s.neg_inf_count;
             add(&mut global.sign_flip_count, s.sign_flip_count);
             add(&mut global.signed_pair_count, s.signed_pair_count);
+            add(&mut global.subnormal_count, s.dynamics.map(|dynamics| dynamics.subnormal_count));
+            if let Some(transitions) = s.dynamics.and_then(|dynamics| dynamics.transitions) {
+                global.transitions = Some(global.transitions.unwrap_or_default().combine(transitions));
+            }
         }
         global.l2_norm = l2_norm_sq.sqrt();
         global
@@ -113,6 +215,43 @@ impl Global {
     }
 }
 
+impl GlobalParameters {
+    fn add(&mut self, parameter: &ParameterSummary) {
+        self.numel += parameter.numel;
+        self.min = least(self.min, parameter.min);
+        self.max = most(self.max, parameter.max);
+        self.l2_norm = self.l2_norm.hypot(parameter.l2_norm);
+        self.near_zero_count += parameter.near_zero_count;
+        self.nonfinite_count += parameter.nonfinite_count;
+    }
+}
+
+impl GlobalUpdates {
+    fn add(&mut self, numel: u64, update: &UpdateSummary) {
+        self.numel += numel;
+        self.l2_norm = self.l2_norm.hypot(update.l2_norm);
+        self.unchanged_count += update.unchanged_count;
+        self.nonfinite_count += update.nonfinite_count;
+        if let Some(crossings) = update.crossings {
+            self.crossings = Some(self.crossings.unwrap_or_default().combine(crossings));
+        }
+    }
+}
+
+fn least(a: Option<f32>, b: Option<f32>) -> Option<f32> {
+    [a, b].into_iter().flatten().reduce(f32::min)
+}
+
+fn most(a: Option<f32>, b: Option<f32>) -> Option<f32> {
+    [a, b].into_iter().flatten().reduce(f32::max)
+}
+
+fn add(total: &mut Option<u64>, count: Option<u64>) {
+    if let Some(count) = count {
+        *total = Some(total.unwrap_or(0) + count);
+    }
+}
+
 /// What observing the step cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
@@ -122,7 +261,7 @@ pub struct Cost {
     pub handoff_secs: f64,
     /// The part of it spent waiting for a staging buffer; 0 while the ring has room.
     pub wait_secs: f64,
-    /// Gradients that had to be made contiguous first.
+    /// Tensors that had to be made contiguous, or widened to f32, first.
     pub copied_count: u32,
     /// Bytes read back for the step, statistics and scalars together.
     pub readback_bytes: u32,
@@ -134,11 +273,19 @@ pub struct StepRecord {
     pub step: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// Whether this is the record of the last move alone: no step was observed, and there are no gradients.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last_move: bool,
     /// Named figures of the step, in the order they were given: GPU scalars and host values.
     pub scalars: Vec<(String, f64)>,
     /// One entry for each parameter of the scope's table, in its order.
     pub tensors: Vec<TensorRecord>,
     pub global: Global,
+    /// Groups of layers, by the names they were given, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<(String, Global)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taps: Vec<TapRecord>,
     pub cost: Cost,
 }
 
@@ -185,6 +332,12 @@ pub enum NoticeKind {
     ModelChanged { unknown_count: usize },
     /// A scalar could not be read.
     ScalarSkipped { name: String, reason: String },
+    /// A tap could not be reduced.
+    TapSkipped { name: String, reason: String },
+    /// A gradient scale that gradients can't be divided by.
+    BadScale { scale: String },
+    /// Raw tensors could not be written.
+    CaptureFailed { path: String, reason: String },
     /// The step's summaries did not come back.
     StepLost { reason: String },
     /// The run folder can't be written any more; observing goes on without it.
@@ -208,6 +361,14 @@ impl fmt::Display for Notice {
                 "{unknown_count} parameters of the model were not there when the scope was built, and are not observed; build a new scope for a changed model"
             ),
             NoticeKind::ScalarSkipped { name, reason } => write!(f, "scalar `{name}` was skipped: {reason}"),
+            NoticeKind::TapSkipped { name, reason } => write!(f, "tap `{name}` was skipped: {reason}"),
+            NoticeKind::BadScale { scale } => {
+                write!(
+                    f,
+                    "gradient scale {scale} is no finite, positive number; statistics are of gradients as they came"
+                )
+            }
+            NoticeKind::CaptureFailed { path, reason } => write!(f, "{path}: not captured: {reason}"),
             NoticeKind::StepLost { reason } => write!(f, "lost: {reason}"),
             NoticeKind::StoreFailed { reason } => write!(f, "the run folder is no longer written: {reason}"),
         }
@@ -216,6 +377,7 @@ impl fmt::Display for Notice {
 
 /// What [`poll`](crate::Scope::poll) hands out.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "almost every one is the large one")]
 pub enum Event {
     Record(StepRecord),
     Notice(Notice),

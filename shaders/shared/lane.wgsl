@@ -1,139 +1,43 @@
-// The summary of the elements one invocation has seen: `Partial` of src/stats.rs in registers.
+// Folds the lanes of a workgroup. A `Lane`, written by src/gpu/shader.rs from the words of a record, is the
+// summary of the elements that one invocation has seen.
 //
-// f32 has no range for squares, so sums are kept apart by the magnitude of their terms: `big` terms lie
-// above 2^RANGE_LOG2 and are scaled down by 2^SCALE_LOG2, `small` ones lie under 2^-RANGE_LOG2 and are
-// scaled up. Up to 2^32 terms neither overflow nor flush. The host adds the parts in f64.
-struct Lane {
-    sentinel: u32,
-    min_key: u32,
-    max_key: u32,
-    l1: f32,
-    l1_big: f32,
-    l2: f32,
-    l2_small: f32,
-    l2_big: f32,
-    near_zero_0: u32,
-    near_zero_1: u32,
-    positive: u32,
-    negative: u32,
-    flips: u32,
-    pairs: u32,
-    nan: u32,
-    pos_inf: u32,
-    neg_inf: u32,
-}
+// f32 has no range for squares, so sums are kept apart by the magnitude of their terms: the exponents of `big` terms,
+// above RANGE_MAX, are lowered by SCALE, those of `small` ones, under RANGE_MIN, are raised by it. Up to 2^32 terms
+// neither overflow nor flush. The host adds the parts in f64.
 
-fn lane_identity() -> Lane {
-    var lane = Lane();
-    lane.min_key = 0xffffffffu;
-    return lane;
-}
-
-fn combine(a: Lane, b: Lane) -> Lane {
-    return Lane(
-        a.sentinel + b.sentinel,
-        min(a.min_key, b.min_key),
-        max(a.max_key, b.max_key),
-        a.l1 + b.l1,
-        a.l1_big + b.l1_big,
-        a.l2 + b.l2,
-        a.l2_small + b.l2_small,
-        a.l2_big + b.l2_big,
-        a.near_zero_0 + b.near_zero_0,
-        a.near_zero_1 + b.near_zero_1,
-        a.positive + b.positive,
-        a.negative + b.negative,
-        a.flips + b.flips,
-        a.pairs + b.pairs,
-        a.nan + b.nan,
-        a.pos_inf + b.pos_inf,
-        a.neg_inf + b.neg_inf,
-    );
-}
+// Word-major, half a workgroup wide: the upper half folds into the lower one before anything is shared.
+const SHARED_LEN = WORKGROUP_LEN / 2u;
+var<workgroup> shared_words: array<u32, BATCH_LEN * SHARED_LEN>;
 
 fn combine_word(word: u32, a: u32, b: u32) -> u32 {
-    if word == MIN_KEY {
+    if word < SUMS_END {
+        return bitcast<u32>(bitcast<f32>(a) + bitcast<f32>(b));
+    }
+    if word < MINS_END {
         return min(a, b);
     }
-    if word == MAX_KEY {
+    if word < MAXES_END {
         return max(a, b);
-    }
-    if word >= L1 && word <= L2_BIG {
-        return bitcast<u32>(bitcast<f32>(a) + bitcast<f32>(b));
     }
     return a + b;
 }
 
-// Word-major, half a workgroup wide: the upper half folds into the lower one before anything is shared.
-const SHARED_LEN = WORKGROUP_LEN / 2u;
-var<workgroup> shared_words: array<u32, RECORD_LEN * SHARED_LEN>;
-
-fn publish(lane: Lane, at: u32) {
-    shared_words[SENTINEL * SHARED_LEN + at] = lane.sentinel;
-    shared_words[MIN_KEY * SHARED_LEN + at] = lane.min_key;
-    shared_words[MAX_KEY * SHARED_LEN + at] = lane.max_key;
-    shared_words[L1 * SHARED_LEN + at] = bitcast<u32>(lane.l1);
-    shared_words[L1_BIG * SHARED_LEN + at] = bitcast<u32>(lane.l1_big);
-    shared_words[L2 * SHARED_LEN + at] = bitcast<u32>(lane.l2);
-    shared_words[L2_SMALL * SHARED_LEN + at] = bitcast<u32>(lane.l2_small);
-    shared_words[L2_BIG * SHARED_LEN + at] = bitcast<u32>(lane.l2_big);
-    shared_words[NEAR_ZERO_0 * SHARED_LEN + at] = lane.near_zero_0;
-    shared_words[NEAR_ZERO_1 * SHARED_LEN + at] = lane.near_zero_1;
-    shared_words[POSITIVE * SHARED_LEN + at] = lane.positive;
-    shared_words[NEGATIVE * SHARED_LEN + at] = lane.negative;
-    shared_words[FLIPS * SHARED_LEN + at] = lane.flips;
-    shared_words[PAIRS * SHARED_LEN + at] = lane.pairs;
-    shared_words[NAN * SHARED_LEN + at] = lane.nan;
-    shared_words[POS_INF * SHARED_LEN + at] = lane.pos_inf;
-    shared_words[NEG_INF * SHARED_LEN + at] = lane.neg_inf;
-}
-
-fn published(at: u32) -> Lane {
-    return Lane(
-        shared_words[SENTINEL * SHARED_LEN + at],
-        shared_words[MIN_KEY * SHARED_LEN + at],
-        shared_words[MAX_KEY * SHARED_LEN + at],
-        bitcast<f32>(shared_words[L1 * SHARED_LEN + at]),
-        bitcast<f32>(shared_words[L1_BIG * SHARED_LEN + at]),
-        bitcast<f32>(shared_words[L2 * SHARED_LEN + at]),
-        bitcast<f32>(shared_words[L2_SMALL * SHARED_LEN + at]),
-        bitcast<f32>(shared_words[L2_BIG * SHARED_LEN + at]),
-        shared_words[NEAR_ZERO_0 * SHARED_LEN + at],
-        shared_words[NEAR_ZERO_1 * SHARED_LEN + at],
-        shared_words[POSITIVE * SHARED_LEN + at],
-        shared_words[NEGATIVE * SHARED_LEN + at],
-        shared_words[FLIPS * SHARED_LEN + at],
-        shared_words[PAIRS * SHARED_LEN + at],
-        shared_words[NAN * SHARED_LEN + at],
-        shared_words[POS_INF * SHARED_LEN + at],
-        shared_words[NEG_INF * SHARED_LEN + at],
-    );
-}
-
-// Folds every invocation's lane. The result of word `w` is returned to invocation `w * SEGMENTS`, for
-// `w` below RECORD_LEN; what the others get means nothing. Call it in uniform control flow, once.
+// Folds a published batch of `len` words, of which `first` is the first. The result of the `w`-th is returned to
+// invocation `w * SEGMENTS`; what the others get means nothing. Call it in uniform control flow.
 //
-// After the first fold, invocation (word, segment) owns the entries `segment + i * SEGMENTS` of its word,
-// so that neighbours read neighbouring addresses.
-const SEGMENTS = 8u;
+// Invocation (word, segment) owns the entries `segment + i * SEGMENTS` of its word, so that neighbours read
+// neighbouring addresses.
+const SEGMENTS = WORKGROUP_LEN / BATCH_LEN_MAX;
 
-fn reduce_workgroup(lane: Lane, invocation: u32) -> u32 {
-    if invocation >= SHARED_LEN {
-        publish(lane, invocation - SHARED_LEN);
-    }
+fn fold_batch(first: u32, len: u32, invocation: u32) -> u32 {
     workgroupBarrier();
-    if invocation < SHARED_LEN {
-        publish(combine(lane, published(invocation)), invocation);
-    }
-    workgroupBarrier();
-
-    let word = invocation / SEGMENTS;
+    let place = invocation / SEGMENTS;
     let segment = invocation % SEGMENTS;
-    let used = word < RECORD_LEN;
-    let base = word * SHARED_LEN + segment;
+    let used = place < len;
+    let base = place * SHARED_LEN + segment;
     var total = 0u;
     if used {
-        total = fold_strided(word, base, SEGMENTS, SHARED_LEN / SEGMENTS);
+        total = fold_strided(first + place, base, SEGMENTS, SHARED_LEN / SEGMENTS);
     }
     workgroupBarrier();
     if used {
@@ -141,8 +45,9 @@ fn reduce_workgroup(lane: Lane, invocation: u32) -> u32 {
     }
     workgroupBarrier();
     if used && segment == 0u {
-        total = fold_strided(word, base, 1u, SEGMENTS);
+        total = fold_strided(first + place, base, 1u, SEGMENTS);
     }
+    workgroupBarrier();
     return total;
 }
 

@@ -4,8 +4,8 @@
 //! what one workgroup folds. Both are fixed when a scope is built. Where a span lies is found anew at
 //! every step, because burn's allocations move.
 
-use super::shader::{FIRST_PAGE_BINDING, HAS_PREVIOUS, PRESENT};
-use super::{Gpu, TILE_LEN};
+use super::shader::{HAS_PREVIOUS, KEEPS, MOVED, PRESENT, ROLE_COUNT, WEIGHED};
+use super::{Form, Gpu, RecordLayout, TILE_LEN};
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ pub(crate) struct Chunk {
     /// First element, counted from the span's.
     pub start: u32,
     pub len: u32,
-    /// First word pair of the chunk's state.
+    /// First `Planes` of the chunk's state.
     pub state: u32,
 }
 
@@ -34,9 +34,14 @@ pub(crate) struct Chunk {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub(crate) struct Span {
-    pub page: u32,
-    pub base: u32,
     pub flags: u32,
+    pub start: u32,
+    pub block_len: u32,
+    pub run_len: u32,
+    /// Page and first vector, for each role.
+    pub at: [[u32; 2]; ROLE_COUNT],
+    /// Keys of a tap's rails.
+    pub rail_keys: [u32; 2],
 }
 
 /// The chunks of a tensor, as `tensor_reduce.wgsl` reads them.
@@ -55,16 +60,43 @@ struct PlannedSpan {
     chunks: Range<u32>,
 }
 
-/// A gradient where it lies: `numel` f32 at `offset` bytes of `buffer`, densely, in any order of dimensions.
-pub(crate) struct GradSlice {
+/// A tensor where it lies: `numel` f32 at `offset` bytes of `buffer`, densely, in any order of dimensions.
+pub(crate) struct Slice {
     pub buffer: wgpu::Buffer,
     /// Bytes, a multiple of 16.
     pub offset: u64,
     pub numel: u64,
     /// Equal where the order of elements in memory is.
     pub layout: u64,
-    /// Whether the gradient had to be made contiguous first.
+    pub order: Order,
+    /// Whether the tensor had to be made contiguous first.
     pub copied: bool,
+}
+
+/// From memory to logical order, block by block: element `m` of a block in memory is element
+/// `(m % run_len) * (block_len / run_len) + m / run_len` of it in logical order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Order {
+    pub block_len: u32,
+    pub run_len: u32,
+}
+
+impl Order {
+    pub fn is_row_major(self) -> bool {
+        self.block_len == self.run_len
+    }
+}
+
+/// What a kernel reads of one tensor at a step.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Reads<'a> {
+    /// Gradient, parameter, and the parameter before its last move.
+    pub slices: [Option<&'a Slice>; ROLE_COUNT],
+    /// Whether the state is that of the step to compare with.
+    pub has_previous: bool,
+    /// Whether the state is to be this step's from now on.
+    pub keeps: bool,
+    pub rail_keys: [u32; 2],
 }
 
 /// A stretch of a buffer that is bound as one page: bytes, aligned for binding.
@@ -79,12 +111,13 @@ pub(crate) struct Window {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Group {
     pub chunks: Range<u32>,
-    pub windows: Vec<Window>,
+    /// Pages of each role.
+    pub windows: [Vec<Window>; ROLE_COUNT],
 }
 
 impl Group {
     fn starting_with(chunks: &Range<u32>) -> Self {
-        Self { chunks: chunks.clone(), windows: vec![] }
+        Self { chunks: chunks.clone(), windows: [const { Vec::new() }; ROLE_COUNT] }
     }
 }
 
@@ -103,17 +136,19 @@ pub(crate) struct Plan {
     spans: Vec<PlannedSpan>,
     pub chunks: Vec<Chunk>,
     pub tensors: Vec<TensorChunks>,
-    /// Word pairs of state, all chunks together.
-    pub state_len: u64,
+    /// `Planes` of state, all chunks together.
+    state_len: u64,
+    form: Form,
 }
 
 impl Plan {
     /// `span_len_max` is what [`Plan::span_len_max`] tells.
-    pub fn new(numels: &[u64], span_len_max: u64) -> Self {
+    pub fn new(form: Form, numels: &[u64], span_len_max: u64) -> Self {
         let tile = u64::from(TILE_LEN);
         let tile_count: u64 = numels.iter().map(|n| n.div_ceil(tile)).sum();
         let chunk_len = tile * (tile_count / CHUNK_COUNT_TARGET).clamp(1, CHUNK_TILES_MAX);
-        let mut plan = Self { numels: numels.to_vec(), spans: vec![], chunks: vec![], tensors: vec![], state_len: 0 };
+        let mut plan =
+            Self { numels: numels.to_vec(), spans: vec![], chunks: vec![], tensors: vec![], state_len: 0, form };
         plan.tensors.resize(numels.len(), TensorChunks { first: 0, count: 0 });
         // Small tensors side by side, so that those of one page fall into one dispatch.
         let (small, large): (Vec<_>, Vec<_>) = (0..numels.len()).partition(|&t| numels[t] <= SHARED_PAGE_LEN_MAX);
@@ -138,15 +173,16 @@ impl Plan {
     /// # Errors
     /// Where state or records outgrow a binding.
     pub fn check(&self, gpu: &Gpu) -> Result<(), ModelTooLarge> {
-        let record_bytes = self.chunks.len() as u64 * super::RECORD_LEN as u64 * 4;
+        let record_bytes = self.chunks.len() as u64 * RecordLayout::new(self.form).bytes();
         for (what, needed) in [("state", self.state_bytes()), ("chunk records", record_bytes)] {
             if needed > gpu.binding_bytes_max {
                 return Err(ModelTooLarge { what, unit: "bytes", needed, limit: gpu.binding_bytes_max });
             }
         }
         let limit = u64::from(gpu.grid_len_max).pow(2);
-        if gpu.storage_buffer_count_max < FIRST_PAGE_BINDING {
-            let (needed, limit) = (u64::from(FIRST_PAGE_BINDING), u64::from(gpu.storage_buffer_count_max));
+        let needed = self.form.first_page_binding() - 1 + self.form.role_count() as u32;
+        if gpu.storage_buffer_count_max < needed {
+            let (needed, limit) = (u64::from(needed), u64::from(gpu.storage_buffer_count_max));
             return Err(ModelTooLarge { what: "a kernel", unit: "storage buffers", needed, limit });
         }
         match self.chunks.len() as u64 {
@@ -157,7 +193,7 @@ impl Plan {
 
     /// Bytes of state kept from step to step: 2 bits an element, and less than 2 KiB a tensor of padding.
     pub fn state_bytes(&self) -> u64 {
-        self.state_len * 8
+        self.state_len * 4 * self.form.plane_count()
     }
 
     pub fn span_count(&self) -> usize {
@@ -189,53 +225,90 @@ impl Plan {
         self.spans.push(PlannedSpan { tensor, start, len, chunks: first..self.chunks.len() as u32 });
     }
 
-    /// Lays the step's gradients into dispatches of at most `page_count` pages.
+    /// Lays what the step reads into dispatches of at most `page_count` pages a role.
     ///
-    /// `slices` follows the tensors; `None` is missing. `has_previous` tells which tensors' state is that of
-    /// the step before. The span table is written to `table`.
-    pub fn group(
-        &self,
-        gpu: &Gpu,
-        page_count: usize,
-        slices: &[Option<&GradSlice>],
-        has_previous: &[bool],
-        table: &mut Vec<Span>,
-    ) -> Vec<Group> {
+    /// `reads` follows the tensors; one without slices is missing. The span table is written to `table`.
+    pub fn group(&self, gpu: &Gpu, page_count: usize, reads: &[Reads<'_>], table: &mut Vec<Span>) -> Vec<Group> {
         table.clear();
         let mut groups: Vec<Group> = Vec::new();
         let mut open: Option<Group> = None;
         for span in &self.spans {
-            let Some(slice) = slices[span.tensor] else {
+            let read = &reads[span.tensor];
+            if read.slices.iter().all(Option::is_none) {
                 // Chunks of a missing tensor leave at once, so they may ride in any dispatch.
                 table.push(Span::default());
                 if let Some(group) = &mut open {
                     group.chunks.end = span.chunks.end;
                 }
                 continue;
-            };
-            let bytes = slice.offset + span.start * 4..slice.offset + (span.start + span.len) * 4;
+            }
+            let bytes = read.slices.map(|slice| slice.map(|slice| (slice, slice.bytes(span))));
             let group = open.get_or_insert_with(|| Group::starting_with(&span.chunks));
-            let page = match group.windows.iter().position(|w| w.covers(&slice.buffer, &bytes)) {
-                Some(page) => page,
-                None => {
-                    if group.windows.len() == page_count {
-                        groups.push(std::mem::replace(group, Group::starting_with(&span.chunks)));
-                    }
-                    group.windows.push(Window::around(gpu, &slice.buffer, &bytes));
-                    group.windows.len() - 1
-                }
-            };
+            if !group.has_room(&bytes, page_count) {
+                groups.push(std::mem::replace(group, Group::starting_with(&span.chunks)));
+            }
             group.chunks.end = span.chunks.end;
-            let base = ((bytes.start - group.windows[page].offset) / VECTOR_BYTES) as u32;
-            let previous = if has_previous[span.tensor] { HAS_PREVIOUS } else { 0 };
-            table.push(Span { page: page as u32, base, flags: PRESENT | previous });
+            let mut row = Span { flags: read.flags(), start: span.start as u32, ..Span::default() };
+            row.rail_keys = read.rail_keys;
+            if let Some(gradient) = read.slices[0] {
+                (row.block_len, row.run_len) = (gradient.order.block_len, gradient.order.run_len);
+            }
+            for (role, (slice, bytes)) in bytes.into_iter().enumerate().filter_map(|(role, b)| Some((role, b?))) {
+                let page = group.page(gpu, role, &slice.buffer, &bytes);
+                row.at[role] = [page as u32, ((bytes.start - group.windows[role][page].offset) / VECTOR_BYTES) as u32];
+            }
+            table.push(row);
         }
         groups.extend(open);
         groups
     }
 }
 
-impl GradSlice {
+type RoleBytes<'a> = [Option<(&'a Slice, Range<u64>)>; ROLE_COUNT];
+
+impl Group {
+    /// Whether every role's slice lies in a page that is bound, or in one more.
+    fn has_room(&self, bytes: &RoleBytes<'_>, page_count: usize) -> bool {
+        self.windows.iter().zip(bytes).all(|(windows, bytes)| match bytes {
+            None => true,
+            Some((slice, bytes)) => {
+                windows.len() < page_count || windows.iter().any(|window| window.covers(&slice.buffer, bytes))
+            }
+        })
+    }
+
+    /// The page of `role` that covers the bytes, bound now if it was not.
+    fn page(&mut self, gpu: &Gpu, role: usize, buffer: &wgpu::Buffer, bytes: &Range<u64>) -> usize {
+        let windows = &mut self.windows[role];
+        windows.iter().position(|window| window.covers(buffer, bytes)).unwrap_or_else(|| {
+            windows.push(Window::around(gpu, buffer, bytes));
+            windows.len() - 1
+        })
+    }
+}
+
+impl Reads<'_> {
+    fn flags(&self) -> u32 {
+        let [gradient, weight, before] = self.slices.map(|slice| slice.is_some());
+        [
+            (gradient, PRESENT),
+            (self.has_previous, HAS_PREVIOUS),
+            (self.keeps, KEEPS),
+            (weight, WEIGHED),
+            (before, MOVED),
+        ]
+        .into_iter()
+        .map(|(on, flag)| if on { flag } else { 0 })
+        .sum()
+    }
+}
+
+impl Slice {
+    /// Where a span of it lies in its buffer.
+    fn bytes(&self, span: &PlannedSpan) -> Range<u64> {
+        self.offset + span.start * 4..self.offset + (span.start + span.len) * 4
+    }
+
     /// Whether whole vectors cover the slice: what a kernel needs to read it in place.
     pub fn is_bindable(&self) -> bool {
         let end = self.offset + self.numel * 4;
@@ -257,11 +330,11 @@ impl Window {
     }
 }
 
-/// Word pairs of state for a chunk: a pair for each invocation and tile, none past the tail.
+/// `Planes` of state for a chunk: one for each invocation and tile, none past the tail.
 fn state_len(chunk_len: u64) -> u64 {
     let tile = u64::from(TILE_LEN);
-    let pairs_a_tile = tile / 32;
-    chunk_len / tile * pairs_a_tile + (chunk_len % tile).div_ceil(4).min(pairs_a_tile)
+    let planes_a_tile = tile / 32;
+    chunk_len / tile * planes_a_tile + (chunk_len % tile).div_ceil(4).min(planes_a_tile)
 }
 
 #[cfg(test)]
@@ -272,7 +345,7 @@ mod tests {
     fn chunks_cover_every_element_once() {
         let tile = u64::from(TILE_LEN);
         let numels = [1, 0, tile, tile + 1, 5 * tile + 17];
-        let plan = Plan::new(&numels, 2 * tile);
+        let plan = Plan::new(Form::default(), &numels, 2 * tile);
         for (tensor, &numel) in numels.iter().enumerate() {
             let spans: Vec<_> = plan.spans.iter().filter(|s| s.tensor == tensor).collect();
             assert_eq!(spans.iter().map(|s| s.len).sum::<u64>(), numel);
@@ -291,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_large_model_gets_longer_chunks() {
-        let plan = Plan::new(&[100_000_000], 1 << 25);
+        let plan = Plan::new(Form::default(), &[100_000_000], 1 << 25);
         assert!((2048..8192).contains(&plan.chunks.len()), "{}", plan.chunks.len());
     }
 }

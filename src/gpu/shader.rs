@@ -1,84 +1,30 @@
-//! Shader text: constants that Rust owns, shared parts, generated bindings, the kernel.
+//! Shader text: constants that Rust owns, generated lanes and bindings, shared parts, the kernel.
 
-use crate::stats::{Partial, from_order_key, order_key};
+use super::words::{Form, Kind, RecordLayout};
 use std::fmt::Write;
 
 /// Invocations of a workgroup, in every kernel.
-const WORKGROUP_LEN: u32 = 256;
-/// Vector loads of an invocation and tile; `grad_reduce.wgsl` unrolls them by hand.
+pub(crate) const WORKGROUP_LEN: u32 = 256;
+/// Vector loads of an invocation and tile.
 const LOAD_COUNT: u32 = 8;
 /// Elements a workgroup classifies at a time.
 pub(crate) const TILE_LEN: u32 = WORKGROUP_LEN * 4 * LOAD_COUNT;
 /// Squares of magnitudes from 2^-45 to 2^45 can be added 2^32 times in f32; others are scaled by 2^85.
 const RANGE_LOG2: u32 = 45;
-const SCALE_LOG2: u32 = 85;
+pub(crate) const SCALE_LOG2: u32 = 85;
+/// Words of a lane that a workgroup folds at a time: at half a workgroup's width they fill 16 KiB of shared memory,
+/// which is what WebGPU promises.
+const BATCH_LEN_MAX: usize = 32;
+/// Words of shared memory an entry of `reduce_moments` takes.
+const MOMENTS_LEN: usize = 4;
 
-/// Declares the words of a record once, for Rust and for WGSL.
-macro_rules! words {
-    ($($variant:ident = $name:literal),* $(,)?) => {
-        /// Words of a chunk's record and of a tensor's summary, in order.
-        #[derive(Clone, Copy)]
-        pub(crate) enum Word { $($variant),* }
-        const WORD_NAMES: &[&str] = &[$($name),*];
-    };
-}
-
-words! {
-    Sentinel = "SENTINEL",
-    MinKey = "MIN_KEY",
-    MaxKey = "MAX_KEY",
-    L1 = "L1",
-    L1Big = "L1_BIG",
-    L2 = "L2",
-    L2Small = "L2_SMALL",
-    L2Big = "L2_BIG",
-    NearZero0 = "NEAR_ZERO_0",
-    NearZero1 = "NEAR_ZERO_1",
-    Positive = "POSITIVE",
-    Negative = "NEGATIVE",
-    Flips = "FLIPS",
-    Pairs = "PAIRS",
-    Nan = "NAN",
-    PosInf = "POS_INF",
-    NegInf = "NEG_INF",
-}
-
-/// Words of a record.
-pub const RECORD_LEN: usize = WORD_NAMES.len();
-
-impl Word {
-    /// What a tensor's summary words say, but for the sentinel.
-    ///
-    /// `compared` tells whether the kernel had a previous step to compare with.
-    pub fn decode(words: &[u32; RECORD_LEN], numel: u64, compared: bool) -> Partial {
-        let count = |word: Word| u64::from(words[word as usize]);
-        let sum = |word: Word| f64::from(f32::from_bits(words[word as usize]));
-        let up = 2f64.powi(SCALE_LOG2 as i32);
-        // The shader keeps the zeros apart; their one key is the host's.
-        let key = |word: Word| order_key(from_order_key(words[word as usize]).to_bits());
-        let any_finite = words[Word::MinKey as usize] <= words[Word::MaxKey as usize];
-        Partial {
-            numel,
-            previous_numel: if compared { numel } else { 0 },
-            min_key: if any_finite { key(Word::MinKey) } else { Partial::IDENTITY.min_key },
-            max_key: if any_finite { key(Word::MaxKey) } else { Partial::IDENTITY.max_key },
-            l1_norm: sum(Word::L1) + sum(Word::L1Big) * up,
-            l2_norm_sq: sum(Word::L2) + sum(Word::L2Small) / (up * up) + sum(Word::L2Big) * (up * up),
-            near_zero_count: [count(Word::NearZero0), count(Word::NearZero1)],
-            positive_count: count(Word::Positive),
-            negative_count: count(Word::Negative),
-            sign_flip_count: count(Word::Flips),
-            signed_pair_count: count(Word::Pairs),
-            nan_count: count(Word::Nan),
-            pos_inf_count: count(Word::PosInf),
-            neg_inf_count: count(Word::NegInf),
-        }
-    }
-}
-
-/// Flags of a span at a step.
+/// Flags of a span at a step: the gradient is there, its state is that of the step to compare with, the parameter is
+/// there, so is the parameter before its last move, and the state is to be this step's.
 pub(crate) const PRESENT: u32 = 1;
 pub(crate) const HAS_PREVIOUS: u32 = 2;
+pub(crate) const WEIGHED: u32 = 4;
+pub(crate) const MOVED: u32 = 8;
+pub(crate) const KEEPS: u32 = 16;
 
 /// Which shaders a scope runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +42,9 @@ impl Shaders {
         match self {
             Self::Checked => device.create_shader_module(descriptor),
             // SAFETY: page indices are clamped to the span's last vector, which lies inside the binding:
-            // `GradSlice::is_bindable` bounds it by the buffer, and `Plan::group` binds a window that covers the
-            // span. Chunk, span, state and record indices come from `Plan`, whose buffers are sized by it; every loop is bounded by a chunk's length. The tests run both forms.
+            // `Slice::is_bindable` bounds it by the buffer, and `Plan::group` binds a window that covers the
+            // span. Chunk, span, state and record indices come from `Plan`, whose buffers are sized by it; every loop
+            // is bounded by a chunk's length. The tests run both forms.
             Self::Trusted => unsafe {
                 device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
             },
@@ -105,61 +52,208 @@ impl Shaders {
     }
 }
 
-/// `grad_reduce.wgsl` with `page_count` bindings for gradients.
-pub(crate) fn grad_reduce_wgsl(page_count: u32) -> String {
-    [
-        &constants(),
-        &pages(page_count),
-        include_str!("../../shaders/shared/lane.wgsl"),
-        include_str!("../../shaders/grad_reduce.wgsl"),
-    ]
-    .concat()
+/// Tensors that a kernel reads an element of at a time, each through pages of its own: gradient, parameter, and the
+/// parameter before its last move.
+pub(crate) const ROLE_COUNT: usize = 3;
+const ROLE_NAMES: [&str; ROLE_COUNT] = ["gradient", "weight", "before"];
+
+impl Form {
+    /// The roles that its kernel binds.
+    pub(crate) fn role_count(self) -> usize {
+        1 + usize::from(self.groups.params) + usize::from(self.groups.updates)
+    }
+
+    /// First binding of a page in `grad_reduce`; the bindings before it are the kernel's own.
+    pub(crate) fn first_page_binding(self) -> u32 {
+        if self.tap { 4 } else { 5 }
+    }
+}
+
+/// `grad_reduce.wgsl` with `page_count` bindings for each role.
+pub(crate) fn grad_reduce_wgsl(form: Form, page_count: u32) -> String {
+    let layout = RecordLayout::new(form);
+    let mut text = constants(form, &layout);
+    for (role, name) in ROLE_NAMES.iter().take(form.role_count()).enumerate() {
+        text += &pages(name, form.first_page_binding() + role as u32 * page_count, page_count);
+    }
+    text += &lanes(&layout);
+    text += &conditional(form, &layout, include_str!("../../shaders/shared/values.wgsl"));
+    text += &conditional(form, &layout, include_str!("../../shaders/grad_reduce.wgsl"));
+    text
 }
 
 /// `tensor_reduce.wgsl`.
-pub(crate) fn tensor_reduce_wgsl() -> String {
-    [&constants(), include_str!("../../shaders/shared/lane.wgsl"), include_str!("../../shaders/tensor_reduce.wgsl")]
-        .concat()
+pub(crate) fn tensor_reduce_wgsl(form: Form) -> String {
+    let layout = RecordLayout::new(form);
+    let mut text = constants(form, &layout) + &lanes(&layout);
+    text += &conditional(form, &layout, include_str!("../../shaders/tensor_reduce.wgsl"));
+    text
 }
 
-/// First binding of a page in `grad_reduce`; the bindings before it are the kernel's own.
-pub(crate) const FIRST_PAGE_BINDING: u32 = 5;
-
-/// Every shader as composed, by name, with the words a record is made of.
+/// Every shader of a form as composed, by name, with the words a record is made of.
 #[doc(hidden)]
-pub fn compose_for_tests(page_count: u32) -> (Vec<(&'static str, String)>, &'static [&'static str]) {
-    (vec![("grad_reduce", grad_reduce_wgsl(page_count)), ("tensor_reduce", tensor_reduce_wgsl())], WORD_NAMES)
+pub fn compose_for_tests(form: Form, page_count: u32) -> (Vec<(&'static str, String)>, Vec<&'static str>) {
+    let shaders =
+        vec![("grad_reduce", grad_reduce_wgsl(form, page_count)), ("tensor_reduce", tensor_reduce_wgsl(form))];
+    let words = RecordLayout::new(form).words().map(|(name, _)| name).collect();
+    (shaders, words)
 }
 
-fn constants() -> String {
-    let mut text = String::new();
-    let numbers = [
+fn constants(form: Form, layout: &RecordLayout) -> String {
+    let lane_len = layout.end_before(Kind::Moments);
+    let mut numbers = vec![
         ("WORKGROUP_LEN", WORKGROUP_LEN),
+        ("LOAD_COUNT", LOAD_COUNT),
         ("TILE_LEN", TILE_LEN),
-        ("RANGE_LOG2", RANGE_LOG2),
-        ("SCALE_LOG2", SCALE_LOG2),
+        ("RANGE_MAX", (127 + RANGE_LOG2) << 23),
+        ("RANGE_MIN", (127 - RANGE_LOG2) << 23),
+        ("SCALE", SCALE_LOG2 << 23),
         ("PRESENT", PRESENT),
         ("HAS_PREVIOUS", HAS_PREVIOUS),
-        ("RECORD_LEN", RECORD_LEN as u32),
+        ("WEIGHED", WEIGHED),
+        ("MOVED", MOVED),
+        ("KEEPS", KEEPS),
+        ("BATCH_LEN_MAX", BATCH_LEN_MAX as u32),
+        ("BATCH_LEN", lane_len.clamp(MOMENTS_LEN, BATCH_LEN_MAX) as u32),
+        ("SUMS_END", layout.end_before(Kind::Min) as u32),
+        ("MINS_END", layout.end_before(Kind::Max) as u32),
+        ("MAXES_END", layout.end_before(Kind::Count) as u32),
+        ("RECORD_LEN", layout.len() as u32),
     ];
-    let words = WORD_NAMES.iter().zip(0..).map(|(name, index)| (*name, index));
-    for (name, value) in numbers.into_iter().chain(words) {
-        writeln!(text, "const {name} = {value}u;").expect("a String takes every write");
+    let mut places = moments_places(layout);
+    if form.groups.dynamics {
+        numbers.extend(places.next().map(|place| ("MOMENTS", place as u32)));
+    }
+    numbers.extend(places.next().map(|place| ("WEIGHT_MOMENTS", place as u32)));
+    numbers.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect()
+}
+
+/// Where the moments of a record start.
+fn moments_places(layout: &RecordLayout) -> impl Iterator<Item = usize> {
+    (layout.end_before(Kind::Moments)..layout.len()).step_by(MOMENTS_LEN)
+}
+
+/// The lane of a layout: its struct, and what folds it, word for word.
+fn lanes(layout: &RecordLayout) -> String {
+    let lane_len = layout.end_before(Kind::Moments);
+    let words: Vec<(&str, Kind)> = layout.words().take(lane_len).collect();
+    let each = |line: &dyn Fn(usize, &str, Kind) -> String| {
+        words.iter().enumerate().map(|(place, (name, kind))| line(place, name, *kind)).collect::<String>()
+    };
+    let as_word = |kind, value: String| if kind == Kind::Sum { format!("bitcast<u32>({value})") } else { value };
+    let from_word = |kind, value: String| if kind == Kind::Sum { format!("bitcast<f32>({value})") } else { value };
+    let combined = |kind, a: String, b: String| match kind {
+        Kind::Min => format!("min({a}, {b})"),
+        Kind::Max => format!("max({a}, {b})"),
+        Kind::Sum | Kind::Count | Kind::Moments => format!("{a} + {b}"),
+    };
+    let mut text = format!(
+        "struct Lane {{\n{}}}\n",
+        each(&|_, name, kind| format!("    {name}: {},\n", if kind == Kind::Sum { "f32" } else { "u32" }))
+    );
+    let mut line = |line: String| writeln!(text, "{line}").expect("a String takes every write");
+    line("fn lane_identity() -> Lane {\n    var lane = Lane();".into());
+    for (name, _) in words.iter().filter(|(_, kind)| *kind == Kind::Min) {
+        line(format!("    lane.{name} = 0xffffffffu;"));
+    }
+    line("    return lane;\n}".into());
+    line(format!(
+        "fn combine(a: Lane, b: Lane) -> Lane {{\n    return Lane(\n{}    );\n}}",
+        each(&|_, name, kind| format!("        {},\n", combined(kind, format!("a.{name}"), format!("b.{name}"))))
+    ));
+    line(format!(
+        "// The lane of the record at `at`.\nfn lane_of(at: u32) -> Lane {{\n    return Lane(\n{}    );\n}}",
+        each(&|place, _, kind| format!("        {},\n", from_word(kind, format!("records[at + {place}u]"))))
+    ));
+    line(
+        "// Folds every invocation's lane and stores its words from `record` on. Call it in uniform control flow."
+            .into(),
+    );
+    line("fn reduce_lanes(lane: Lane, record: u32, invocation: u32) {".into());
+    line("    let upper = invocation - SHARED_LEN;\n    let stores = invocation % SEGMENTS == 0u;".into());
+    line("    let word = invocation / SEGMENTS;\n    var total = 0u;".into());
+    for (batch, words) in words.chunks(BATCH_LEN_MAX).enumerate() {
+        let first = batch * BATCH_LEN_MAX;
+        let publish = words.iter().enumerate().map(|(place, (name, kind))| {
+            let value = as_word(*kind, format!("lane.{name}"));
+            format!("        shared_words[{place}u * SHARED_LEN + upper] = {value};\n")
+        });
+        let fold = words.iter().enumerate().map(|(place, (name, kind))| {
+            let at = format!("shared_words[{place}u * SHARED_LEN + invocation]");
+            let value = combined(*kind, format!("lane.{name}"), from_word(*kind, at.clone()));
+            format!("        {at} = {};\n", as_word(*kind, value))
+        });
+        line(format!("    if invocation >= SHARED_LEN {{\n{}    }}", publish.collect::<String>()));
+        line("    workgroupBarrier();".into());
+        line(format!("    if invocation < SHARED_LEN {{\n{}    }}", fold.collect::<String>()));
+        let len = words.len();
+        line(format!("    total = fold_batch({first}u, {len}u, invocation);"));
+        line(format!("    if stores && word < {len}u {{\n        store(record + {first}u + word, total);\n    }}"));
+    }
+    line("}".into());
+    text += include_str!("../../shaders/shared/lane.wgsl");
+    if lane_len < layout.len() {
+        text += include_str!("../../shaders/shared/moments.wgsl");
     }
     text
 }
 
-/// Bindings of the pages, and the loads that choose among them outside the unrolled loop.
-fn pages(page_count: u32) -> String {
+/// `source` without the lines whose condition does not hold, and with its repetitions written out.
+fn conditional(form: Form, layout: &RecordLayout, source: &str) -> String {
+    let has_moments = moments_places(layout).next().is_some();
+    let holds = |condition: &str| {
+        let (name, wanted) = condition.strip_prefix('!').map_or((condition, true), |name| (name, false));
+        let known = form.conditions().into_iter().chain([("moments", has_moments)]).find(|(known, _)| *known == name);
+        known.unwrap_or_else(|| panic!("no shader condition is called {name}")).1 == wanted
+    };
+    let places: Vec<String> = moments_places(layout).map(|place| format!("{place}u")).collect();
+    let loads: Vec<String> = (0..LOAD_COUNT).map(|load| load.to_string()).collect();
+    let mut blocks: Vec<(Block, String)> = vec![(Block::Once, String::new())];
+    for line in source.lines() {
+        let directive = line.trim_start();
+        if let Some(condition) = directive.strip_prefix("//#if ") {
+            blocks.push((if holds(condition) { Block::Once } else { Block::Never }, String::new()));
+        } else if directive == "//#each" {
+            blocks.push((Block::Each(&loads), String::new()));
+        } else if directive == "//#each_moments" {
+            blocks.push((Block::Each(&places), String::new()));
+        } else if directive == "//#end" {
+            let (block, lines) = blocks.pop().expect("a block is open");
+            let (_, outer) = blocks.last_mut().expect("every //#end closes a block of its own");
+            match block {
+                Block::Never => {}
+                Block::Once => outer.push_str(&lines),
+                Block::Each(values) => values.iter().for_each(|value| outer.push_str(&lines.replace('#', value))),
+            }
+        } else {
+            let (_, lines) = blocks.last_mut().expect("the outermost block stays open");
+            lines.push_str(line);
+            lines.push('\n');
+        }
+    }
+    assert!(blocks.len() == 1, "every shader block is closed");
+    blocks.remove(0).1
+}
+
+/// What becomes of the lines between a directive and its `//#end`.
+enum Block<'a> {
+    Never,
+    Once,
+    /// Once for each of the values, put in the place of `#`.
+    Each(&'a [String]),
+}
+
+/// Bindings of a role's pages, and the loads that choose among them outside the unrolled loop.
+fn pages(role: &str, first_binding: u32, page_count: u32) -> String {
     let mut text = String::new();
     let mut cases = String::new();
     let mut last_load = String::new();
     for page in 0..page_count {
-        let binding = FIRST_PAGE_BINDING + page;
-        writeln!(text, "@group(0) @binding({binding}) var<storage, read> page_{page}: array<vec4<u32>>;")
+        let binding = first_binding + page;
+        writeln!(text, "@group(0) @binding({binding}) var<storage, read> {role}_{page}: array<vec4<u32>>;")
             .expect("a String takes every write");
         let loads: Vec<String> =
-            (0..LOAD_COUNT).map(|load| format!("page_{page}[min(at + {}u, last)]", load * WORKGROUP_LEN)).collect();
+            (0..LOAD_COUNT).map(|load| format!("{role}_{page}[min(at + {}u, last)]", load * WORKGROUP_LEN)).collect();
         let load = format!("return array<vec4<u32>, {LOAD_COUNT}>({});", loads.join(", "));
         writeln!(cases, "case {page}u: {{ {load} }}").expect("a String takes every write");
         last_load = load;
@@ -171,7 +265,7 @@ fn pages(page_count: u32) -> String {
     };
     text + &format!(
         "// The vectors an invocation classifies of a tile, none past `last`.\n\
-         fn load_tile(page: u32, at: u32, last: u32) -> array<vec4<u32>, {LOAD_COUNT}> {{\n\
+         fn load_{role}(page: u32, at: u32, last: u32) -> array<vec4<u32>, {LOAD_COUNT}> {{\n\
          {body}\n}}\n"
     )
 }

@@ -1,6 +1,7 @@
 //! One launcher a shader, same stem: the pipeline, its bindings, and the commands that run it.
 
 pub(crate) mod grad_reduce;
+pub(crate) mod reduction;
 pub(crate) mod tensor_reduce;
 
 use crate::gpu::{Gpu, Shaders};

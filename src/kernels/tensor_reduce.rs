@@ -1,7 +1,7 @@
 //! Launcher of `tensor_reduce.wgsl`: chunk records to one summary a tensor.
 
 use super::grid;
-use crate::gpu::{self, Gpu, Plan, RECORD_LEN, Shaders};
+use crate::gpu::{self, Form, Gpu, Plan, RecordLayout, Shaders};
 
 /// Pipeline and buffers of the kernel for one plan.
 pub(crate) struct TensorReduce {
@@ -14,9 +14,10 @@ pub(crate) struct TensorReduce {
 }
 
 impl TensorReduce {
-    pub fn new(gpu: &Gpu, plan: &Plan, records: &wgpu::Buffer, shaders: Shaders) -> Self {
+    pub fn new(gpu: &Gpu, form: Form, plan: &Plan, records: &wgpu::Buffer, shaders: Shaders) -> Self {
         let entries = [Gpu::storage_entry(0, true), Gpu::storage_entry(1, true), Gpu::storage_entry(2, false)];
-        let (layout, pipeline) = super::pipeline(gpu, "tensor_reduce", &entries, gpu::tensor_reduce_wgsl(), shaders);
+        let (layout, pipeline) =
+            super::pipeline(gpu, "tensor_reduce", &entries, gpu::tensor_reduce_wgsl(form), shaders);
         let table = bytemuck::cast_slice::<_, u8>(&plan.tensors);
         // Exactly sized: the shader takes the number of tensors from the array's length.
         let tensors = gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -26,14 +27,14 @@ impl TensorReduce {
             mapped_at_creation: false,
         });
         gpu.queue.write_buffer(&tensors, 0, table);
-        let bytes = (plan.tensors.len() * RECORD_LEN * 4) as u64;
+        let bytes = plan.tensors.len() as u64 * RecordLayout::new(form).bytes();
         let summaries = gpu.storage_buffer("gradscope summaries", bytes, wgpu::BufferUsages::COPY_SRC);
         let resources = vec![tensors.as_entire_binding(), records.as_entire_binding(), summaries.as_entire_binding()];
         let bind_group = super::bind_group(gpu, "tensor_reduce", &layout, resources);
         Self { pipeline, bind_group, summaries, grid: grid(plan.tensors.len() as u32, gpu.grid_len_max), bytes }
     }
 
-    /// Bytes that come back: [`RECORD_LEN`] words a tensor.
+    /// Bytes that come back: a record a tensor.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -44,8 +45,8 @@ impl TensorReduce {
         pass.dispatch_workgroups(self.grid.0, self.grid.1, 1);
     }
 
-    /// Copies the summaries to the start of `staging`.
-    pub fn copy_to(&self, encoder: &mut wgpu::CommandEncoder, staging: &wgpu::Buffer) {
-        encoder.copy_buffer_to_buffer(&self.summaries, 0, staging, 0, Some(self.bytes));
+    /// Copies the summaries to byte `at` of `staging`.
+    pub fn copy_to(&self, encoder: &mut wgpu::CommandEncoder, staging: &wgpu::Buffer, at: u64) {
+        encoder.copy_buffer_to_buffer(&self.summaries, 0, staging, at, Some(self.bytes));
     }
 }

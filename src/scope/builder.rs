@@ -1,15 +1,17 @@
 //! Settings of a scope, checked before anything is made.
 
+use super::schedule::{Schedule, Span};
 use super::{Observer, Places, Scope, walk};
 use crate::device::Device;
 use crate::error::Error;
-use crate::gpu::{PretendLimits, Shaders};
+use crate::gpu::{Form, PretendLimits, Shaders};
 use crate::record::Param;
-use crate::stats::Epsilons;
+use crate::stats::{Epsilons, Groups};
 use crate::summary::Summary;
 use burn::module::Module;
 use regex::Regex;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What happens to a step that finds the staging ring full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -26,11 +28,21 @@ pub enum WhenFull {
 /// four or more never finds the ring full.
 const RING_LEN: usize = 128;
 
+/// Share of the past in a moving average.
+const AVERAGE_FACTOR: f64 = 0.9;
+
 /// Settings of a [`Scope`]; every one has a default.
 #[must_use = "a builder does nothing until `build`"]
 pub struct ScopeBuilder {
     device: Device,
+    groups: Groups,
+    seed_crossings: bool,
     epsilons: [f64; 2],
+    schedule: Schedule,
+    schedules_for: Vec<(String, Schedule)>,
+    span: Span,
+    layers: Vec<(String, String)>,
+    average_factor: f64,
     include: Option<String>,
     exclude: Option<String>,
     ring_len: usize,
@@ -47,7 +59,14 @@ impl ScopeBuilder {
     pub(super) fn new(device: &Device) -> Self {
         Self {
             device: device.clone(),
+            groups: Groups::CARD,
+            seed_crossings: false,
             epsilons: Epsilons::default().values(),
+            schedule: Schedule::every(1),
+            schedules_for: Vec::new(),
+            span: Span::default(),
+            layers: Vec::new(),
+            average_factor: AVERAGE_FACTOR,
             include: None,
             exclude: None,
             ring_len: RING_LEN,
@@ -59,6 +78,56 @@ impl ScopeBuilder {
             #[cfg(feature = "store")]
             facts: Vec::new(),
         }
+    }
+
+    /// What to compute: `Group::Dynamics | Group::Params`, or `Groups::FULL`. Default: the card.
+    pub fn stats(mut self, groups: impl Into<Groups>) -> Self {
+        self.groups = groups.into();
+        self
+    }
+
+    /// Adds [`SeedCrossings`](crate::stats::SeedCrossings), a pairing of moves and gradients that differs from
+    /// [`Crossings`](crate::stats::Crossings): to compare with figures of that study. Implies
+    /// [`Group::Updates`](crate::Group). Default: off.
+    pub fn seed_crossings(mut self, on: bool) -> Self {
+        self.seed_crossings = on;
+        self
+    }
+
+    /// Observes every n-th step, beginning with step 0. Default: every step.
+    pub fn every(self, n: u64) -> Self {
+        self.schedule(Schedule::every(n))
+    }
+
+    /// The steps to observe. Default: every step.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// Another schedule for parameters whose path matches the regular expression. The last that matches holds.
+    pub fn schedule_for(mut self, pattern: impl Into<String>, schedule: Schedule) -> Self {
+        self.schedules_for.push((pattern.into(), schedule));
+        self
+    }
+
+    /// Which step dynamics compare with. Default: the one right before.
+    pub fn span(mut self, span: Span) -> Self {
+        self.span = span;
+        self
+    }
+
+    /// Sums up, under `name`, the parameters whose path matches the regular expression:
+    /// [`StepRecord::groups`](crate::StepRecord).
+    pub fn group(mut self, name: impl Into<String>, pattern: impl Into<String>) -> Self {
+        self.layers.push((name.into(), pattern.into()));
+        self
+    }
+
+    /// Share of the past in [`Averages`](crate::record::Averages), in [0, 1). Default: 0.9.
+    pub fn average_factor(mut self, factor: f64) -> Self {
+        self.average_factor = factor;
+        self
     }
 
     /// Magnitudes under which a gradient counts as near zero, ascending. Default: 1e-7 and 1e-5.
@@ -128,20 +197,37 @@ impl ScopeBuilder {
         if self.ring_len == 0 {
             return Err(Error::EmptyRing);
         }
+        if !(0.0..1.0).contains(&self.average_factor) {
+            return Err(Error::BadAverageFactor(self.average_factor));
+        }
         let table = walk::parameters(module, &self.device)?;
         let (places, params) = self.selection(table)?;
-        let observer = Observer::new(&self.device, &params, epsilons, self.shaders, self.limits, self.ring_len)?;
+        let params: Arc<[Param]> = params.into();
+        let (schedules, schedule_of) = self.schedules(&params)?;
+        let layers = self.layers.iter().map(|(name, pattern)| Ok((name.clone(), matching(pattern, &params)?)));
+        let layers = layers.collect::<Result<Vec<_>, Error>>()?;
+        let groups = if self.seed_crossings { Groups::FULL } else { self.groups };
+        let form = Form { groups, seed: self.seed_crossings, tap: false };
+        let observer = Observer::new(&self.device, form, &params, epsilons, self.shaders, self.limits, self.ring_len)?;
         #[cfg(feature = "store")]
         let store = match &self.run {
             Some(folder) => Some(crate::store::RunWriter::create(folder, self.manifest(&params, &observer))?),
             None => None,
         };
         Ok(Scope {
-            device: self.device.burn().clone(),
             summary: Summary::new(&params),
-            params: params.into(),
+            averages: vec![None; params.len()],
+            params,
             places,
             epsilons,
+            groups,
+            span: self.span,
+            schedules,
+            schedule_of,
+            layers,
+            average_factor: self.average_factor,
+            last_step: None,
+            last_epoch: None,
             when_full: self.when_full,
             observer,
             events: VecDeque::new(),
@@ -188,6 +274,22 @@ impl ScopeBuilder {
         }
     }
 
+    /// The schedules, and for each parameter which is its own.
+    fn schedules(&self, params: &[Param]) -> Result<(Vec<Schedule>, Vec<usize>), Error> {
+        let mut schedules = vec![self.schedule.clone()];
+        let mut schedule_of = vec![0; params.len()];
+        for (pattern, schedule) in &self.schedules_for {
+            matching(pattern, params)?.into_iter().for_each(|place| schedule_of[place] = schedules.len());
+            schedules.push(schedule.clone());
+        }
+        // `never` is an answer for some parameters, and a mistake for all of them.
+        schedules.iter().try_for_each(Schedule::check)?;
+        if schedule_of.iter().all(|&own| schedules[own] == Schedule::never()) {
+            return Err(Error::BadSchedule { reason: "it is `never` for every parameter".into() });
+        }
+        Ok((schedules, schedule_of))
+    }
+
     #[cfg(feature = "store")]
     fn manifest(&self, params: &[Param], observer: &Observer) -> crate::store::Manifest {
         crate::store::Manifest {
@@ -195,7 +297,14 @@ impl ScopeBuilder {
             engine: observer.name(),
             fusion: crate::bridge::BURN_FUSION,
             settings: serde_json::json!({
+                "stats": observer.groups().to_string(),
+                "seed_crossings": self.seed_crossings,
                 "epsilons": self.epsilons,
+                "schedule": self.schedule,
+                "schedules_for": self.schedules_for,
+                "span": self.span,
+                "groups": self.layers,
+                "average_factor": self.average_factor,
                 "select": self.include,
                 "exclude": self.exclude,
                 "ring_len": self.ring_len,
@@ -205,6 +314,18 @@ impl ScopeBuilder {
             facts: self.facts.clone(),
         }
     }
+}
+
+/// Places of the parameters whose path matches.
+fn matching(pattern: &str, params: &[Param]) -> Result<Vec<usize>, Error> {
+    let Some(regex) = compile(Some(pattern))? else { return Ok(vec![]) };
+    let places: Vec<usize> = (0..params.len()).filter(|&place| regex.is_match(&params[place].path)).collect();
+    if places.is_empty() {
+        let examples: Vec<_> = params.iter().take(5).map(|param| param.path.clone()).collect();
+        let (pattern, count) = (pattern.to_owned(), params.len());
+        return Err(Error::NothingSelected { pattern, count, examples: examples.join(", ") });
+    }
+    Ok(places)
 }
 
 fn compile(pattern: Option<&str>) -> Result<Option<Regex>, Error> {

@@ -1,22 +1,24 @@
 //! The scope: what a training loop holds. Reads as the path of one gradient, top to bottom.
 
 mod builder;
+mod host;
 mod observer;
+mod schedule;
 mod step;
 mod walk;
 
 pub use builder::{ScopeBuilder, WhenFull};
+pub use schedule::{Schedule, Span};
 pub use step::Step;
 pub use walk::GradientSource;
 
 use crate::device::Device;
 use crate::error::Error;
-use crate::record::{Event, Global, Notice, NoticeKind, Param, RunStatus, StepRecord};
-use crate::stats::{Epsilons, TensorSummary};
+use crate::record::{Averages, Event, Global, Notice, NoticeKind, Param, RunStatus, StepRecord};
+use crate::stats::{Epsilons, Groups, TensorSummary};
 use crate::summary::Summary;
 use burn::module::Module;
-use burn::tensor::Device as BurnDevice;
-use observer::{Landed, Observer, ScalarValue};
+use observer::{Landed, Observer, Read, ScalarValue};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,15 +53,26 @@ type Places = std::collections::HashMap<u64, Option<usize>>;
 ///         println!("{event}");
 ///     }
 /// }
-/// println!("{}", scope.finish()?.summary);
+/// println!("{}", scope.finish(&model)?.summary);
 /// # Ok(())
 /// # }
 /// ```
 pub struct Scope {
-    device: BurnDevice,
     params: Arc<[Param]>,
     places: Places,
     epsilons: Epsilons,
+    groups: Groups,
+    span: Span,
+    schedules: Vec<Schedule>,
+    /// For each tensor, which of the schedules is its own.
+    schedule_of: Vec<usize>,
+    /// Names of the groups of layers, and their tensors.
+    layers: Vec<(String, Vec<usize>)>,
+    average_factor: f64,
+    averages: Vec<Option<Averages>>,
+    last_step: Option<u64>,
+    /// Epoch of the last step that was kept to compare with.
+    last_epoch: Option<u64>,
     when_full: WhenFull,
     observer: Observer,
     events: VecDeque<Event>,
@@ -87,7 +100,13 @@ impl Scope {
         self.epsilons.values()
     }
 
-    /// Starts the observation of training step `number`. Dynamics compare with `number - 1`.
+    /// The statistics that the scope was asked for.
+    pub fn groups(&self) -> Groups {
+        self.groups
+    }
+
+    /// Starts the observation of training step `number`. Dynamics compare with `number - 1`, unless the scope was
+    /// built with another [`Span`].
     pub fn step(&mut self, number: u64) -> Step<'_> {
         Step::new(self, number)
     }
@@ -116,25 +135,30 @@ impl Scope {
                     _ => {}
                 }
             }
-            if !self.wait_for_oldest() {
+            if !self.observer.wait_for_oldest() {
                 return Err(Error::UnknownStep(number));
             }
         }
     }
 
-    /// Waits for what is in flight, closes the run folder, and sums the run up.
+    /// Reports the move that the optimizer made after the last step, waits for what is in flight, closes the run folder,
+    /// and sums the run up. `model` is as that move left it; without [`Group::Updates`](crate::Group) it is not looked
+    /// at.
     ///
     /// # Errors
     /// Where the run folder can't be completed; what it holds so far stays.
-    pub fn finish(self) -> Result<Finished, Error> {
-        self.finish_as(RunStatus::Finished)
+    pub fn finish<M: Module>(self, model: &M) -> Result<Finished, Error> {
+        self.finish_as(model, RunStatus::Finished)
     }
 
     /// As [`Scope::finish`], for a run that ended otherwise.
     ///
     /// # Errors
     /// As [`Scope::finish`].
-    pub fn finish_as(mut self, status: RunStatus) -> Result<Finished, Error> {
+    pub fn finish_as<M: Module>(mut self, model: &M, status: RunStatus) -> Result<Finished, Error> {
+        if let (Some(last), true) = (self.last_step, self.observer.awaits_move()) {
+            Step::last_move(&mut self, last.saturating_add(1)).weights(model).submit();
+        }
         self.drain();
         #[cfg(not(feature = "store"))]
         let _ = status;
@@ -167,61 +191,44 @@ impl Scope {
         self.store.as_ref().map(crate::store::RunWriter::folder)
     }
 
-    /// Bytes of state kept on the GPU from step to step; 0 without one.
+    /// Bytes of state kept on the GPU from step to step; 0 without one. The parameters that
+    /// [`Group::Updates`](crate::Group) keeps are not among them: they are burn's own.
     pub fn state_bytes(&self) -> u64 {
-        match &self.observer {
-            Observer::Gpu(gpu) => gpu.state_bytes,
-            Observer::Host(_) => 0,
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        matches!(&self.observer, Observer::Gpu(gpu) if gpu.is_full())
-    }
-
-    fn in_flight_count(&self) -> usize {
-        match &self.observer {
-            Observer::Gpu(gpu) => gpu.in_flight_count(),
-            Observer::Host(_) => 0,
-        }
+        self.observer.state_bytes()
     }
 
     fn drain(&mut self) {
         self.land();
-        while self.wait_for_oldest() {
+        while self.observer.wait_for_oldest() {
             self.land();
         }
     }
 
     /// Turns steps whose numbers are there into events.
     fn land(&mut self) {
-        while let Observer::Gpu(gpu) = &mut self.observer
-            && let Some(landed) = gpu.poll()
-        {
+        while let Some(landed) = self.observer.poll() {
             self.record(landed);
         }
     }
 
-    /// Blocks until the oldest step is there; `false` where none is in flight.
-    fn wait_for_oldest(&mut self) -> bool {
-        match &mut self.observer {
-            Observer::Gpu(gpu) if gpu.in_flight_count() > 0 => {
-                gpu.wait_for_oldest();
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn record(&mut self, Landed { given, tensors }: Landed) {
+    fn record(&mut self, Landed { given, read }: Landed) {
         let started = Instant::now();
         let step = given.step;
         for kind in given.notices {
             self.notify(Notice { step, kind });
         }
-        match tensors {
+        match read {
             Err(reason) => self.notify(Notice { step, kind: NoticeKind::StepLost { reason } }),
-            Ok(tensors) => {
+            Ok(Read { mut tensors, taps }) => {
+                if !given.last_move {
+                    for (average, tensor) in self.averages.iter_mut().zip(&mut tensors) {
+                        *average = Averages::advance(*average, tensor, self.average_factor);
+                        tensor.averages = average.filter(|_| tensor.summary().is_some());
+                    }
+                }
+                let of_layers = |(name, places): &(String, Vec<usize>)| {
+                    (name.clone(), Global::of(places.iter().map(|&place| &tensors[place])))
+                };
                 let scalars = given.scalars.into_iter().map(|(name, value)| match value {
                     ScalarValue::Known(value) => (name, value),
                     ScalarValue::Gpu(_) => (name, f64::NAN),
@@ -229,9 +236,12 @@ impl Scope {
                 let record = StepRecord {
                     step,
                     epoch: given.epoch,
+                    last_move: given.last_move,
                     scalars: scalars.collect(),
                     global: Global::of(&tensors),
+                    groups: self.layers.iter().map(of_layers).collect(),
                     tensors,
+                    taps,
                     cost: given.cost,
                 };
                 self.summary.add(&record);

@@ -1,27 +1,58 @@
 //! The two engines behind a scope: hand-written shaders on burn's wgpu device, or the CPU twins.
 
-use crate::bridge::{self, Primitive};
-use crate::cpu::grad_reduce::{SignState, reduce};
+use super::host::HostObserver;
+use super::step::Keeping;
+use crate::bridge::{self, Demand, Handed, Primitive};
 use crate::device::Device;
-use crate::engine::{Engine, Outcome, ReadLayout, SCALAR_COUNT_MAX};
+use crate::engine::{Cargo, Engine, Observation, Outcome, ReadLayout, SCALAR_COUNT_MAX, TAP_COUNT_MAX};
 use crate::error::Error;
-use crate::gpu::{Flight, Gpu, PretendLimits, Ring, Shaders};
-use crate::record::{Cost, NoticeKind, Param, TensorRecord};
-use crate::stats::Epsilons;
-use burn::tensor::{DType, Tensor};
+use crate::gpu::{Flight, Form, Gpu, PretendLimits, Ring, Shaders};
+use crate::record::{Cost, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
+use crate::stats::{Epsilons, Groups};
+use burn::tensor::{DType, Device as BurnDevice, Tensor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// What a step's caller has given beside the gradients, kept until its numbers are back.
+/// What a step's caller has given beside the tensors, kept until its numbers are back.
 pub(super) struct Given {
     pub step: u64,
     pub epoch: Option<u64>,
+    pub last_move: bool,
+    /// What gradients come multiplied by.
+    pub scale: f64,
     pub scalars: Vec<(String, ScalarValue)>,
+    /// Names of the taps, and whether they have rails.
+    pub taps: Vec<(String, bool)>,
     pub cost: Cost,
     pub notices: Vec<NoticeKind>,
     /// Tensors whose gradient is there and cannot be handed to the engine.
     pub unreadable: Vec<usize>,
+    /// Tensors whose schedule leaves the step out.
+    pub not_due: Vec<usize>,
+}
+
+impl Given {
+    pub fn new(step: u64) -> Self {
+        Self {
+            step,
+            epoch: None,
+            last_move: false,
+            scale: 1.0,
+            scalars: vec![],
+            taps: vec![],
+            cost: Cost::default(),
+            notices: vec![],
+            unreadable: vec![],
+            not_due: vec![],
+        }
+    }
+
+    /// Puts in what the engine was not told of.
+    fn complete(&self, tensors: &mut [TensorRecord]) {
+        self.unreadable.iter().for_each(|&tensor| tensors[tensor].gradient = Gradient::Unreadable);
+        self.not_due.iter().for_each(|&tensor| tensors[tensor] = TensorRecord::of(Gradient::NotDue));
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -31,30 +62,95 @@ pub(super) enum ScalarValue {
     Gpu(usize),
 }
 
+/// A tensor on its way to an engine.
+#[derive(Clone)]
+pub(super) enum Payload {
+    Gpu(Primitive),
+    Host(Arc<[f32]>),
+}
+
+/// What a step hands to an engine.
+#[derive(Default)]
+pub(super) struct Parcel {
+    /// Gradient and parameter, by tensor.
+    pub tensors: Vec<(usize, Option<Payload>, Option<Payload>)>,
+    pub scalars: Vec<Primitive>,
+    pub taps: Vec<(Payload, Option<[f32; 2]>)>,
+}
+
+impl Parcel {
+    pub fn scalar(&mut self, payload: Payload) -> Result<ScalarValue, String> {
+        match payload {
+            Payload::Host(values) => Ok(ScalarValue::Known(f64::from(values[0]))),
+            Payload::Gpu(primitive) if self.scalars.len() < SCALAR_COUNT_MAX => {
+                self.scalars.push(primitive);
+                Ok(ScalarValue::Gpu(self.scalars.len() - 1))
+            }
+            Payload::Gpu(_) => Err(format!("a step carries at most {SCALAR_COUNT_MAX} GPU scalars")),
+        }
+    }
+
+    pub fn tap(&mut self, payload: Payload, rails: Option<[f32; 2]>) -> Result<(), String> {
+        if self.taps.len() == TAP_COUNT_MAX {
+            return Err(format!("a step carries at most {TAP_COUNT_MAX} taps"));
+        }
+        self.taps.push((payload, rails));
+        Ok(())
+    }
+}
+
 /// A step whose numbers are there.
 pub(super) struct Landed {
     pub given: Given,
-    /// The tensors, or why the step was lost.
-    pub tensors: Result<Vec<TensorRecord>, String>,
+    /// What came back, or why the step was lost.
+    pub read: Result<Read, String>,
+}
+
+pub(super) struct Read {
+    pub tensors: Vec<TensorRecord>,
+    pub taps: Vec<TapRecord>,
 }
 
 pub(super) enum Observer {
     Gpu(Box<GpuObserver>),
-    Host(HostObserver),
+    Host(Box<HostObserver>),
+}
+
+/// Makes payloads of tensors of any rank.
+pub(super) trait MakePayload {
+    /// # Errors
+    /// Where the tensor does not live on the scope's device, or can't be read.
+    fn payload<const D: usize>(&self, tensor: Tensor<D>) -> Result<Payload, String>;
+}
+
+/// Where payloads go: the scope's device, or host memory.
+pub(super) struct Maker<'a>(Option<&'a BurnDevice>);
+
+impl MakePayload for Maker<'_> {
+    fn payload<const D: usize>(&self, tensor: Tensor<D>) -> Result<Payload, String> {
+        match self.0 {
+            Some(device) => bridge::primitive(tensor, device).map(Payload::Gpu),
+            None => values(tensor).map(|values| Payload::Host(values.into())),
+        }
+    }
 }
 
 impl Observer {
     pub fn new(
         device: &Device,
-        params: &[Param],
+        form: Form,
+        params: &Arc<[Param]>,
         epsilons: Epsilons,
         shaders: Shaders,
         limits: PretendLimits,
         ring_len: usize,
     ) -> Result<Self, Error> {
         Ok(match &device.gpu {
-            Some(gpu) => Self::Gpu(Box::new(GpuObserver::new(gpu, params, &epsilons, shaders, limits, ring_len)?)),
-            None => Self::Host(HostObserver::new(params, epsilons)),
+            Some(gpu) => {
+                let engine = Engine::new(gpu, form, Arc::clone(params), &epsilons, shaders, limits)?;
+                Self::Gpu(Box::new(GpuObserver::new(gpu, device.burn().clone(), form, engine, ring_len)))
+            }
+            None => Self::Host(Box::new(HostObserver::new(params, form, epsilons))),
         })
     }
 
@@ -65,81 +161,197 @@ impl Observer {
             Self::Host(_) => "cpu twin",
         }
     }
-}
 
-pub(super) struct GpuObserver {
-    engine: Arc<Mutex<Engine>>,
-    ring: Ring<Outcome, Given>,
-    layout: ReadLayout,
-    /// Where the last hand-off went, to drain it.
-    destination: Option<bridge::Destination>,
-    pub state_bytes: u64,
-    pub bytes_per_step: u64,
-}
+    /// The statistics it computes.
+    pub fn groups(&self) -> Groups {
+        match self {
+            Self::Gpu(gpu) => gpu.form.groups,
+            Self::Host(host) => host.groups(),
+        }
+    }
 
-impl GpuObserver {
-    fn new(
-        gpu: &Gpu,
-        params: &[Param],
-        epsilons: &Epsilons,
-        shaders: Shaders,
-        limits: PretendLimits,
-        ring_len: usize,
-    ) -> Result<Self, Error> {
-        let engine = Engine::new(gpu, params.into(), epsilons, shaders, limits)?;
-        Ok(Self {
-            ring: Ring::new(gpu, engine.staging_bytes(), ring_len),
-            layout: engine.read_layout(),
-            state_bytes: engine.state_bytes(),
-            bytes_per_step: engine.readback_bytes(0),
-            engine: Arc::new(Mutex::new(engine)),
-            destination: None,
-        })
+    /// What makes payloads for this engine.
+    pub fn maker(&self) -> Maker<'_> {
+        match self {
+            Self::Gpu(gpu) => Maker(Some(&gpu.device)),
+            Self::Host(_) => Maker(None),
+        }
+    }
+
+    /// # Errors
+    /// As [`MakePayload::payload`].
+    pub fn payload<const D: usize>(&self, tensor: Tensor<D>) -> Result<Payload, String> {
+        self.maker().payload(tensor)
+    }
+
+    /// Bytes of state kept on the GPU from step to step; 0 without one.
+    pub fn state_bytes(&self) -> u64 {
+        match self {
+            Self::Gpu(gpu) => gpu.state_bytes,
+            Self::Host(_) => 0,
+        }
     }
 
     pub fn is_full(&self) -> bool {
-        self.ring.is_full()
+        matches!(self, Self::Gpu(gpu) if gpu.ring.is_full())
+    }
+
+    pub fn in_flight_count(&self) -> usize {
+        match self {
+            Self::Gpu(gpu) => gpu.ring.in_flight_count(),
+            Self::Host(_) => 0,
+        }
     }
 
     /// Looks whether the GPU has got further.
     pub fn refresh(&self) {
-        self.ring.refresh();
+        if let Self::Gpu(gpu) = self {
+            gpu.ring.refresh();
+        }
     }
 
-    pub fn in_flight_count(&self) -> usize {
-        self.ring.in_flight_count()
+    /// Hands the step over. The ring has room.
+    pub fn submit(&mut self, given: Given, parcel: Parcel, keeping: &Keeping, started: Instant) {
+        match self {
+            Self::Gpu(gpu) => gpu.submit(given, parcel, keeping, started),
+            Self::Host(host) => host.submit(given, parcel, keeping, started),
+        }
+    }
+
+    /// Hands over a step that the next one compares with, and of which nothing is read back.
+    pub fn prime(&mut self, given: &Given, parcel: Parcel, keeping: &Keeping) {
+        match self {
+            Self::Gpu(gpu) => gpu.prime(given, parcel, keeping),
+            Self::Host(host) => drop(host.observe(given, parcel, keeping)),
+        }
+    }
+
+    /// Whether parameters are kept whose next move is still to be told.
+    pub fn awaits_move(&self) -> bool {
+        match self {
+            Self::Gpu(gpu) => gpu.kept.iter().any(Option::is_some),
+            Self::Host(host) => host.awaits_move(),
+        }
+    }
+
+    /// The oldest step, if its numbers are there. Never blocks.
+    pub fn poll(&mut self) -> Option<Landed> {
+        let mut landed = match self {
+            Self::Gpu(gpu) => gpu.poll(),
+            Self::Host(host) => host.poll(),
+        }?;
+        if let Ok(read) = &mut landed.read {
+            landed.given.complete(&mut read.tensors);
+        }
+        Some(landed)
+    }
+
+    /// Blocks until the oldest step's numbers are there; `false` where none is in flight.
+    pub fn wait_for_oldest(&mut self) -> bool {
+        match self {
+            Self::Gpu(gpu) if gpu.ring.in_flight_count() > 0 => {
+                gpu.wait_for_oldest();
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+pub(super) struct GpuObserver {
+    device: BurnDevice,
+    form: Form,
+    engine: Arc<Mutex<Engine>>,
+    ring: Ring<Outcome, Given>,
+    layout: ReadLayout,
+    /// Parameters whose next move is to be told, and the step they are of. A kept tensor makes the optimizer allocate
+    /// rather than write in place; a kept address would not stop it.
+    kept: Vec<Option<(u64, Primitive)>>,
+    /// Where the last hand-off went, to drain it.
+    destination: Option<bridge::Destination>,
+    state_bytes: u64,
+}
+
+impl GpuObserver {
+    fn new(gpu: &Gpu, device: BurnDevice, form: Form, engine: Engine, ring_len: usize) -> Self {
+        let layout = engine.read_layout();
+        Self {
+            device,
+            form,
+            ring: Ring::new(gpu, engine.staging_bytes(), ring_len),
+            kept: vec![None; layout.tensor_count()],
+            layout,
+            state_bytes: engine.state_bytes(),
+            engine: Arc::new(Mutex::new(engine)),
+            destination: None,
+        }
+    }
+
+    /// What is handed to burn's device, in the order of the observation's cargo.
+    fn load(&mut self, given: &Given, parcel: Parcel, keeping: &Keeping) -> (Vec<Handed>, Observation) {
+        let groups = self.form.groups;
+        let mut observation = Observation {
+            step: given.step,
+            cargo: vec![],
+            visited: parcel.tensors.iter().map(|(tensor, ..)| *tensor).collect(),
+            scale: given.scale,
+            keeps: keeping.keeps,
+            neighbours: keeping.neighbours,
+        };
+        let mut handed = Vec::new();
+        let mut load = |payload: Option<Payload>, cargo: Cargo, demand: Demand, pair: Option<usize>| {
+            if let Some(Payload::Gpu(primitive)) = payload {
+                handed.push(Handed { primitive, demand, pair });
+                observation.cargo.push(cargo);
+            }
+        };
+        let fresh = |at: u64| at < given.step && (!keeping.neighbours || at + 1 == given.step);
+        for (tensor, gradient, weight) in parcel.tensors {
+            let pair = groups.updates.then_some(tensor);
+            let demand = if groups.dynamics { Demand::Indexed } else { Demand::Dense };
+            load(gradient, Cargo::Gradient(tensor), demand, pair);
+            let kept = if keeping.keeps { self.kept[tensor].take() } else { None };
+            if let (true, Some(Payload::Gpu(primitive))) = (keeping.weights[tensor], &weight) {
+                self.kept[tensor] = Some((given.step, primitive.clone()));
+            }
+            let weighed = weight.is_some();
+            load(weight, Cargo::Weight(tensor), Demand::Dense, pair);
+            if let Some((step, before)) = kept.filter(|(at, _)| weighed && fresh(*at)) {
+                load(Some(Payload::Gpu(before)), Cargo::Before { tensor, step }, Demand::Dense, pair);
+            }
+        }
+        for scalar in parcel.scalars {
+            load(Some(Payload::Gpu(scalar)), Cargo::Scalar, Demand::Dense, None);
+        }
+        for (tap, rails) in parcel.taps {
+            let rails = rails.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
+            load(Some(tap), Cargo::Tap { rails }, Demand::Indexed, None);
+        }
+        (handed, observation)
     }
 
     /// Hands the step's tensors over to burn's device, where the engine takes them up. The ring has room.
-    pub fn submit(
-        &mut self,
-        mut given: Given,
-        gradients: Vec<(usize, Primitive)>,
-        scalars: Vec<Primitive>,
-        started: Instant,
-    ) {
-        let step = given.step;
-        given.cost.readback_bytes = self.bytes_per_step as u32 + 4 * scalars.len() as u32;
-        let (tensors, mut primitives): (Vec<usize>, Vec<Primitive>) = gradients.into_iter().unzip();
-        primitives.extend(scalars);
-        let Some(first) = primitives.first() else {
+    fn submit(&mut self, mut given: Given, parcel: Parcel, keeping: &Keeping, started: Instant) {
+        given.cost.readback_bytes = self.layout.bytes(parcel.scalars.len(), parcel.taps.len()) as u32;
+        let (handed, observation) = self.load(&given, parcel, keeping);
+        let Some(first) = handed.first() else {
             // Nothing to hand off, and no place in burn's queue to wait for: this step is complete. The engine
             // finds the gap by the numbers of the steps.
             given.cost.readback_bytes = 0;
             given.cost.submit_secs = started.elapsed().as_secs_f64();
             return self.ring.take_off(given).complete_empty(Outcome::all_missing(self.layout.tensor_count()));
         };
-        self.destination = Some(bridge::Destination::of(first));
+        self.destination = Some(bridge::Destination::of(&first.primitive));
         let engine = Arc::clone(&self.engine);
         // The cost is known only after the hand-off, which needs the flight: write it in afterwards.
         let flight = self.ring.take_off(given);
         let ticket = Ticket(Arc::clone(&flight));
         let handing_off = Instant::now();
-        bridge::hand_off(primitives, move |resolutions| {
+        bridge::hand_off(handed, move |resolutions| {
             let ticket = ticket;
             let observe = AssertUnwindSafe(|| {
                 let mut engine = engine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                engine.observe(step, &tensors, resolutions, &ticket.0);
+                engine.observe(&observation, &resolutions, Some(&ticket.0));
             });
             if catch_unwind(observe).is_err() {
                 ticket.0.fail("observing panicked; the panic's own message stands in the log".into());
@@ -151,36 +363,56 @@ impl GpuObserver {
         }
     }
 
-    /// The oldest step, if its numbers are there. Never blocks.
-    pub fn poll(&mut self) -> Option<Landed> {
+    fn prime(&mut self, given: &Given, parcel: Parcel, keeping: &Keeping) {
+        let (handed, observation) = self.load(given, parcel, keeping);
+        let engine = Arc::clone(&self.engine);
+        if !handed.is_empty() {
+            bridge::hand_off(handed, move |resolutions| {
+                // A panic leaves no history: the next step then has nothing to compare with.
+                let _ = catch_unwind(AssertUnwindSafe(|| {
+                    let mut engine = engine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    engine.observe(&observation, &resolutions, None);
+                }));
+            });
+        }
+    }
+
+    fn poll(&mut self) -> Option<Landed> {
         let (flight, mut given) = self.ring.next_landed()?;
         let landed = flight.land(u64::from(given.cost.readback_bytes));
         self.ring.recycle(&flight);
-        let tensors = landed.and_then(|(outcome, data)| {
+        let read = landed.and_then(|(outcome, data)| {
             given.cost.copied_count = outcome.copied_count;
             for (name, value) in &mut given.scalars {
                 if let ScalarValue::Gpu(index) = *value {
                     let read = outcome.scalars.get(index).copied().unwrap_or(false);
-                    *value = ScalarValue::Known(f64::from(self.layout.scalar(&data, index)));
-                    if !read {
-                        *value = ScalarValue::Known(f64::NAN);
+                    *value = ScalarValue::Known(f64::NAN);
+                    if read {
+                        *value = ScalarValue::Known(f64::from(self.layout.scalar(&data, index)));
+                    } else {
                         let reason = "its buffer could not be resolved".into();
                         given.notices.push(NoticeKind::ScalarSkipped { name: name.clone(), reason });
                     }
                 }
             }
-            let tensors = Engine::read(&self.layout, &outcome, &data);
+            let tensors = self.layout.read(&outcome, &data)?;
+            let mut taps = Vec::new();
+            for ((name, railed), tap) in given.taps.iter().zip(self.layout.taps(&outcome, &data)) {
+                match tap {
+                    Ok((summary, tails)) => {
+                        let tail_count = railed.then_some(tails);
+                        taps.push(TapRecord { name: name.clone(), summary, tail_count });
+                    }
+                    Err(reason) => given.notices.push(NoticeKind::TapSkipped { name: name.clone(), reason }),
+                }
+            }
             given.notices.extend(outcome.notices);
-            tensors.map(|mut tensors| {
-                given.unreadable.iter().for_each(|&tensor| tensors[tensor] = TensorRecord::Unreadable);
-                tensors
-            })
+            Ok(Read { tensors, taps })
         });
-        Some(Landed { given, tensors })
+        Some(Landed { given, read })
     }
 
-    /// Blocks until the oldest step's numbers are there.
-    pub fn wait_for_oldest(&mut self) {
+    fn wait_for_oldest(&mut self) {
         if let (false, Some(destination)) = (self.ring.oldest_was_submitted(), &self.destination) {
             destination.drain();
         }
@@ -199,74 +431,9 @@ impl Drop for Ticket {
     }
 }
 
-/// The CPU engine: reads every gradient on the training thread and reduces it there.
-pub(super) struct HostObserver {
-    epsilons: Epsilons,
-    tensors: Vec<HostTensor>,
-}
-
-struct HostTensor {
-    numel: u64,
-    state: SignState,
-    step: Option<u64>,
-}
-
-impl HostObserver {
-    fn new(params: &[Param], epsilons: Epsilons) -> Self {
-        let tensors = params
-            .iter()
-            .map(|param| HostTensor { numel: param.numel, state: SignState::default(), step: None })
-            .collect();
-        Self { epsilons, tensors }
-    }
-
-    /// Forgets tensors that had no gradient at this step.
-    pub fn missing(&mut self, tensor: usize) -> TensorRecord {
-        self.tensors[tensor].step = None;
-        TensorRecord::Missing
-    }
-
-    /// Reduces one gradient.
-    ///
-    /// # Errors
-    /// Where its values cannot be read as f32, or are not as many as planned.
-    pub fn observe<const D: usize>(
-        &mut self,
-        tensor: usize,
-        step: u64,
-        gradient: Tensor<D>,
-    ) -> Result<TensorRecord, String> {
-        let values = values(gradient)?;
-        let host = &mut self.tensors[tensor];
-        if values.len() as u64 != host.numel {
-            return Err(format!(
-                "it has {} elements, and the model had {} when the scope was built",
-                values.len(),
-                host.numel
-            ));
-        }
-        let previous_step = host.step.filter(|before| before + 1 == step);
-        if previous_step.is_none() {
-            host.state = SignState::default();
-        }
-        host.step = Some(step);
-        let partial = reduce(&values, &self.epsilons, &mut host.state);
-        Ok(TensorRecord::Observed { summary: partial.finish(), previous_step })
-    }
-}
-
 /// A tensor's values in logical order. Blocks until they are there.
-pub(super) fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, String> {
+fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, String> {
     let data = tensor.inner().into_data();
     let data = if data.dtype() == DType::F32 { data } else { data.convert::<f32>() };
     data.try_into_vec().map_err(|error| format!("{error:?}"))
-}
-
-/// Whether a step can take one more GPU scalar.
-pub(super) fn scalar_fits(count: usize) -> Result<(), String> {
-    if count < SCALAR_COUNT_MAX {
-        Ok(())
-    } else {
-        Err(format!("a step carries at most {SCALAR_COUNT_MAX} GPU scalars"))
-    }
 }

@@ -1,13 +1,13 @@
-//! One step of a scope: what is given with it, and the walk that takes the gradients.
+//! One step of a scope: what is given with it, and the walk that takes the tensors.
 
-use super::observer::{self, Given, HostObserver, Landed, Observer, ScalarValue};
+use super::observer::{Given, Parcel, Payload, ScalarValue};
+use super::schedule::Span;
 use super::walk::{self, GradientSource};
 use super::{Places, Scope, WhenFull};
-use crate::bridge::{self, Primitive};
 use crate::error::Error;
-use crate::record::{Cost, Notice, NoticeKind, Param, TensorRecord};
-use burn::module::Module;
-use burn::tensor::{Device as BurnDevice, Tensor};
+use crate::record::{Notice, NoticeKind, Param as ParamEntry};
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
 use std::time::{Duration, Instant};
 
 /// One step being described; [`Step::submit`] sends it off.
@@ -15,35 +15,64 @@ use std::time::{Duration, Instant};
 pub struct Step<'a> {
     scope: &'a mut Scope,
     given: Given,
-    work: Work,
+    parcel: Parcel,
+    attention: Vec<Attention>,
     spent: Duration,
 }
 
-enum Work {
-    Gpu { gradients: Vec<(usize, Primitive)>, scalars: Vec<Primitive> },
-    Host { tensors: Option<Vec<TensorRecord>> },
+/// What the schedule of a tensor has in mind for it at a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attention {
+    Observe,
+    /// The next step is observed, and compares with this one.
+    Prime,
+    None,
 }
 
 impl<'a> Step<'a> {
     pub(super) fn new(scope: &'a mut Scope, number: u64) -> Self {
-        let given = Given {
-            step: number,
-            epoch: None,
-            scalars: vec![],
-            cost: Cost::default(),
-            notices: vec![],
-            unreadable: vec![],
-        };
-        let work = match &scope.observer {
-            Observer::Gpu(_) => Work::Gpu { gradients: vec![], scalars: vec![] },
-            Observer::Host(_) => Work::Host { tensors: None },
-        };
-        Self { scope, given, work, spent: Duration::ZERO }
+        let attention = scope.schedules.iter().map(|schedule| {
+            let primes = scope.span == Span::Step && schedule.is_due(number.saturating_add(1));
+            match schedule.is_due(number) {
+                true => Attention::Observe,
+                false if primes => Attention::Prime,
+                false => Attention::None,
+            }
+        });
+        let attention = attention.collect();
+        let given = Given::new(number);
+        Self { scope, given, parcel: Parcel::default(), attention, spent: Duration::ZERO }
+    }
+
+    /// The move that was made after the last step: parameters, and nothing else.
+    pub(super) fn last_move(scope: &'a mut Scope, number: u64) -> Self {
+        let mut step = Self::new(scope, number);
+        step.given.last_move = true;
+        step.attention.fill(Attention::Observe);
+        step
+    }
+
+    /// Whether the schedule observes any parameter at this step. Where it does not, the step leaves no record, and
+    /// nothing need be computed for one.
+    pub fn is_due(&self) -> bool {
+        self.attention.contains(&Attention::Observe)
     }
 
     /// The epoch the step belongs to.
     pub fn epoch(mut self, epoch: u64) -> Self {
         self.given.epoch = Some(epoch);
+        self
+    }
+
+    /// What the gradients come multiplied by: the loss scale, or the number of batches that were added up without
+    /// dividing. Statistics and epsilons are those of `g / scale`; subnormals and zeros are counted as they come.
+    /// One that is not finite and positive is left out, with a notice.
+    pub fn gradient_scale(mut self, scale: f64) -> Self {
+        if scale.is_finite() && scale > 0.0 {
+            self.given.scale = scale;
+        } else {
+            self.given.notices.push(NoticeKind::BadScale { scale: scale.to_string() });
+        }
         self
     }
 
@@ -56,18 +85,13 @@ impl<'a> Step<'a> {
     /// A figure that is still on the GPU, such as the loss: it is read back with the statistics, not by a
     /// read of its own. One that is not a single element is left out, with a notice.
     pub fn scalar<const D: usize>(mut self, name: &str, tensor: &Tensor<D>) -> Self {
+        if !self.is_due() {
+            return self;
+        }
         let started = Instant::now();
-        let value = match (&mut self.work, tensor.shape().num_elements()) {
-            (Work::Gpu { scalars, .. }, 1) => observer::scalar_fits(scalars.len())
-                .and_then(|()| bridge::primitive(tensor.clone(), &self.scope.device))
-                .map(|primitive| {
-                    scalars.push(primitive);
-                    ScalarValue::Gpu(scalars.len() - 1)
-                }),
-            (Work::Host { .. }, 1) => {
-                observer::values(tensor.clone()).map(|values| ScalarValue::Known(f64::from(values[0])))
-            }
-            (_, numel) => Err(format!("it has {numel} elements, not one")),
+        let value = match tensor.shape().num_elements() {
+            1 => self.scope.observer.payload(tensor.clone()).and_then(|payload| self.parcel.scalar(payload)),
+            numel => Err(format!("it has {numel} elements, not one")),
         };
         match value {
             Ok(value) => self.given.scalars.push((name.to_owned(), value)),
@@ -79,31 +103,74 @@ impl<'a> Step<'a> {
         self
     }
 
-    /// The gradients of `model`: burn's `Gradients` or `GradientsParams`. They are not changed and not kept.
-    pub fn gradients<M: Module, G: GradientSource>(mut self, model: &M, source: &G) -> Self {
+    /// Any float tensor by name: activations, their gradients, an optimizer's moments. It is reduced as a gradient is,
+    /// without history, and not kept.
+    pub fn tap<const D: usize>(self, name: &str, tensor: &Tensor<D>) -> Self {
+        self.tap_with(name, tensor, None)
+    }
+
+    /// As [`Step::tap`], and counts finite elements at or below `rails[0]` and at or above `rails[1]`: a sigmoid's
+    /// saturation with `[0.01, 0.99]`, a ReLU's zeros with `[0.0, f32::INFINITY]`.
+    pub fn tap_tails<const D: usize>(self, name: &str, tensor: &Tensor<D>, rails: [f32; 2]) -> Self {
+        self.tap_with(name, tensor, Some(rails))
+    }
+
+    fn tap_with<const D: usize>(mut self, name: &str, tensor: &Tensor<D>, rails: Option<[f32; 2]>) -> Self {
+        if !self.is_due() {
+            return self;
+        }
         let started = Instant::now();
-        let (device, places, params) = (&self.scope.device, &self.scope.places, &self.scope.params);
-        let Given { step, notices, unreadable, .. } = &mut self.given;
-        let mut unknown_count = 0;
-        let unknown = &mut unknown_count;
+        let payload = match rails {
+            Some(rails) if rails.iter().any(|rail| rail.is_nan()) => Err("a rail is NaN".into()),
+            _ => self.scope.observer.payload(tensor.clone()),
+        };
+        match payload.and_then(|payload| self.parcel.tap(payload, rails)) {
+            Ok(()) => self.given.taps.push((name.to_owned(), rails.is_some())),
+            Err(reason) => self.given.notices.push(NoticeKind::TapSkipped { name: name.to_owned(), reason }),
+        }
+        self.spent += started.elapsed();
+        self
+    }
+
+    /// The gradients of `model`: burn's `Gradients`, `GradientsParams` or `MultiGradientsParams`. They are not changed
+    /// and not kept. Where the scope was asked for `Updates`, the parameters are kept until the next step.
+    pub fn gradients<M: Module, G: GradientSource>(self, model: &M, source: &G) -> Self {
+        self.collect(model, Some(source))
+    }
+
+    /// The parameters of `model` alone.
+    pub(super) fn weights<M: Module>(self, model: &M) -> Self {
+        self.collect::<M, burn::optim::GradientsParams>(model, None)
+    }
+
+    fn collect<M: Module, G: GradientSource>(mut self, model: &M, source: Option<&G>) -> Self {
+        let started = Instant::now();
         // Given twice, the last holds.
-        unreadable.clear();
-        match (&mut self.work, &mut self.scope.observer) {
-            (Work::Gpu { gradients, .. }, _) => {
-                gradients.clear();
-                let collect = CollectGpu { device, places, params, gradients, notices, unreadable, unknown };
-                walk::gradients(model, source, collect);
-            }
-            (Work::Host { tensors }, Observer::Host(host)) => {
-                let tensors = tensors.insert(vec![TensorRecord::Missing; params.len()]);
-                let collect = CollectHost { places, params, step: *step, host, tensors, notices, unknown };
-                walk::gradients(model, source, collect);
-            }
-            (Work::Host { .. }, Observer::Gpu(_)) => {}
+        self.parcel.tensors.clear();
+        self.given.unreadable.clear();
+        self.given.not_due.clear();
+        let mut unknown_count = 0;
+        if self.attention.iter().any(|attention| *attention != Attention::None) {
+            let Scope { observer, places, params, schedule_of, groups, .. } = &*self.scope;
+            let mut refused = Vec::new();
+            let collect = Collect {
+                source,
+                places,
+                attention: &self.attention,
+                schedule_of,
+                weighs: groups.params,
+                payload: observer.maker(),
+                given: &mut self.given,
+                parcel: &mut self.parcel,
+                refused: &mut refused,
+                unknown: &mut unknown_count,
+            };
+            walk::each(model, collect);
+            self.given.refuse(refused, params);
         }
         // One notice a change, not one a step.
         if unknown_count > self.scope.unknown_count {
-            notices.push(NoticeKind::ModelChanged { unknown_count });
+            self.given.notices.push(NoticeKind::ModelChanged { unknown_count });
         }
         self.scope.unknown_count = unknown_count;
         self.spent += started.elapsed();
@@ -121,95 +188,124 @@ impl<'a> Step<'a> {
     /// # Errors
     /// Where the ring was full and the scope drops rather than waits.
     pub fn try_submit(self) -> Result<(), Error> {
-        let Self { scope, mut given, work, spent } = self;
+        let due = self.is_due();
+        let Self { scope, mut given, parcel, attention, spent } = self;
         // As if submitting had started when its first part did.
         let started = Instant::now() - spent;
         let step = given.step;
-        match work {
-            Work::Host { tensors } => {
-                let tensors = tensors.unwrap_or_else(|| vec![TensorRecord::Missing; scope.params.len()]);
-                given.cost.submit_secs = started.elapsed().as_secs_f64();
-                scope.record(Landed { given, tensors: Ok(tensors) });
-            }
-            Work::Gpu { gradients, scalars } => {
-                scope.land();
-                if let Observer::Gpu(gpu) = &scope.observer
-                    && gpu.is_full()
-                {
-                    gpu.refresh();
-                    scope.land();
-                }
-                if scope.is_full() && scope.when_full == WhenFull::Drop {
-                    let in_flight_count = scope.in_flight_count();
-                    scope.notify(Notice { step, kind: NoticeKind::StepDropped { in_flight_count } });
-                    let reason = format!("{in_flight_count} steps were in flight");
-                    return Err(Error::StepLost { step, reason });
-                }
-                let waiting = Instant::now();
-                while scope.is_full() {
-                    scope.wait_count += 1;
-                    scope.wait_for_oldest();
-                    scope.land();
-                    given.cost.wait_secs = waiting.elapsed().as_secs_f64();
-                }
-                if let Observer::Gpu(gpu) = &mut scope.observer {
-                    gpu.submit(given, gradients, scalars, started);
-                }
-            }
+        let keeping = scope.keeping(&given, &attention);
+        scope.last_step = Some(step);
+        if !due {
+            scope.observer.prime(&given, parcel, &keeping);
+            return Ok(());
         }
+        scope.land();
+        if scope.observer.is_full() {
+            scope.observer.refresh();
+            scope.land();
+        }
+        if scope.observer.is_full() && scope.when_full == WhenFull::Drop {
+            let in_flight_count = scope.observer.in_flight_count();
+            scope.notify(Notice { step, kind: NoticeKind::StepDropped { in_flight_count } });
+            let reason = format!("{in_flight_count} steps were in flight");
+            return Err(Error::StepLost { step, reason });
+        }
+        let waiting = Instant::now();
+        while scope.observer.is_full() {
+            scope.wait_count += 1;
+            scope.observer.wait_for_oldest();
+            scope.land();
+            given.cost.wait_secs = waiting.elapsed().as_secs_f64();
+        }
+        scope.observer.submit(given, parcel, &keeping, started);
+        // What is there at once, as from the CPU twins, is recorded at once.
+        scope.land();
         Ok(())
     }
 }
 
-struct CollectGpu<'a> {
-    device: &'a BurnDevice,
-    places: &'a Places,
-    params: &'a [Param],
-    gradients: &'a mut Vec<(usize, Primitive)>,
-    notices: &'a mut Vec<NoticeKind>,
-    unreadable: &'a mut Vec<usize>,
-    unknown: &'a mut usize,
+/// What of a step is kept for the next comparison.
+#[derive(Clone, Debug)]
+pub(super) struct Keeping {
+    /// Whether the step has a place in the sequence of steps that are compared.
+    pub keeps: bool,
+    /// Whether only the step right before counts.
+    pub neighbours: bool,
+    /// For each tensor, whether its parameter will be compared with.
+    pub weights: Vec<bool>,
 }
 
-impl walk::OnGradient for CollectGpu<'_> {
-    fn call<const D: usize>(&mut self, key: u64, gradient: Option<Tensor<D>>) {
-        let place = self.places.get(&key);
-        *self.unknown += usize::from(place.is_none());
-        if let (Some(tensor), Some(gradient)) = (place.copied().flatten(), gradient) {
-            match bridge::primitive(gradient, self.device) {
-                Ok(primitive) => self.gradients.push((tensor, primitive)),
-                Err(reason) => {
-                    let path = self.params[tensor].path.clone();
-                    self.notices.push(NoticeKind::Unreadable { path, reason });
-                    self.unreadable.push(tensor);
-                }
-            }
+impl Scope {
+    fn keeping(&mut self, given: &Given, attention: &[Attention]) -> Keeping {
+        if given.last_move {
+            return Keeping {
+                keeps: true,
+                neighbours: self.span == Span::Step,
+                weights: vec![false; self.params.len()],
+            };
         }
+        let first_of_epoch = self.last_epoch != given.epoch || self.last_step.is_none();
+        let keeps = match self.span {
+            Span::Step | Span::Sample => true,
+            Span::Epoch => first_of_epoch && attention.contains(&Attention::Observe),
+        };
+        if keeps {
+            self.last_epoch = given.epoch;
+        }
+        let compared_next: Vec<bool> = self
+            .schedules
+            .iter()
+            .zip(attention)
+            .map(|(schedule, attention)| match self.span {
+                Span::Step => schedule.is_due(given.step.saturating_add(1)),
+                Span::Sample | Span::Epoch => *attention == Attention::Observe,
+            })
+            .collect();
+        let weights = self.schedule_of.iter().map(|&schedule| keeps && self.groups.updates && compared_next[schedule]);
+        Keeping { keeps, neighbours: self.span == Span::Step, weights: weights.collect() }
     }
 }
 
-struct CollectHost<'a> {
+struct Collect<'a, G, P> {
+    source: Option<&'a G>,
     places: &'a Places,
-    params: &'a [Param],
-    step: u64,
-    host: &'a mut HostObserver,
-    tensors: &'a mut [TensorRecord],
-    notices: &'a mut Vec<NoticeKind>,
+    attention: &'a [Attention],
+    schedule_of: &'a [usize],
+    weighs: bool,
+    payload: P,
+    given: &'a mut Given,
+    parcel: &'a mut Parcel,
+    /// Tensors whose gradient is there and cannot be handed on, and why.
+    refused: &'a mut Vec<(usize, String)>,
     unknown: &'a mut usize,
 }
 
-impl walk::OnGradient for CollectHost<'_> {
-    fn call<const D: usize>(&mut self, key: u64, gradient: Option<Tensor<D>>) {
+impl<G: GradientSource, P: super::observer::MakePayload> walk::OnParam for Collect<'_, G, P> {
+    fn call<const D: usize>(&mut self, key: u64, param: &Param<Tensor<D>>) {
         let place = self.places.get(&key);
         *self.unknown += usize::from(place.is_none());
         let Some(tensor) = place.copied().flatten() else { return };
-        self.tensors[tensor] = match gradient {
-            None => self.host.missing(tensor),
-            Some(gradient) => self.host.observe(tensor, self.step, gradient).unwrap_or_else(|reason| {
-                let path = self.params[tensor].path.clone();
-                self.notices.push(NoticeKind::Unreadable { path, reason });
-                TensorRecord::Unreadable
-            }),
+        let attention = self.attention[self.schedule_of[tensor]];
+        if attention != Attention::Observe {
+            self.given.not_due.push(tensor);
+        }
+        if attention == Attention::None {
+            return;
+        }
+        let mut made = |part: Option<Tensor<D>>| -> Option<Payload> {
+            part.and_then(|part| self.payload.payload(part).map_err(|reason| self.refused.push((tensor, reason))).ok())
         };
+        let gradient = made(self.source.and_then(|source| source.gradient(param)));
+        let weight = made(self.weighs.then(|| param.val()));
+        self.parcel.tensors.push((tensor, gradient, weight));
+    }
+}
+
+impl Given {
+    fn refuse(&mut self, refused: Vec<(usize, String)>, params: &[ParamEntry]) {
+        for (tensor, reason) in refused {
+            self.notices.push(NoticeKind::Unreadable { path: params[tensor].path.clone(), reason });
+            self.unreadable.push(tensor);
+        }
     }
 }

@@ -3,10 +3,10 @@
 use crate::error::Error;
 use crate::record::Param as ParamEntry;
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
+use burn::optim::{GradientsParams, MultiGradientsParams};
 use burn::tensor::{Device as BurnDevice, Gradients, Tensor};
 
-/// Where a parameter's gradient is to be had: burn's [`Gradients`] and [`GradientsParams`].
+/// Where a parameter's gradient is to be had: burn's [`Gradients`], [`GradientsParams`] and [`MultiGradientsParams`].
 pub trait GradientSource {
     /// The gradient of `param`, if it has one.
     fn gradient<const D: usize>(&self, param: &Param<Tensor<D>>) -> Option<Tensor<D>>;
@@ -24,6 +24,16 @@ impl GradientSource for GradientsParams {
     }
 }
 
+impl GradientSource for MultiGradientsParams {
+    /// The sum over devices, on the first that has one: what burn's optimizers apply.
+    fn gradient<const D: usize>(&self, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
+        let mut parts = self.grads.iter().filter_map(|(gradients, _)| gradients.get::<D>(param.id));
+        let first = parts.next()?;
+        let device = first.device();
+        Some(parts.fold(first, |sum, part| sum + part.to_device(&device)))
+    }
+}
+
 /// Every float parameter of the module, in the order of its walk.
 ///
 /// # Errors
@@ -34,20 +44,15 @@ pub(super) fn parameters<M: Module>(module: &M, device: &BurnDevice) -> Result<V
     walk.misplaced.map_or(Ok(walk.table), Err)
 }
 
-/// Calls `on_gradient` with the key of each float parameter's path and its gradient.
-pub(super) fn gradients<M, G, F>(module: &M, source: &G, on_gradient: F)
-where
-    M: Module,
-    G: GradientSource,
-    F: OnGradient,
-{
-    let mut walk = GradientWalk { source, on_gradient, keys: vec![path_key([])] };
+/// Calls `on_param` with the key of each float parameter's path and the parameter.
+pub(super) fn each<M: Module>(module: &M, on_param: impl OnParam) {
+    let mut walk = ParamWalk { on_param, keys: vec![path_key([])] };
     module.visit(&mut walk);
 }
 
-/// A closure over tensors of any rank.
-pub(super) trait OnGradient {
-    fn call<const D: usize>(&mut self, key: u64, gradient: Option<Tensor<D>>);
+/// A closure over parameters of any rank.
+pub(super) trait OnParam {
+    fn call<const D: usize>(&mut self, key: u64, param: &Param<Tensor<D>>);
 }
 
 /// What a path is found by at every step, without putting its name together: FNV-1a over its components.
@@ -91,17 +96,16 @@ impl ModuleVisitor for TableWalk<'_> {
     }
 }
 
-struct GradientWalk<'a, G, F> {
-    source: &'a G,
-    on_gradient: F,
+struct ParamWalk<F> {
+    on_param: F,
     /// Keys of the path so far, of the whole and of its parts.
     keys: Vec<u64>,
 }
 
-impl<G: GradientSource, F: OnGradient> ModuleVisitor for GradientWalk<'_, G, F> {
+impl<F: OnParam> ModuleVisitor for ParamWalk<F> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let key = self.keys.last().copied().unwrap_or_default();
-        self.on_gradient.call(key, self.source.gradient(param));
+        self.on_param.call(key, param);
     }
 
     fn enter_module(&mut self, name: &str, _: &str) {

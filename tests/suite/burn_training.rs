@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, Relu};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device as BurnDevice, Gradients, Tensor, TensorData};
-use gradscope::record::TensorRecord;
+use gradscope::record::Gradient;
 use gradscope::{Device, Scope};
 
 #[derive(Module, Debug)]
@@ -90,7 +90,7 @@ fn every_statistic_of_a_training_run_is_right() {
         for (tensor, values) in gradients[step].iter().enumerate() {
             let what = format!("{} at step {step}", scope.params()[tensor].path);
             let Some(now) = values else {
-                assert_eq!(record.tensors[tensor], TensorRecord::Missing, "{what}");
+                assert_eq!(record.tensors[tensor].gradient, Gradient::Missing, "{what}");
                 continue;
             };
             let before = step.checked_sub(1).and_then(|before| gradients[before][tensor].as_deref());
@@ -138,7 +138,7 @@ fn training_does_not_notice() {
     let watched = train(&device, 20, |step, model, loss, grads| {
         scope.step(step).scalar("loss", loss).gradients(model, grads).submit();
     });
-    scope.finish().unwrap();
+    scope.finish(&model).unwrap();
     if !gradscope::internals::BURN_FUSION {
         assert_eq!(watched, bare, "without fusion every kernel is the same, to the bit");
     }

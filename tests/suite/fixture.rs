@@ -4,10 +4,10 @@ use crate::oracle;
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use gradscope::cpu::grad_reduce::{SignState, reduce};
-use gradscope::record::TensorRecord;
+use gradscope::cpu::grad_reduce::{State, moved, reduce, weigh};
+use gradscope::record::Gradient;
 use gradscope::stats::Epsilons;
-use gradscope::{Device, Scope, ScopeBuilder, StepRecord, TensorSummary};
+use gradscope::{Device, Groups, Scope, ScopeBuilder, StepRecord, TensorSummary};
 
 /// The GPU device of this process. There is no skipping: without an adapter every test fails.
 pub fn device() -> Device {
@@ -112,56 +112,148 @@ impl Random {
     }
 }
 
+/// The values of every tensor's gradient at one step.
+pub type Values = Vec<Option<Vec<f32>>>;
+
+impl Bag {
+    /// The same model with other weights.
+    pub fn with_weights(&self, device: &Device, weights: &[Vec<f32>]) -> Self {
+        let param =
+            |(param, values): (&Param<Tensor<1>>, &Vec<f32>)| Param::initialized(param.id, tensor(device, values));
+        Self { tensors: self.tensors.iter().zip(weights).map(param).collect() }
+    }
+}
+
 /// Runs the steps, each a value for every tensor, through the GPU and returns the records.
-pub fn observe(
+pub fn observe(device: &Device, builder: ScopeBuilder, lens: &[usize], steps: &[Values]) -> Vec<StepRecord> {
+    let zeros: Vec<Vec<f32>> = lens.iter().map(|len| vec![0.0; *len]).collect();
+    observe_weights(device, builder, lens, steps, &vec![zeros; steps.len()])
+}
+
+/// As [`observe`], with weights for every step and those after the last. Records of the last move are returned too.
+pub fn observe_weights(
     device: &Device,
     builder: ScopeBuilder,
     lens: &[usize],
-    steps: &[Vec<Option<Vec<f32>>>],
+    steps: &[Values],
+    weights: &[Vec<Vec<f32>>],
 ) -> Vec<StepRecord> {
-    let model = bag(device, lens);
+    let mut model = bag(device, lens);
     let mut scope = builder.build(&model).expect("the model is observable");
     for (step, values) in steps.iter().enumerate() {
+        model = model.with_weights(device, &weights[step]);
         scope.step(step as u64).gradients(&model, &model.gradients(device, values)).submit();
     }
-    let records = (0..steps.len()).map(|step| scope.read(step as u64).expect("the step comes back")).collect();
-    for event in scope.poll() {
-        assert!(matches!(event, gradscope::Event::Record(_)), "{event}");
+    if let Some(last) = weights.get(steps.len()) {
+        model = model.with_weights(device, last);
     }
-    records
+    let events = scope.finish(&model).expect("nothing is written").events;
+    let records = events.into_iter().map(|event| match event {
+        gradscope::Event::Record(record) => record,
+        gradscope::Event::Notice(notice) => panic!("{notice}"),
+    });
+    records.collect()
 }
 
-/// Runs the steps through shader, twin and oracle, and holds them against each other.
-pub fn check(
+/// Runs the steps through shader, twin and oracle, with every statistic, and holds them against each other.
+pub fn check(device: &Device, builder: impl Fn(ScopeBuilder) -> ScopeBuilder, lens: &[usize], steps: &[Values]) {
+    let mut random = Random(lens.len() as u64 + 17);
+    let weights: Vec<Vec<Vec<f32>>> =
+        (0..=steps.len()).map(|_| lens.iter().map(|len| random.poisons(*len)).collect()).collect();
+    check_weights(device, builder, lens, steps, &weights);
+}
+
+/// As [`check`], with weights for every step and those after the last.
+pub fn check_weights(
     device: &Device,
     builder: impl Fn(ScopeBuilder) -> ScopeBuilder,
     lens: &[usize],
-    steps: &[Vec<Option<Vec<f32>>>],
+    steps: &[Values],
+    weights: &[Vec<Vec<f32>>],
 ) {
-    let records = observe(device, builder(Scope::builder(device)), lens, steps);
-    check_records(&records, lens, steps);
+    for groups in [Groups::CARD, Groups::FULL] {
+        let builder = builder(Scope::builder(device).stats(groups));
+        let records = observe_weights(device, builder, lens, steps, weights);
+        assert_eq!(records.len(), steps.len() + usize::from(groups.updates), "a record a step, and the last move");
+        check_records(&records, groups, lens, steps, weights);
+    }
 }
 
 /// Holds records against twin and oracle.
-pub fn check_records(records: &[StepRecord], lens: &[usize], steps: &[Vec<Option<Vec<f32>>>]) {
+pub fn check_records(
+    records: &[StepRecord],
+    groups: Groups,
+    lens: &[usize],
+    steps: &[Values],
+    weights: &[Vec<Vec<f32>>],
+) {
     let epsilons = Epsilons::default();
     for tensor in 0..lens.len() {
-        let mut state = SignState::default();
+        let mut state = State::default();
         let mut before: Option<&Vec<f32>> = None;
-        for (step, (record, values)) in records.iter().zip(steps).enumerate() {
-            let what = format!("tensor {tensor} of {} elements at step {step}", lens[tensor]);
-            let Some(now) = &values[tensor] else {
-                assert_eq!(record.tensors[tensor], TensorRecord::Missing, "{what}");
-                (state, before) = (SignState::default(), None);
-                continue;
-            };
-            let expected = oracle::summarise(now, before.map(Vec::as_slice), epsilons.values());
-            let twin = reduce(now, &epsilons, &mut state).finish();
-            oracle::assert_summary(&twin, &expected, &format!("twin: {what}"));
-            oracle::assert_summary(summary(record, tensor), &expected, &format!("shader: {what}"));
-            before = Some(now);
+        for (step, record) in records.iter().enumerate() {
+            let what = format!("{groups}: tensor {tensor} of {} elements at step {step}", lens[tensor]);
+            let now = steps.get(step).and_then(|values| values[tensor].as_ref());
+            if now.is_none() {
+                assert_eq!(record.tensors[tensor].gradient, Gradient::Missing, "{what}");
+                state = State::default();
+            }
+            if let Some(now) = now {
+                let expected = oracle::summarise(now, before.map(Vec::as_slice), epsilons.values());
+                let twin = reduce(now, epsilons.threshold_bits(), &mut state).finish();
+                oracle::assert_summary(&twin, &expected, &format!("twin: {what}"));
+                let found = summary(record, tensor);
+                assert_eq!(found.dynamics.is_some(), groups.dynamics, "{what}");
+                oracle::assert_summary(found, &expected, &format!("shader: {what}"));
+                check_transitions(found, before.map(Vec::as_slice), &epsilons, &what);
+            }
+            let weight = &weights[step][tensor];
+            assert_eq!(record.tensors[tensor].parameter.is_some(), groups.params, "{what}");
+            if let Some(found) = &record.tensors[tensor].parameter {
+                let expected = oracle::weigh(weight);
+                oracle::assert_weight(&weigh(weight).finish(), &expected, &format!("twin: {what}: weight"));
+                oracle::assert_weight(found, &expected, &format!("shader: {what}: weight"));
+            }
+            assert_eq!(record.tensors[tensor].update.is_some(), groups.updates && step > 0, "{what}");
+            if let Some(found) = &record.tensors[tensor].update {
+                let (was, numel) = (&weights[step - 1][tensor], lens[tensor] as u64);
+                let gradients = before.zip(now).map(|(before, now)| (before.as_slice(), now.as_slice()));
+                let expected = oracle::moved(weight, was, gradients, epsilons.values(), step as u64 - 1);
+                let twin = moved(weight, was, gradients.map(|_| &state));
+                let twin = twin.finish(step as u64 - 1, gradients.is_some(), false);
+                oracle::assert_move(&twin, &expected, numel, &format!("twin: {what}: move"));
+                oracle::assert_move(found, &expected, numel, &format!("shader: {what}: move"));
+                check_crossings(found, summary_of(record, tensor), &what);
+            }
+            before = now;
         }
     }
+}
+
+/// What must hold among the figures of one gradient, whatever they are.
+fn check_transitions(found: &TensorSummary, before: Option<&[f32]>, epsilons: &Epsilons, what: &str) {
+    let Some(t) = found.dynamics.and_then(|dynamics| dynamics.transitions) else { return };
+    let before = oracle::summarise(before.expect("there is one to compare with"), None, epsilons.values());
+    assert_eq!(t.near_zero_before_count(), before.near_zero_count, "{what}: what was near zero is somewhere now");
+    for k in 0..2 {
+        let now = t.retained_count[k] + t.captured_count[k] + t.nonfinite_to_near_zero_count[k];
+        assert_eq!(now, found.near_zero_count[k], "{what}: what is near zero now came from somewhere");
+    }
+}
+
+/// Flips are crossings, or unmoved, or at a non-finite weight.
+fn check_crossings(found: &gradscope::stats::UpdateSummary, gradient: Option<&TensorSummary>, what: &str) {
+    let Some(c) = found.crossings else { return };
+    let all = c.minimum_count + c.maximum_count + c.flip_unmoved_count + c.flip_at_nonfinite_count;
+    assert_eq!(
+        Some(all),
+        gradient.and_then(|gradient| gradient.sign_flip_count),
+        "{what}: every flip is accounted for"
+    );
+}
+
+fn summary_of(record: &StepRecord, tensor: usize) -> Option<&TensorSummary> {
+    record.tensors[tensor].summary()
 }
 
 #[track_caller]

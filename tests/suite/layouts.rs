@@ -5,7 +5,7 @@ use crate::oracle;
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor, TensorData};
-use gradscope::record::TensorRecord;
+use gradscope::record::Gradient;
 use gradscope::{Device, NoticeKind, Scope, StepRecord};
 
 #[derive(Module, Debug)]
@@ -138,5 +138,5 @@ fn another_number_of_elements_is_unreadable_not_wrong() {
     let mut gradients = GradientsParams::new();
     gradients.register(model.weight.id, source(&device, &[1.0; 12], [3, 4]));
     scope.step(0).gradients(&model, &gradients).submit();
-    assert_eq!(scope.read(0).unwrap().tensors[0], TensorRecord::Unreadable);
+    assert_eq!(scope.read(0).unwrap().tensors[0].gradient, Gradient::Unreadable);
 }

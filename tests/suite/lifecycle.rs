@@ -3,7 +3,7 @@
 use crate::fixture::{Random, bag, device, summary};
 use burn::module::{Module, Param};
 use burn::tensor::{Device as BurnDevice, Tensor};
-use gradscope::record::TensorRecord;
+use gradscope::record::Gradient;
 use gradscope::{Device, Error, Event, NoticeKind, Scope, WhenFull};
 
 #[derive(Module, Debug)]
@@ -46,7 +46,7 @@ fn watch_constant_gradients(device: &Device, steps: u64) {
         keep(scope.poll());
     }
     assert_eq!(scope.wait_count(), 0, "the training thread waited for the scope's own copies");
-    keep(scope.finish().unwrap().events);
+    keep(scope.finish(&model).unwrap().events);
     assert_eq!(records.len() as u64, steps);
     for (step, record) in records.iter().enumerate() {
         assert_eq!(record.step, step as u64, "records come in order");
@@ -107,7 +107,7 @@ fn a_full_ring_waits_or_drops_and_counts() {
             scope.step(step).gradients(&model, &gradients).submit();
         }
         let waits = scope.wait_count();
-        let finished = scope.finish().unwrap();
+        let finished = scope.finish(&model).unwrap();
         let events = finished.events;
         let records = events.iter().filter(|event| matches!(event, Event::Record(_))).count();
         let dropped = events.iter().filter(
@@ -135,8 +135,8 @@ fn missing_then_back_then_a_gap_in_the_steps() {
         let values = [there.then(|| random.gradients(100)), Some(random.gradients(100))];
         scope.step(step).gradients(&model, &model.gradients(&device, &values)).submit();
     }
-    let compared = |scope: &mut Scope, step, tensor| match scope.read(step).unwrap().tensors[tensor] {
-        TensorRecord::Observed { summary, previous_step } => {
+    let compared = |scope: &mut Scope, step, tensor: usize| match scope.read(step).unwrap().tensors[tensor].gradient {
+        Gradient::Observed { summary, previous_step } => {
             assert_eq!(summary.sign_flip_count.is_some(), previous_step.is_some());
             previous_step
         }
@@ -155,7 +155,7 @@ fn dropped_without_finish_and_steps_without_gradients() {
     let mut scope = Scope::builder(&device).build(&model).unwrap();
     scope.step(0).value("lr", 0.1).submit();
     let record = scope.read(0).unwrap();
-    assert_eq!(record.tensors, [TensorRecord::Missing]);
+    assert_eq!(record.tensors[0].gradient, Gradient::Missing);
     assert_eq!(record.scalar("lr"), Some(0.1));
     let values = [Some(vec![1.0; 10])];
     scope.step(1).gradients(&model, &model.gradients(&device, &values)).submit();
@@ -206,7 +206,7 @@ fn a_gradient_that_lives_elsewhere_is_unreadable_not_missing() {
     let model = bag(&device, &[10]);
     let mut scope = Scope::builder(&device).build(&model).unwrap();
     scope.step(0).gradients(&model, &model.gradients(&cpu, &[Some(vec![1.0; 10])])).submit();
-    assert_eq!(scope.read(0).unwrap().tensors, [TensorRecord::Unreadable]);
+    assert_eq!(scope.read(0).unwrap().tensors[0].gradient, Gradient::Unreadable);
     let notice = scope.poll()[0].to_string();
     assert!(notice.contains("tensors.0: not observed: it lives on"), "{notice}");
 }
@@ -221,7 +221,7 @@ fn finishing_on_another_thread_than_training() {
         let gradients = loss(&model, 1.0).backward();
         scope.step(step).gradients(&model, &gradients).submit();
     }
-    let finished = std::thread::spawn(move || scope.finish().unwrap()).join().unwrap();
+    let finished = std::thread::spawn(move || scope.finish(&model).unwrap()).join().unwrap();
     assert_eq!((finished.summary.step_count, finished.summary.lost_count), (5, 0));
 }
 
@@ -233,7 +233,7 @@ fn events_of_a_caller_who_never_polls_are_bounded_and_counted() {
     for step in 0..700 {
         scope.step(step).value("lr", 0.1).submit();
     }
-    let finished = scope.finish().unwrap();
+    let finished = scope.finish(&model).unwrap();
     assert_eq!(finished.summary.step_count, 700);
     assert_eq!(finished.events.len() as u64 + finished.summary.unpolled_count, 700);
     assert_eq!(finished.events.len(), 512);

@@ -1,9 +1,9 @@
 //! What must hold whatever the input: shader = twin = oracle, and the laws of the monoid.
 
-use crate::fixture::{Random, check_records, device, observe};
+use crate::fixture::{Random, check, device, observe};
 use crate::oracle;
 use gradscope::Scope;
-use gradscope::cpu::grad_reduce::{SignState, reduce};
+use gradscope::cpu::grad_reduce::{State, reduce};
 use gradscope::stats::{Epsilons, Partial};
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ proptest! {
             })
             .collect();
         let device = device();
-        check_records(&observe(&device, Scope::builder(&device), &lens, &steps), &lens, &steps);
+        check(&device, |builder| builder, &lens, &steps);
     }
 
     #[test]
@@ -49,7 +49,7 @@ proptest! {
     #[test]
     fn any_split_combines_to_the_whole(seed in any::<u64>(), cuts in prop::collection::vec(0..5000usize, 2)) {
         let values = Random(seed).poisons(5000);
-        let lift = |part: &[f32]| reduce(part, &Epsilons::default(), &mut SignState::default());
+        let lift = |part: &[f32]| reduce(part, Epsilons::default().threshold_bits(), &mut State::default());
         let (a, b) = (cuts[0].min(cuts[1]), cuts[0].max(cuts[1]));
         let [x, y, z] = [&values[..a], &values[a..b], &values[b..]].map(lift);
         let left = x.combine(y).combine(z);

@@ -1,26 +1,38 @@
 //! Every shader as composed: valid, translatable for every platform, and laid out as Rust believes.
 
-use gradscope::internals::{STRUCT_BYTES, compose_for_tests};
+use gradscope::internals::{Form, STRUCT_BYTES, compose_for_tests};
+use gradscope::{Group, Groups};
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
-fn modules() -> Vec<(String, naga::Module)> {
-    let composed = [1, 4, 24].into_iter().flat_map(|pages| {
-        let (shaders, _) = compose_for_tests(pages);
-        shaders.into_iter().map(move |(name, wgsl)| (format!("{name} with {pages} pages"), wgsl))
-    });
-    composed
-        .map(|(name, wgsl)| {
-            let module =
-                naga::front::wgsl::parse_str(&wgsl).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&wgsl)));
-            (name, module)
-        })
-        .collect()
+/// Every form a scope may be built with, and that of taps.
+fn forms() -> Vec<Form> {
+    let groups =
+        [Groups::CARD, Group::Dynamics.into(), Group::Params.into(), Group::Dynamics | Group::Params, Groups::FULL];
+    let plain = groups.map(|groups| Form { groups, ..Form::default() });
+    let seed = Form { groups: Groups::FULL, seed: true, tap: false };
+    let tap = Form { groups: Group::Dynamics.into(), seed: false, tap: true };
+    plain.into_iter().chain([seed, tap]).collect()
+}
+
+fn modules() -> Vec<(String, Form, naga::Module)> {
+    let mut modules = Vec::new();
+    for form in forms() {
+        for pages in [1, 4, 8] {
+            for (name, wgsl) in compose_for_tests(form, pages).0 {
+                let name = format!("{name} for {form:?} with {pages} pages");
+                let module = naga::front::wgsl::parse_str(&wgsl)
+                    .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&wgsl)));
+                modules.push((name, form, module));
+            }
+        }
+    }
+    modules
 }
 
 #[test]
 fn shaders_translate_to_every_platform() {
-    for (name, module) in modules() {
+    for (name, _, module) in modules() {
         let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
             .validate(&module)
             .unwrap_or_else(|e| panic!("{name}: {e:?}"));
@@ -39,7 +51,7 @@ fn shaders_translate_to_every_platform() {
 
 #[test]
 fn shared_memory_fits_the_default_limit() {
-    for (name, module) in modules() {
+    for (name, _, module) in modules() {
         let mut layouter = naga::proc::Layouter::default();
         layouter.update(module.to_ctx()).expect("types have layouts");
         let shared = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
@@ -50,26 +62,23 @@ fn shared_memory_fits_the_default_limit() {
 
 #[test]
 fn layouts_are_those_of_rust() {
-    let (_, words) = compose_for_tests(1);
     let mut seen = Vec::new();
-    for (name, module) in modules() {
+    for (name, form, module) in modules() {
         for (_, ty) in module.types.iter() {
-            let (Some(struct_name), naga::TypeInner::Struct { members, span }) = (ty.name.as_deref(), &ty.inner) else {
+            let (Some(struct_name), naga::TypeInner::Struct { span, .. }) = (ty.name.as_deref(), &ty.inner) else {
                 continue;
             };
             if let Some((_, bytes)) = STRUCT_BYTES.iter().find(|(rust, _)| *rust == struct_name) {
                 assert_eq!(*span as usize, *bytes, "{name}: struct {struct_name}");
                 seen.push(struct_name.to_owned());
             }
-            if struct_name == "Lane" {
-                let fields: Vec<String> =
-                    members.iter().map(|member| member.name.clone().unwrap_or_default().to_uppercase()).collect();
-                assert_eq!(fields, words, "{name}: the fields of Lane are the words of a record, in order");
+            if struct_name == "Planes" {
+                assert_eq!(u64::from(*span), form.state_bytes_for_tests(), "{name}: planes of a bit an element");
                 seen.push(struct_name.to_owned());
             }
         }
     }
-    for expected in STRUCT_BYTES.iter().map(|(name, _)| *name).chain(["Lane"]) {
+    for expected in STRUCT_BYTES.iter().map(|(name, _)| *name).chain(["Planes"]) {
         assert!(seen.iter().any(|name| name == expected), "no shader has the struct {expected}");
     }
 }

@@ -22,7 +22,7 @@ fn a_run_folder_holds_manifest_and_records() {
     }
     let folder = scope.run_folder().unwrap().to_owned();
     assert_eq!(manifest(&folder)["status"], "running");
-    let finished = scope.finish().unwrap();
+    let finished = scope.finish(&model).unwrap();
     assert_eq!(finished.folder.as_deref(), Some(folder.as_path()));
 
     let manifest = manifest(&folder);
@@ -57,7 +57,7 @@ fn gaps_are_explained_in_the_folder() {
     let mut scope = Scope::builder(&device).run(parent.path()).build(&model).unwrap();
     let many = burn::tensor::Tensor::<1>::ones([3], device.burn());
     scope.step(7).scalar("loss", &many).submit();
-    let folder = scope.finish().unwrap().folder.unwrap();
+    let folder = scope.finish(&model).unwrap().folder.unwrap();
     let notices: Value = serde_json::from_str(&fs::read_to_string(folder.join("notices.jsonl")).unwrap()).unwrap();
     assert_eq!(notices["step"], 7);
     assert_eq!(notices["kind"], "scalar_skipped");
@@ -69,7 +69,7 @@ fn how_a_run_ended_stands_in_its_manifest() {
     let (device, parent) = (device(), tempfile::tempdir().unwrap());
     let model = bag(&device, &[8]);
     let scope = || Scope::builder(&device).run(parent.path()).build(&model).unwrap();
-    let interrupted = scope().finish_as(RunStatus::Interrupted).unwrap().folder.unwrap();
+    let interrupted = scope().finish_as(&model, RunStatus::Interrupted).unwrap().folder.unwrap();
     assert_eq!(manifest(&interrupted)["status"], "interrupted");
     let dropped = scope();
     let folder = dropped.run_folder().unwrap().to_owned();

@@ -207,7 +207,7 @@ fn train<M: Classifier>(options: &Options, eps: [f64; 2], data: &Data, device: &
     }
     let interrupted = stop.load(Ordering::Relaxed);
     let status = if interrupted { RunStatus::Interrupted } else { RunStatus::Finished };
-    let finished = scope.map(|scope| scope.finish_as(status)).transpose();
+    let finished = scope.map(|scope| scope.finish_as(&model, status)).transpose();
     let finished = finished.map_err(|error| Failure { error: error.into(), started: true })?;
     if let Some(finished) = &finished {
         report.take(&finished.events);

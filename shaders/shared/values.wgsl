@@ -1,0 +1,168 @@
+// Sums, extremes and moments of the vectors an invocation loads of a tile: a fast form where every magnitude is in
+// range for squares, and a careful one where a NaN, an infinity or a magnitude out of range was seen.
+
+struct Sums {
+    l1: f32,
+    l1_big: f32,
+    l2: f32,
+    l2_small: f32,
+    l2_big: f32,
+    total: f32,
+    total_big: f32,
+}
+
+// As a word, the largest is the most negative element if there is a negative one; as an i32, the
+// largest is the most positive element if there is a positive one. A NaN or an infinity is larger yet.
+fn max_magnitude(max_word: u32, max_signed: i32) -> u32 {
+    return max(u32(max(max_signed, 0)), select(0u, max_word & MAGNITUDE, max_word >= SIGN_BIT));
+}
+
+fn in_range(max_magnitude: u32) -> bool {
+    return max_magnitude <= RANGE_MAX && (max_magnitude >= RANGE_MIN || max_magnitude == 0u);
+}
+
+fn fast_sums(v: array<vec4<u32>, LOAD_COUNT>) -> Sums {
+    let a = array<vec4<f32>, LOAD_COUNT>(
+        //#each
+        magnitude(v[#]),
+        //#end
+    );
+    let l1 = ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]));
+    let l2 = (fma(a[1], a[1], a[0] * a[0]) + fma(a[3], a[3], a[2] * a[2]))
+        + (fma(a[5], a[5], a[4] * a[4]) + fma(a[7], a[7], a[6] * a[6]));
+    let x = array<vec4<f32>, LOAD_COUNT>(
+        //#each
+        bitcast<vec4<f32>>(v[#]),
+        //#end
+    );
+    let total = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
+    var s = Sums();
+    s.l1 = (l1.x + l1.y) + (l1.z + l1.w);
+    s.l2 = (l2.x + l2.y) + (l2.z + l2.w);
+    s.total = (total.x + total.y) + (total.z + total.w);
+    return s;
+}
+
+fn careful_sum(v: vec4<u32>, s: ptr<function, Sums>) {
+    let a = v & vec4<u32>(MAGNITUDE);
+    let summed = (a < vec4<u32>(INFINITY)) & (a >= vec4<u32>(MIN_NORMAL));
+    let big = a > vec4<u32>(RANGE_MAX);
+    let small = a < vec4<u32>(RANGE_MIN);
+    let nothing = vec4<f32>(0.0);
+    let signed = bitcast<vec4<f32>>(select(NONE, v, summed));
+    let x = bitcast<vec4<f32>>(select(NONE, a, summed));
+    let x_small = bitcast<vec4<f32>>(select(NONE, a + vec4<u32>(SCALE), summed & small));
+    let x_mid = select(x, nothing, big | small);
+    let x_big = bitcast<vec4<f32>>(select(NONE, a - vec4<u32>(SCALE), summed & big));
+    let signed_big = bitcast<vec4<f32>>(select(NONE, v - vec4<u32>(SCALE), summed & big));
+    let l1 = select(x, nothing, big);
+    let total = select(signed, nothing, big);
+    (*s).l1 += (l1.x + l1.y) + (l1.z + l1.w);
+    (*s).l1_big += (x_big.x + x_big.y) + (x_big.z + x_big.w);
+    (*s).l2 += dot(x_mid, x_mid);
+    (*s).l2_small += dot(x_small, x_small);
+    (*s).l2_big += dot(x_big, x_big);
+    (*s).total += (total.x + total.y) + (total.z + total.w);
+    (*s).total_big += (signed_big.x + signed_big.y) + (signed_big.z + signed_big.w);
+}
+
+// Smallest and largest key of the finite elements.
+fn careful_keys(v: vec4<u32>, keys: ptr<function, vec2<u32>>) {
+    let finite = (v & vec4<u32>(MAGNITUDE)) < vec4<u32>(INFINITY);
+    let key = order_keys(v);
+    let low = select(vec4<u32>(0xffffffffu), key, finite);
+    let high = select(NONE, key, finite);
+    (*keys).x = min((*keys).x, min(min(low.x, low.y), min(low.z, low.w)));
+    (*keys).y = max((*keys).y, max(max(high.x, high.y), max(high.z, high.w)));
+}
+
+//#if moments
+// Two passes over registers: the mean first, then distances from it; what rounding left of the mean is taken out.
+fn fast_moments(v: array<vec4<u32>, LOAD_COUNT>, total: f32) -> Moments {
+    let mean = total * (1.0 / f32(4u * LOAD_COUNT));
+    var d = vec4<f32>(0.0);
+    var rest = vec4<f32>(0.0);
+    var m2 = vec4<f32>(0.0);
+    //#each
+    d = bitcast<vec4<f32>>(v[#]) - vec4<f32>(mean);
+    rest += d;
+    m2 = fma(d, d, m2);
+    //#end
+    let left = (rest.x + rest.y) + (rest.z + rest.w);
+    let squares = (m2.x + m2.y) + (m2.z + m2.w);
+    // Zeros go with any scale.
+    let scale = select(1u, 0u, mean == 0.0 && squares == 0.0);
+    return Moments(4u * LOAD_COUNT, mean, max(squares - left * left * (1.0 / f32(4u * LOAD_COUNT)), 0.0), scale);
+}
+
+fn careful_moments(v: array<vec4<u32>, LOAD_COUNT>) -> Moments {
+    var largest = NONE;
+    var finite_count = NONE;
+    //#each
+    largest = max(largest, finite_magnitude(v[#]));
+    finite_count += select(NONE, ONES, (v[#] & vec4<u32>(MAGNITUDE)) < vec4<u32>(INFINITY));
+    //#end
+    let most = max(max(largest.x, largest.y), max(largest.z, largest.w));
+    let count = dot(finite_count, ONES);
+    if count == 0u {
+        return Moments();
+    }
+    var scale = 1u;
+    if most > RANGE_MAX {
+        scale = 2u;
+    }
+    if most < RANGE_MIN {
+        scale = 0u;
+    }
+    var sum = vec4<f32>(0.0);
+    //#each
+    sum += scaled(v[#], scale);
+    //#end
+    let mean = ((sum.x + sum.y) + (sum.z + sum.w)) / f32(count);
+    var d = vec4<f32>(0.0);
+    var rest = vec4<f32>(0.0);
+    var m2 = vec4<f32>(0.0);
+    //#each
+    d = select(vec4<f32>(0.0), scaled(v[#], scale) - vec4<f32>(mean), (v[#] & vec4<u32>(MAGNITUDE)) < vec4<u32>(INFINITY));
+    rest += d;
+    m2 = fma(d, d, m2);
+    //#end
+    let left = (rest.x + rest.y) + (rest.z + rest.w);
+    let squares = (m2.x + m2.y) + (m2.z + m2.w);
+    return Moments(count, mean, max(squares - left * left / f32(count), 0.0), scale);
+}
+
+fn finite_magnitude(v: vec4<u32>) -> vec4<u32> {
+    let a = v & vec4<u32>(MAGNITUDE);
+    return select(NONE, a, a < vec4<u32>(INFINITY));
+}
+
+// The normal elements in units of SCALE steps of the exponent, the others as 0.
+fn scaled(v: vec4<u32>, scale: u32) -> vec4<f32> {
+    let a = v & vec4<u32>(MAGNITUDE);
+    let least = MIN_NORMAL + select(0u, SCALE, scale == 2u);
+    let kept = (a < vec4<u32>(INFINITY)) & (a >= vec4<u32>(least));
+    return bitcast<vec4<f32>>(select(NONE, v + vec4<u32>(SCALE - scale * SCALE), kept));
+}
+//#end
+
+// Shifts the four sign bits into the plane.
+fn push_signs(plane: u32, v: vec4<u32>) -> u32 {
+    let x = (plane << 1u) | (v.x >> 31u);
+    let y = (x << 1u) | (v.y >> 31u);
+    let z = (y << 1u) | (v.z >> 31u);
+    return (z << 1u) | (v.w >> 31u);
+}
+
+// Order of the keys is order of the floats, but for the two zeros: the host makes them one.
+fn order_key(word: u32) -> u32 {
+    return select(word | SIGN_BIT, ~word, word >= SIGN_BIT);
+}
+
+fn order_keys(v: vec4<u32>) -> vec4<u32> {
+    return select(v | vec4<u32>(SIGN_BIT), ~v, v >= vec4<u32>(SIGN_BIT));
+}
+
+fn magnitude(v: vec4<u32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(v & vec4<u32>(MAGNITUDE));
+}

@@ -1,0 +1,147 @@
+//! The CPU engine: reads every tensor on the training thread and reduces it there.
+
+use super::observer::{Given, Landed, Parcel, Payload, Read};
+use super::step::Keeping;
+use crate::cpu::grad_reduce::{State, moved, reduce, weigh};
+use crate::gpu::Form;
+use crate::record::{Gradient, NoticeKind, Param, TapRecord, TensorRecord};
+use crate::stats::{Epsilons, Groups, order_key};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(super) struct HostObserver {
+    form: Form,
+    epsilons: Epsilons,
+    tensors: Vec<HostTensor>,
+    landed: VecDeque<Landed>,
+}
+
+struct HostTensor {
+    path: String,
+    numel: u64,
+    state: State,
+    /// The step that `state` is of, and whether that was compared with one before.
+    step: Option<(u64, bool)>,
+    /// The parameter whose next move is to be told, and the step it is of.
+    kept: Option<(u64, Arc<[f32]>)>,
+}
+
+impl HostObserver {
+    pub fn new(params: &[Param], form: Form, epsilons: Epsilons) -> Self {
+        let tensors = params
+            .iter()
+            .map(|param| HostTensor {
+                path: param.path.clone(),
+                numel: param.numel,
+                state: State::default(),
+                step: None,
+                kept: None,
+            })
+            .collect();
+        Self { form, epsilons, tensors, landed: VecDeque::new() }
+    }
+
+    pub fn groups(&self) -> Groups {
+        self.form.groups
+    }
+
+    pub fn submit(&mut self, mut given: Given, parcel: Parcel, keeping: &Keeping, started: Instant) {
+        let (read, notices) = self.observe(&given, parcel, keeping);
+        given.notices.extend(notices);
+        given.cost.submit_secs = started.elapsed().as_secs_f64();
+        self.landed.push_back(Landed { given, read: Ok(read) });
+    }
+
+    pub fn poll(&mut self) -> Option<Landed> {
+        self.landed.pop_front()
+    }
+
+    pub fn awaits_move(&self) -> bool {
+        self.tensors.iter().any(|tensor| tensor.kept.is_some())
+    }
+
+    pub fn observe(&mut self, given: &Given, parcel: Parcel, keeping: &Keeping) -> (Read, Vec<NoticeKind>) {
+        let mut notices = Vec::new();
+        let mut tensors = vec![TensorRecord::of(Gradient::Missing); self.tensors.len()];
+        let thresholds = self.epsilons.scaled_threshold_bits(given.scale);
+        for (tensor, gradient, weight) in parcel.tensors {
+            let host = &mut self.tensors[tensor];
+            let fresh = |at: u64| at < given.step && (!keeping.neighbours || at + 1 == given.step);
+            let history = if keeping.keeps { host.step.take() } else { None };
+            let [gradient, weight] = [gradient, weight].map(|payload| match payload {
+                Some(Payload::Host(values)) if values.len() as u64 == host.numel => Some(Ok(values)),
+                Some(Payload::Host(values)) => Some(Err(format!(
+                    "it has {} elements, and the model had {} when the scope was built",
+                    values.len(),
+                    host.numel
+                ))),
+                Some(Payload::Gpu(_)) | None => None,
+            });
+            let record = &mut tensors[tensor];
+            let [mut compared, mut compared_twice] = [false; 2];
+            match gradient {
+                None => {}
+                Some(Err(reason)) => {
+                    record.gradient = Gradient::Unreadable;
+                    notices.push(NoticeKind::Unreadable { path: host.path.clone(), reason });
+                }
+                Some(Ok(values)) => {
+                    let previous = history.filter(|(at, _)| fresh(*at));
+                    compared = previous.is_some();
+                    compared_twice = previous.is_some_and(|(_, compared)| compared);
+                    let mut fresh_state = State::default();
+                    let state = match (keeping.keeps, compared) {
+                        (true, true) => &mut host.state,
+                        (true, false) => {
+                            host.state = State::default();
+                            &mut host.state
+                        }
+                        (false, _) => &mut fresh_state,
+                    };
+                    let mut summary = reduce(&values, thresholds, state).finish();
+                    if !self.form.groups.dynamics {
+                        summary.dynamics = None;
+                    }
+                    let summary = if given.scale == 1.0 { summary } else { summary.unscaled(given.scale) };
+                    record.gradient = Gradient::Observed { summary, previous_step: previous.map(|(at, _)| at) };
+                    if keeping.keeps {
+                        host.step = Some((given.step, compared));
+                    }
+                }
+            }
+            match weight {
+                None => {}
+                Some(Err(reason)) => notices.push(NoticeKind::Unreadable { path: host.path.clone(), reason }),
+                Some(Ok(values)) => {
+                    record.parameter = Some(weigh(&values).finish());
+                    let kept = if keeping.keeps { host.kept.take() } else { None };
+                    if let Some((step, before)) = kept.filter(|(at, _)| fresh(*at)) {
+                        let state = compared.then_some(&host.state);
+                        let seed = self.form.seed && compared_twice;
+                        record.update = Some(moved(&values, &before, state).finish(step, compared, seed));
+                    }
+                    if keeping.weights[tensor] {
+                        host.kept = Some((given.step, values));
+                    }
+                }
+            }
+        }
+        let mut taps = Vec::new();
+        for ((payload, rails), (name, _)) in parcel.taps.into_iter().zip(&given.taps) {
+            if let Payload::Host(values) = payload {
+                let summary = reduce(&values, self.epsilons.threshold_bits(), &mut State::default()).finish();
+                let tail_count = rails.map(|rails| tails(&values, rails));
+                taps.push(TapRecord { name: name.clone(), summary, tail_count });
+            }
+        }
+        (Read { tensors, taps }, notices)
+    }
+}
+
+/// Finite elements at or below the lower rail, and at or above the upper one.
+fn tails(values: &[f32], rails: [f32; 2]) -> [u64; 2] {
+    let [low, high] = rails.map(|rail| order_key(rail.to_bits()));
+    let keys = || values.iter().filter(|x| x.is_finite()).map(|x| order_key(x.to_bits()));
+    [keys().filter(|key| *key <= low).count() as u64, keys().filter(|key| *key >= high).count() as u64]
+}

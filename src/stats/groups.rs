@@ -1,0 +1,135 @@
+//! What a scope is asked for.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::ops::BitOr;
+use std::str::FromStr;
+
+/// A family of statistics. What is not asked for is not computed, not kept and not read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Minimum, maximum, L1, L2, near zeros, signs, sign flips, NaNs and infinities of every gradient: 2 bits of
+    /// state an element, 68 bytes read back a tensor. Always on.
+    Card,
+    /// Mean, standard deviation, smallest magnitude, subnormals, the first non-finite element, and what became of
+    /// near-zero and non-finite elements since the step before: 3 bits of state, 100 bytes more.
+    Dynamics,
+    /// The same figures of the parameters themselves: 4 bytes read an element, 60 bytes more.
+    Params,
+    /// Of the optimizer's moves: norms, ratio to the weights, elements that did not move, extremes crossed. Keeps the
+    /// previous parameters, one more copy of them in memory; 4 bytes read an element, 68 bytes more. Includes
+    /// `Dynamics` and `Params`.
+    Updates,
+}
+
+/// A set of [`Group`]s: `Group::Card | Group::Params`, or [`Groups::FULL`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Groups {
+    pub dynamics: bool,
+    pub params: bool,
+    pub updates: bool,
+}
+
+impl Groups {
+    /// `Card` alone.
+    pub const CARD: Self = Self { dynamics: false, params: false, updates: false };
+    /// `Card`, `Dynamics`, `Params` and `Updates`.
+    pub const FULL: Self = Self { dynamics: true, params: true, updates: true };
+}
+
+/// A group that is not one of [`Group`]'s.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no group of statistics is called `{0}`; there are card, dynamics, params, updates, and full for all of them")]
+pub struct UnknownGroup(String);
+
+impl Default for Groups {
+    fn default() -> Self {
+        Self::CARD
+    }
+}
+
+impl From<Group> for Groups {
+    fn from(group: Group) -> Self {
+        match group {
+            Group::Card => Self::CARD,
+            Group::Dynamics => Self { dynamics: true, ..Self::CARD },
+            Group::Params => Self { params: true, ..Self::CARD },
+            Group::Updates => Self::FULL,
+        }
+    }
+}
+
+impl<G: Into<Groups>> BitOr<G> for Groups {
+    type Output = Self;
+    fn bitor(self, other: G) -> Self {
+        let other = other.into();
+        Self {
+            dynamics: self.dynamics | other.dynamics,
+            params: self.params | other.params,
+            updates: self.updates | other.updates,
+        }
+    }
+}
+
+impl<G: Into<Groups>> BitOr<G> for Group {
+    type Output = Groups;
+    fn bitor(self, other: G) -> Groups {
+        Groups::from(self) | other
+    }
+}
+
+impl FromStr for Groups {
+    type Err = UnknownGroup;
+
+    /// A comma-separated list: `card`, `dynamics,params`, `full`.
+    fn from_str(list: &str) -> Result<Self, UnknownGroup> {
+        list.split(',').try_fold(Self::CARD, |groups, name| {
+            Ok(groups
+                | match name.trim() {
+                    "card" => Self::CARD,
+                    "dynamics" => Group::Dynamics.into(),
+                    "params" => Group::Params.into(),
+                    "updates" | "full" => Self::FULL,
+                    unknown => return Err(UnknownGroup(unknown.to_owned())),
+                })
+        })
+    }
+}
+
+impl TryFrom<String> for Groups {
+    type Error = UnknownGroup;
+    fn try_from(list: String) -> Result<Self, UnknownGroup> {
+        list.parse()
+    }
+}
+
+impl From<Groups> for String {
+    fn from(groups: Groups) -> Self {
+        groups.to_string()
+    }
+}
+
+impl fmt::Display for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [("dynamics", self.dynamics), ("params", self.params), ("updates", self.updates)];
+        f.write_str("card")?;
+        named.iter().filter(|(_, on)| *on).try_for_each(|(name, _)| write!(f, ",{name}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_as_they_are_printed() {
+        for list in ["card", "card,dynamics", "card,params", "card,dynamics,params,updates"] {
+            assert_eq!(list.parse::<Groups>().unwrap().to_string(), list);
+        }
+        assert_eq!("full".parse(), Ok(Groups::FULL));
+        assert_eq!("updates".parse(), Ok(Groups::FULL), "updates need the planes and the weights");
+        assert_eq!("dynamics, params".parse(), Ok(Group::Dynamics | Group::Params));
+        assert_eq!("cards".parse::<Groups>(), Err(UnknownGroup("cards".into())));
+    }
+}
