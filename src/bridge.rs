@@ -57,6 +57,7 @@ pub(crate) enum Demand {
     Dense,
     /// One that [`Order`] can tell the logical order of.
     Indexed,
+    RowMajor,
 }
 
 /// A tensor to hand off. Those of one `pair` are read element by element together: they must lie alike.
@@ -207,6 +208,7 @@ fn prepare(tensors: Vec<CubeTensor>, needs: &[Needs]) -> Vec<Result<(CubeTensor,
         let order = order_of(&tensor);
         let fits = match demand {
             _ if order.is_some_and(Order::is_row_major) => true,
+            Demand::RowMajor => false,
             Demand::Dense => !unlike,
             Demand::Indexed => !unlike && order.is_some(),
         };

@@ -28,6 +28,11 @@ pub enum Error {
     NothingSelected { pattern: String, count: usize, examples: String },
     #[error("the schedule names no step: {reason}; `Schedule::every(1)` is every step")]
     BadSchedule { reason: String },
+    #[error(
+        "a sign map of {columns} columns{} shows nothing of {total} elements; columns and elements are needed",
+        .zoom.as_ref().map_or(String::new(), |zoom| format!(" over elements {}..{}", zoom.start, zoom.end))
+    )]
+    EmptySignMap { columns: usize, zoom: Option<std::ops::Range<u64>>, total: u64 },
     #[error("average factor {0} is not in [0, 1); 0.9 is the default")]
     BadAverageFactor(f64),
     #[error("the model has no float parameters, so there is nothing to observe; is it the right module?")]

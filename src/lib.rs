@@ -46,6 +46,7 @@ pub mod stats;
 #[cfg(feature = "store")]
 pub mod store;
 mod summary;
+mod survey;
 
 #[cfg(feature = "engine")]
 pub use device::{Device, DeviceChoice, device};
@@ -55,6 +56,7 @@ pub use record::{Event, Notice, NoticeKind, RunStatus, StepRecord};
 pub use scope::{Finished, GradientSource, Schedule, Scope, ScopeBuilder, Span, Step, WhenFull, snapshot};
 pub use stats::{Group, Groups, TensorSummary};
 pub use summary::Summary;
+pub use survey::SignMap;
 
 /// What the tests look into and nobody else should.
 #[cfg(feature = "engine")]
@@ -62,5 +64,5 @@ pub use summary::Summary;
 pub mod internals {
     pub use crate::bridge::BURN_FUSION;
     pub use crate::gpu::{Form, PretendLimits, compose_for_tests};
-    pub use crate::kernels::grad_reduce::STRUCT_BYTES;
+    pub use crate::kernels::paged::STRUCT_BYTES;
 }

@@ -2,3 +2,5 @@
 //! the engine where there is no GPU.
 
 pub mod grad_reduce;
+pub mod histogram;
+pub mod segment_reduce;

@@ -4,17 +4,20 @@ mod context;
 mod plan;
 mod readback;
 mod shader;
+mod text;
 mod words;
 
 pub(crate) use context::Gpu;
 #[doc(hidden)]
 pub use context::PretendLimits;
 pub use plan::ModelTooLarge;
-pub(crate) use plan::{Chunk, Group, Order, Plan, Reads, Slice, Span};
+pub(crate) use plan::{Chunk, Cut, Group, Order, Plan, Reads, Slice, Span};
 pub(crate) use readback::{Flight, Ring};
 #[doc(hidden)]
 pub use shader::compose_for_tests;
-pub(crate) use shader::{Shaders, TILE_LEN, grad_reduce_wgsl, tensor_reduce_wgsl};
+pub(crate) use shader::{
+    Shaders, TABLE_COUNT, TILE_LEN, grad_reduce_wgsl, histogram_wgsl, segment_reduce_wgsl, tensor_reduce_wgsl,
+};
 #[doc(hidden)]
 pub use words::Form;
-pub(crate) use words::{RecordLayout, Word};
+pub(crate) use words::{RecordLayout, SEGMENT_WORDS, Word, segment};

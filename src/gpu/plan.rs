@@ -4,7 +4,7 @@
 //! what one workgroup folds. Both are fixed when a scope is built. Where a span lies is found anew at
 //! every step, because burn's allocations move.
 
-use super::shader::{HAS_PREVIOUS, KEEPS, MOVED, PRESENT, ROLE_COUNT, WEIGHED};
+use super::shader::{HAS_PREVIOUS, KEEPS, MOVED, PRESENT, ROLE_COUNT, TABLE_COUNT, WEIGHED};
 use super::{Form, Gpu, RecordLayout, TILE_LEN};
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
@@ -26,8 +26,8 @@ pub(crate) struct Chunk {
     /// First element, counted from the span's.
     pub start: u32,
     pub len: u32,
-    /// First `Planes` of the chunk's state.
-    pub state: u32,
+    /// First `Planes` of its state; the tensor of a histogram; the distance between a segment's elements.
+    pub extra: u32,
 }
 
 /// A row of the per-step span table, as `grad_reduce.wgsl` reads it.
@@ -50,6 +50,13 @@ pub(crate) struct Span {
 pub(crate) struct TensorChunks {
     pub first: u32,
     pub count: u32,
+}
+
+/// A chunk of a span, before it has one.
+pub(crate) struct Cut {
+    pub start: u32,
+    pub len: u32,
+    pub extra: u32,
 }
 
 struct PlannedSpan {
@@ -147,6 +154,24 @@ impl Plan {
         let tile = u64::from(TILE_LEN);
         let tile_count: u64 = numels.iter().map(|n| n.div_ceil(tile)).sum();
         let chunk_len = tile * (tile_count / CHUNK_COUNT_TARGET).clamp(1, CHUNK_TILES_MAX);
+        let mut state_len = 0;
+        let mut plan = Self::cut(numels, span_len_max, |_, _, len| {
+            let starts = (0..len).step_by(chunk_len as usize);
+            let mut chunk = |start: u64| {
+                let this_len = chunk_len.min(len - start);
+                let extra = u32::try_from(state_len).unwrap_or(u32::MAX);
+                state_len += self::state_len(this_len);
+                Cut { start: start as u32, len: this_len as u32, extra }
+            };
+            starts.map(&mut chunk).collect()
+        });
+        (plan.state_len, plan.form) = (state_len, form);
+        plan
+    }
+
+    /// Chunks as `cut` makes them of each span: of its tensor, its first element and its length.
+    pub fn cut(numels: &[u64], span_len_max: u64, mut cut: impl FnMut(usize, u64, u64) -> Vec<Cut>) -> Self {
+        let form = Form::default();
         let mut plan =
             Self { numels: numels.to_vec(), spans: vec![], chunks: vec![], tensors: vec![], state_len: 0, form };
         plan.tensors.resize(numels.len(), TensorChunks { first: 0, count: 0 });
@@ -156,7 +181,7 @@ impl Plan {
             let (numel, first) = (numels[tensor], plan.chunks.len() as u32);
             for start in (0..numel).step_by(span_len_max as usize) {
                 let len = span_len_max.min(numel - start);
-                plan.push_span(tensor, start, len, chunk_len);
+                plan.push_span(tensor, start, len, cut(tensor, start, len));
             }
             plan.tensors[tensor] = TensorChunks { first, count: plan.chunks.len() as u32 - first };
         }
@@ -180,7 +205,7 @@ impl Plan {
             }
         }
         let limit = u64::from(gpu.grid_len_max).pow(2);
-        let needed = self.form.first_page_binding() - 1 + self.form.role_count() as u32;
+        let needed = TABLE_COUNT - 1 + self.form.output_count() + self.form.role_count() as u32;
         if gpu.storage_buffer_count_max < needed {
             let (needed, limit) = (u64::from(needed), u64::from(gpu.storage_buffer_count_max));
             return Err(ModelTooLarge { what: "a kernel", unit: "storage buffers", needed, limit });
@@ -209,19 +234,10 @@ impl Plan {
         self.numels[tensor]
     }
 
-    fn push_span(&mut self, tensor: usize, start: u64, len: u64, chunk_len: u64) {
+    fn push_span(&mut self, tensor: usize, start: u64, len: u64, cuts: Vec<Cut>) {
         let span = self.spans.len() as u32;
         let first = self.chunks.len() as u32;
-        for chunk_start in (0..len).step_by(chunk_len as usize) {
-            let this_len = chunk_len.min(len - chunk_start);
-            self.chunks.push(Chunk {
-                span,
-                start: chunk_start as u32,
-                len: this_len as u32,
-                state: u32::try_from(self.state_len).unwrap_or(u32::MAX),
-            });
-            self.state_len += state_len(this_len);
-        }
+        self.chunks.extend(cuts.into_iter().map(|Cut { start, len, extra }| Chunk { span, start, len, extra }));
         self.spans.push(PlannedSpan { tensor, start, len, chunks: first..self.chunks.len() as u32 });
     }
 
@@ -353,9 +369,9 @@ mod tests {
             let TensorChunks { first, count } = plan.tensors[tensor];
             let chunks = &plan.chunks[first as usize..(first + count) as usize];
             assert_eq!(chunks.iter().map(|c| u64::from(c.len)).sum::<u64>(), numel);
-            let mut state = chunks.first().map_or(0, |c| u64::from(c.state));
+            let mut state = chunks.first().map_or(0, |c| u64::from(c.extra));
             for chunk in chunks {
-                assert_eq!(u64::from(chunk.state), state, "states neither overlap nor leave gaps");
+                assert_eq!(u64::from(chunk.extra), state, "states neither overlap nor leave gaps");
                 state += state_len(u64::from(chunk.len));
             }
         }

@@ -115,13 +115,15 @@ impl<T: Send + 'static, K> Ring<T, K> {
         self.flying.len()
     }
 
-    /// Starts a flight. The ring must not be full.
-    pub fn take_off(&mut self, kept: K) -> Arc<Flight<T>> {
+    /// Starts a flight that brings back `bytes`. The ring must not be full.
+    pub fn take_off(&mut self, kept: K, bytes: u64) -> Arc<Flight<T>> {
         debug_assert!(!self.is_full());
-        let staging = self.free.pop().unwrap_or_else(|| {
+        // A step with more than the usual gets a buffer of its own, once.
+        let usual = bytes <= self.staging_bytes;
+        let staging = self.free.pop_if(|_| usual).unwrap_or_else(|| {
             self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("gradscope staging"),
-                size: self.staging_bytes,
+                size: self.staging_bytes.max(bytes),
                 usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             })
@@ -185,7 +187,7 @@ impl<T: Send + 'static, K> Ring<T, K> {
 
     /// Gives a landed flight's staging buffer back. One whose map failed is not used again.
     pub fn recycle(&mut self, flight: &Flight<T>) {
-        if flight.status.load(Ordering::Acquire) != FAILED {
+        if flight.status.load(Ordering::Acquire) != FAILED && flight.staging.size() == self.staging_bytes {
             self.free.push(flight.staging.clone());
         }
     }

@@ -1,20 +1,20 @@
-//! Shader text: constants that Rust owns, generated lanes and bindings, shared parts, the kernel.
+//! Shaders as they are compiled: constants that Rust owns, generated parts, shared parts, the kernel.
 
-use super::words::{Form, Kind, RecordLayout};
-use std::fmt::Write;
+use super::text::{BATCH_LEN_MAX, conditional, lanes, pages};
+use super::words::{Form, Kind, RecordLayout, SEGMENT_WORDS};
+use crate::stats::{
+    EDGE_COUNT, FLUSH_PLACE, Format, HISTOGRAM_LEN, LINEAR_COUNT, LINEAR_PLACE, OVERFLOW_PLACE, ZERO_PLACE,
+};
 
 /// Invocations of a workgroup, in every kernel.
 pub(crate) const WORKGROUP_LEN: u32 = 256;
 /// Vector loads of an invocation and tile.
-const LOAD_COUNT: u32 = 8;
+pub(super) const LOAD_COUNT: u32 = 8;
 /// Elements a workgroup classifies at a time.
 pub(crate) const TILE_LEN: u32 = WORKGROUP_LEN * 4 * LOAD_COUNT;
 /// Squares of magnitudes from 2^-45 to 2^45 can be added 2^32 times in f32; others are scaled by 2^85.
 const RANGE_LOG2: u32 = 45;
 pub(crate) const SCALE_LOG2: u32 = 85;
-/// Words of a lane that a workgroup folds at a time: at half a workgroup's width they fill 16 KiB of shared memory,
-/// which is what WebGPU promises.
-const BATCH_LEN_MAX: usize = 32;
 /// Words of shared memory an entry of `reduce_moments` takes.
 const MOMENTS_LEN: usize = 4;
 
@@ -63,45 +63,88 @@ impl Form {
         1 + usize::from(self.groups.params) + usize::from(self.groups.updates)
     }
 
-    /// First binding of a page in `grad_reduce`; the bindings before it are the kernel's own.
-    pub(crate) fn first_page_binding(self) -> u32 {
-        if self.tap { 4 } else { 5 }
+    /// Buffers that it writes: records, and state where it keeps any.
+    pub(crate) fn output_count(self) -> u32 {
+        1 + u32::from(self.plane_count() > 0)
     }
 }
+
+/// Bindings of the tables every kernel is given; those of its outputs follow, then pages.
+pub(crate) const TABLE_COUNT: u32 = 3;
 
 /// `grad_reduce.wgsl` with `page_count` bindings for each role.
 pub(crate) fn grad_reduce_wgsl(form: Form, page_count: u32) -> String {
     let layout = RecordLayout::new(form);
-    let mut text = constants(form, &layout);
-    for (role, name) in ROLE_NAMES.iter().take(form.role_count()).enumerate() {
-        text += &pages(name, form.first_page_binding() + role as u32 * page_count, page_count);
+    let mut text = constants(&layout.words().collect::<Vec<_>>());
+    if form.groups.dynamics {
+        text += &format!("const MOMENTS = {}u;\n", layout.end_before(Kind::Moments));
     }
-    text += &lanes(&layout);
-    text += &conditional(form, &layout, include_str!("../../shaders/shared/values.wgsl"));
-    text += &conditional(form, &layout, include_str!("../../shaders/grad_reduce.wgsl"));
-    text
+    if form.groups.params {
+        text += &format!("const WEIGHT_MOMENTS = {}u;\n", layout.len() - MOMENTS_LEN);
+    }
+    for (role, name) in ROLE_NAMES.iter().take(form.role_count()).enumerate() {
+        text += &pages(name, TABLE_COUNT + form.output_count() + role as u32 * page_count, page_count);
+    }
+    text += &folds(&layout);
+    text + &shared(has_moments(&layout)) + &of_form(form, &layout, include_str!("../../shaders/grad_reduce.wgsl"))
 }
 
 /// `tensor_reduce.wgsl`.
 pub(crate) fn tensor_reduce_wgsl(form: Form) -> String {
     let layout = RecordLayout::new(form);
-    let mut text = constants(form, &layout) + &lanes(&layout);
-    text += &conditional(form, &layout, include_str!("../../shaders/tensor_reduce.wgsl"));
-    text
+    let words: Vec<_> = layout.words().collect();
+    constants(&words) + &folds(&layout) + &of_form(form, &layout, include_str!("../../shaders/tensor_reduce.wgsl"))
+}
+
+/// `histogram.wgsl`, which reads one role.
+pub(crate) fn histogram_wgsl(page_count: u32) -> String {
+    let mut text = constants(&[]);
+    for (name, value) in [
+        ("HISTOGRAM_LEN", HISTOGRAM_LEN),
+        ("ZERO_PLACE", ZERO_PLACE),
+        ("FLUSH_PLACE", FLUSH_PLACE),
+        ("OVERFLOW_PLACE", OVERFLOW_PLACE),
+        ("LINEAR_PLACE", LINEAR_PLACE),
+        ("LINEAR_COUNT", LINEAR_COUNT),
+        ("EDGE_COUNT", EDGE_COUNT),
+    ] {
+        text += &format!("const {name} = {value}u;\n");
+    }
+    let bounds = Format::ALL.map(|format| format!("vec2<u32>({}u, {}u)", format.flush_bits(), format.overflow_bits()));
+    text += &format!("const FORMATS = array<vec2<u32>, {}>({});\n", bounds.len(), bounds.join(", "));
+    text += &pages(ROLE_NAMES[0], TABLE_COUNT + HISTOGRAM_OUTPUT_COUNT, page_count);
+    let each = [repeated("each", LOAD_COUNT, ""), repeated("each_format", Format::ALL.len() as u32, "u")];
+    text += &conditional(include_str!("../../shaders/shared/tables.wgsl"), &[], &each);
+    text + &conditional(include_str!("../../shaders/histogram.wgsl"), &[], &each)
+}
+
+/// Buffers that `histogram.wgsl` binds as its own: counts and edges.
+const HISTOGRAM_OUTPUT_COUNT: u32 = 2;
+
+/// `segment_reduce.wgsl`, which reads one role.
+pub(crate) fn segment_reduce_wgsl(page_count: u32) -> String {
+    let pages = pages(ROLE_NAMES[0], TABLE_COUNT + 1, page_count);
+    let kernel = include_str!("../../shaders/segment_reduce.wgsl");
+    constants(&SEGMENT_WORDS) + &pages + &lanes(&SEGMENT_WORDS) + &shared(false) + kernel
 }
 
 /// Every shader of a form as composed, by name, with the words a record is made of.
 #[doc(hidden)]
 pub fn compose_for_tests(form: Form, page_count: u32) -> (Vec<(&'static str, String)>, Vec<&'static str>) {
-    let shaders =
-        vec![("grad_reduce", grad_reduce_wgsl(form, page_count)), ("tensor_reduce", tensor_reduce_wgsl(form))];
+    let shaders = vec![
+        ("grad_reduce", grad_reduce_wgsl(form, page_count)),
+        ("tensor_reduce", tensor_reduce_wgsl(form)),
+        ("histogram", histogram_wgsl(page_count)),
+        ("segment_reduce", segment_reduce_wgsl(page_count)),
+    ];
     let words = RecordLayout::new(form).words().map(|(name, _)| name).collect();
     (shaders, words)
 }
 
-fn constants(form: Form, layout: &RecordLayout) -> String {
-    let lane_len = layout.end_before(Kind::Moments);
-    let mut numbers = vec![
+/// Numbers that shaders share with Rust, for a record of these words.
+fn constants(words: &[(&str, Kind)]) -> String {
+    let before = |kind: Kind| words.iter().take_while(|(_, k)| *k < kind).count();
+    let numbers = [
         ("WORKGROUP_LEN", WORKGROUP_LEN),
         ("LOAD_COUNT", LOAD_COUNT),
         ("TILE_LEN", TILE_LEN),
@@ -114,158 +157,40 @@ fn constants(form: Form, layout: &RecordLayout) -> String {
         ("MOVED", MOVED),
         ("KEEPS", KEEPS),
         ("BATCH_LEN_MAX", BATCH_LEN_MAX as u32),
-        ("BATCH_LEN", lane_len.clamp(MOMENTS_LEN, BATCH_LEN_MAX) as u32),
-        ("SUMS_END", layout.end_before(Kind::Min) as u32),
-        ("MINS_END", layout.end_before(Kind::Max) as u32),
-        ("MAXES_END", layout.end_before(Kind::Count) as u32),
-        ("RECORD_LEN", layout.len() as u32),
+        ("BATCH_LEN", before(Kind::Moments).clamp(MOMENTS_LEN, BATCH_LEN_MAX) as u32),
+        ("SUMS_END", before(Kind::Min) as u32),
+        ("MINS_END", before(Kind::Max) as u32),
+        ("MAXES_END", before(Kind::Count) as u32),
+        ("RECORD_LEN", words.len() as u32),
     ];
-    let mut places = moments_places(layout);
-    if form.groups.dynamics {
-        numbers.extend(places.next().map(|place| ("MOMENTS", place as u32)));
-    }
-    numbers.extend(places.next().map(|place| ("WEIGHT_MOMENTS", place as u32)));
     numbers.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect()
 }
 
-/// Where the moments of a record start.
-fn moments_places(layout: &RecordLayout) -> impl Iterator<Item = usize> {
-    (layout.end_before(Kind::Moments)..layout.len()).step_by(MOMENTS_LEN)
+fn has_moments(layout: &RecordLayout) -> bool {
+    layout.end_before(Kind::Moments) < layout.len()
 }
 
-/// The lane of a layout: its struct, and what folds it, word for word.
-fn lanes(layout: &RecordLayout) -> String {
-    let lane_len = layout.end_before(Kind::Moments);
-    let words: Vec<(&str, Kind)> = layout.words().take(lane_len).collect();
-    let each = |line: &dyn Fn(usize, &str, Kind) -> String| {
-        words.iter().enumerate().map(|(place, (name, kind))| line(place, name, *kind)).collect::<String>()
-    };
-    let as_word = |kind, value: String| if kind == Kind::Sum { format!("bitcast<u32>({value})") } else { value };
-    let from_word = |kind, value: String| if kind == Kind::Sum { format!("bitcast<f32>({value})") } else { value };
-    let combined = |kind, a: String, b: String| match kind {
-        Kind::Min => format!("min({a}, {b})"),
-        Kind::Max => format!("max({a}, {b})"),
-        Kind::Sum | Kind::Count | Kind::Moments => format!("{a} + {b}"),
-    };
-    let mut text = format!(
-        "struct Lane {{\n{}}}\n",
-        each(&|_, name, kind| format!("    {name}: {},\n", if kind == Kind::Sum { "f32" } else { "u32" }))
-    );
-    let mut line = |line: String| writeln!(text, "{line}").expect("a String takes every write");
-    line("fn lane_identity() -> Lane {\n    var lane = Lane();".into());
-    for (name, _) in words.iter().filter(|(_, kind)| *kind == Kind::Min) {
-        line(format!("    lane.{name} = 0xffffffffu;"));
-    }
-    line("    return lane;\n}".into());
-    line(format!(
-        "fn combine(a: Lane, b: Lane) -> Lane {{\n    return Lane(\n{}    );\n}}",
-        each(&|_, name, kind| format!("        {},\n", combined(kind, format!("a.{name}"), format!("b.{name}"))))
-    ));
-    line(format!(
-        "// The lane of the record at `at`.\nfn lane_of(at: u32) -> Lane {{\n    return Lane(\n{}    );\n}}",
-        each(&|place, _, kind| format!("        {},\n", from_word(kind, format!("records[at + {place}u]"))))
-    ));
-    line(
-        "// Folds every invocation's lane and stores its words from `record` on. Call it in uniform control flow."
-            .into(),
-    );
-    line("fn reduce_lanes(lane: Lane, record: u32, invocation: u32) {".into());
-    line("    let upper = invocation - SHARED_LEN;\n    let stores = invocation % SEGMENTS == 0u;".into());
-    line("    let word = invocation / SEGMENTS;\n    var total = 0u;".into());
-    for (batch, words) in words.chunks(BATCH_LEN_MAX).enumerate() {
-        let first = batch * BATCH_LEN_MAX;
-        let publish = words.iter().enumerate().map(|(place, (name, kind))| {
-            let value = as_word(*kind, format!("lane.{name}"));
-            format!("        shared_words[{place}u * SHARED_LEN + upper] = {value};\n")
-        });
-        let fold = words.iter().enumerate().map(|(place, (name, kind))| {
-            let at = format!("shared_words[{place}u * SHARED_LEN + invocation]");
-            let value = combined(*kind, format!("lane.{name}"), from_word(*kind, at.clone()));
-            format!("        {at} = {};\n", as_word(*kind, value))
-        });
-        line(format!("    if invocation >= SHARED_LEN {{\n{}    }}", publish.collect::<String>()));
-        line("    workgroupBarrier();".into());
-        line(format!("    if invocation < SHARED_LEN {{\n{}    }}", fold.collect::<String>()));
-        let len = words.len();
-        line(format!("    total = fold_batch({first}u, {len}u, invocation);"));
-        line(format!("    if stores && word < {len}u {{\n        store(record + {first}u + word, total);\n    }}"));
-    }
-    line("}".into());
-    text += include_str!("../../shaders/shared/lane.wgsl");
-    if lane_len < layout.len() {
-        text += include_str!("../../shaders/shared/moments.wgsl");
-    }
-    text
+/// What folds the records of a layout.
+fn folds(layout: &RecordLayout) -> String {
+    let words: Vec<_> = layout.words().take(layout.end_before(Kind::Moments)).collect();
+    let moments = if has_moments(layout) { include_str!("../../shaders/shared/moments.wgsl") } else { "" };
+    lanes(&words) + moments
 }
 
-/// `source` without the lines whose condition does not hold, and with its repetitions written out.
-fn conditional(form: Form, layout: &RecordLayout, source: &str) -> String {
-    let has_moments = moments_places(layout).next().is_some();
-    let holds = |condition: &str| {
-        let (name, wanted) = condition.strip_prefix('!').map_or((condition, true), |name| (name, false));
-        let known = form.conditions().into_iter().chain([("moments", has_moments)]).find(|(known, _)| *known == name);
-        known.unwrap_or_else(|| panic!("no shader condition is called {name}")).1 == wanted
-    };
-    let places: Vec<String> = moments_places(layout).map(|place| format!("{place}u")).collect();
-    let loads: Vec<String> = (0..LOAD_COUNT).map(|load| load.to_string()).collect();
-    let mut blocks: Vec<(Block, String)> = vec![(Block::Once, String::new())];
-    for line in source.lines() {
-        let directive = line.trim_start();
-        if let Some(condition) = directive.strip_prefix("//#if ") {
-            blocks.push((if holds(condition) { Block::Once } else { Block::Never }, String::new()));
-        } else if directive == "//#each" {
-            blocks.push((Block::Each(&loads), String::new()));
-        } else if directive == "//#each_moments" {
-            blocks.push((Block::Each(&places), String::new()));
-        } else if directive == "//#end" {
-            let (block, lines) = blocks.pop().expect("a block is open");
-            let (_, outer) = blocks.last_mut().expect("every //#end closes a block of its own");
-            match block {
-                Block::Never => {}
-                Block::Once => outer.push_str(&lines),
-                Block::Each(values) => values.iter().for_each(|value| outer.push_str(&lines.replace('#', value))),
-            }
-        } else {
-            let (_, lines) = blocks.last_mut().expect("the outermost block stays open");
-            lines.push_str(line);
-            lines.push('\n');
-        }
-    }
-    assert!(blocks.len() == 1, "every shader block is closed");
-    blocks.remove(0).1
+/// Tables, and the arithmetic of values.
+fn shared(moments: bool) -> String {
+    let each = [repeated("each", LOAD_COUNT, "")];
+    conditional(include_str!("../../shaders/shared/tables.wgsl"), &[], &each)
+        + &conditional(include_str!("../../shaders/shared/values.wgsl"), &[("moments", moments)], &each)
 }
 
-/// What becomes of the lines between a directive and its `//#end`.
-enum Block<'a> {
-    Never,
-    Once,
-    /// Once for each of the values, put in the place of `#`.
-    Each(&'a [String]),
+fn of_form(form: Form, layout: &RecordLayout, source: &str) -> String {
+    let moments = (layout.end_before(Kind::Moments)..layout.len()).step_by(MOMENTS_LEN);
+    let moments = ("each_moments", moments.map(|place| format!("{place}u")).collect());
+    conditional(source, &form.conditions(), &[repeated("each", LOAD_COUNT, ""), moments])
 }
 
-/// Bindings of a role's pages, and the loads that choose among them outside the unrolled loop.
-fn pages(role: &str, first_binding: u32, page_count: u32) -> String {
-    let mut text = String::new();
-    let mut cases = String::new();
-    let mut last_load = String::new();
-    for page in 0..page_count {
-        let binding = first_binding + page;
-        writeln!(text, "@group(0) @binding({binding}) var<storage, read> {role}_{page}: array<vec4<u32>>;")
-            .expect("a String takes every write");
-        let loads: Vec<String> =
-            (0..LOAD_COUNT).map(|load| format!("{role}_{page}[min(at + {}u, last)]", load * WORKGROUP_LEN)).collect();
-        let load = format!("return array<vec4<u32>, {LOAD_COUNT}>({});", loads.join(", "));
-        writeln!(cases, "case {page}u: {{ {load} }}").expect("a String takes every write");
-        last_load = load;
-    }
-    // A single page leaves nothing to choose.
-    let body = match page_count {
-        1 => last_load,
-        _ => format!("switch page {{\n{cases}default: {{ return array<vec4<u32>, {LOAD_COUNT}>(); }}\n}}"),
-    };
-    text + &format!(
-        "// The vectors an invocation classifies of a tile, none past `last`.\n\
-         fn load_{role}(page: u32, at: u32, last: u32) -> array<vec4<u32>, {LOAD_COUNT}> {{\n\
-         {body}\n}}\n"
-    )
+/// A repetition of the numbers below `count`.
+fn repeated(name: &'static str, count: u32, suffix: &str) -> (&'static str, Vec<String>) {
+    (name, (0..count).map(|number| format!("{number}{suffix}")).collect())
 }

@@ -3,7 +3,7 @@
 use super::shader::SCALE_LOG2;
 use crate::stats::{
     Crossings, FirstNonfinite, Groups, INFINITY_BITS, Moments, NonfiniteKind, Partial, RetainedMove, SeedCrossings,
-    Transitions, UpdatePartial, WeightPartial, from_order_key, order_key,
+    Segment, Transitions, UpdatePartial, WeightPartial, from_order_key, order_key,
 };
 
 /// How a word combines with that of another part.
@@ -129,6 +129,31 @@ words! {
 
     TailLow = "tail_low" Count Tap,
     TailHigh = "tail_high" Count Tap,
+}
+
+/// Words of a segment's record, by kind.
+pub(crate) const SEGMENT_WORDS: [(&str, Kind); 7] = [
+    ("l2", Kind::Sum),
+    ("l2_small", Kind::Sum),
+    ("l2_big", Kind::Sum),
+    ("near_negative", Kind::Count),
+    ("near_positive", Kind::Count),
+    ("zero", Kind::Count),
+    ("nonfinite", Kind::Count),
+];
+
+/// What a segment's record says; its elements are the host's to know.
+pub(crate) fn segment(words: &[u32], numel: u64) -> Segment {
+    let float = |place: usize| f64::from(f32::from_bits(words[place]));
+    let count = |place: usize| u64::from(words[place]);
+    Segment {
+        numel,
+        l2_norm_sq: float(0) + float(1) / (up() * up()) + float(2) * (up() * up()),
+        near_zero_negative_count: count(3),
+        near_zero_positive_count: count(4),
+        zero_count: count(5),
+        nonfinite_count: count(6),
+    }
 }
 
 /// What the main kernel is built for.

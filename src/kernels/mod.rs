@@ -1,7 +1,10 @@
 //! One launcher a shader, same stem: the pipeline, its bindings, and the commands that run it.
 
 pub(crate) mod grad_reduce;
+pub(crate) mod histogram;
+pub(crate) mod paged;
 pub(crate) mod reduction;
+pub(crate) mod segment_reduce;
 pub(crate) mod tensor_reduce;
 
 use crate::gpu::{Gpu, Shaders};

@@ -2,14 +2,12 @@
 
 use super::grad_reduce::GradReduce;
 use super::tensor_reduce::TensorReduce;
-use crate::gpu::{Form, Gpu, Group, ModelTooLarge, Plan, PretendLimits, Reads, Shaders, Span};
+use crate::gpu::{Form, Gpu, ModelTooLarge, Plan, PretendLimits, Reads, Shaders};
 
 pub(crate) struct Reduction {
-    gpu: Gpu,
     plan: Plan,
     grad_reduce: GradReduce,
     tensor_reduce: TensorReduce,
-    spans: Vec<Span>,
 }
 
 impl Reduction {
@@ -26,7 +24,7 @@ impl Reduction {
         plan.check(gpu)?;
         let grad_reduce = GradReduce::new(gpu, form, &plan, shaders, limits.page_count);
         let tensor_reduce = TensorReduce::new(gpu, form, &plan, &grad_reduce.records, shaders);
-        Ok(Self { gpu: gpu.clone(), plan, grad_reduce, tensor_reduce, spans: Vec::new() })
+        Ok(Self { plan, grad_reduce, tensor_reduce })
     }
 
     pub fn plan(&self) -> &Plan {
@@ -46,11 +44,8 @@ impl Reduction {
         stamp: u32,
         threshold_bits: [u32; 2],
     ) {
-        let page_count = self.grad_reduce.page_count_max();
-        let groups: Vec<Group> = self.plan.group(&self.gpu, page_count, reads, &mut self.spans);
-        if !groups.is_empty() {
+        if self.grad_reduce.paged.encode(encoder, &self.plan, reads, stamp, threshold_bits) {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            self.grad_reduce.encode(&mut pass, &groups, &self.spans, stamp, threshold_bits);
             self.tensor_reduce.encode(&mut pass);
         }
     }

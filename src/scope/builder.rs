@@ -1,13 +1,16 @@
 //! Settings of a scope, checked before anything is made.
 
 use super::schedule::{Schedule, Span};
+use super::survey::{Survey, SurveySettings};
 use super::{Observer, Places, Scope, walk};
 use crate::device::Device;
+use crate::engine::Settings;
 use crate::error::Error;
 use crate::gpu::{Form, PretendLimits, Shaders};
 use crate::record::Param;
 use crate::stats::{Epsilons, Groups};
 use crate::summary::Summary;
+use crate::survey::SignMap;
 use burn::module::Module;
 use regex::Regex;
 use std::collections::VecDeque;
@@ -42,6 +45,7 @@ pub struct ScopeBuilder {
     schedules_for: Vec<(String, Schedule)>,
     span: Span,
     layers: Vec<(String, String)>,
+    survey: SurveySettings,
     average_factor: f64,
     include: Option<String>,
     exclude: Option<String>,
@@ -66,6 +70,7 @@ impl ScopeBuilder {
             schedules_for: Vec::new(),
             span: Span::default(),
             layers: Vec::new(),
+            survey: SurveySettings::default(),
             average_factor: AVERAGE_FACTOR,
             include: None,
             exclude: None,
@@ -121,6 +126,27 @@ impl ScopeBuilder {
     /// [`StepRecord::groups`](crate::StepRecord).
     pub fn group(mut self, name: impl Into<String>, pattern: impl Into<String>) -> Self {
         self.layers.push((name.into(), pattern.into()));
+        self
+    }
+
+    /// Counts gradients and parameters by exponent and between their last known bounds, at those observed steps that the
+    /// schedule names. A pass of its own over both; 1.3 KB read back for each. Default: never.
+    pub fn histograms(mut self, schedule: Schedule) -> Self {
+        self.survey.histograms = Some(schedule);
+        self
+    }
+
+    /// Sums weight gradients up by output channel, at those observed steps that the schedule names. A pass of its own,
+    /// which copies gradients that do not lie in logical order; 28 bytes read back a channel. Default: never.
+    pub fn channels(mut self, schedule: Schedule) -> Self {
+        self.survey.channels = Some(schedule);
+        self
+    }
+
+    /// Draws a [`SignMap`] row at those observed steps that the schedule names. A pass of its own over the selected
+    /// parameters' gradients; 28 bytes read back a column and a parameter. Default: none.
+    pub fn sign_map(mut self, map: SignMap, schedule: Schedule) -> Self {
+        self.survey.sign_map = Some((map, schedule));
         self
     }
 
@@ -206,9 +232,18 @@ impl ScopeBuilder {
         let (schedules, schedule_of) = self.schedules(&params)?;
         let layers = self.layers.iter().map(|(name, pattern)| Ok((name.clone(), matching(pattern, &params)?)));
         let layers = layers.collect::<Result<Vec<_>, Error>>()?;
+        let survey = Survey::new(self.survey.clone(), &params, |pattern| matching(pattern, &params))?;
         let groups = if self.seed_crossings { Groups::FULL } else { self.groups };
         let form = Form { groups, seed: self.seed_crossings, tap: false };
-        let observer = Observer::new(&self.device, form, &params, epsilons, self.shaders, self.limits, self.ring_len)?;
+        let settings = Settings {
+            form,
+            epsilons,
+            survey: survey.plan.clone(),
+            average_factor: self.average_factor,
+            shaders: self.shaders,
+            limits: self.limits,
+        };
+        let observer = Observer::new(&self.device, &params, &settings, self.ring_len)?;
         #[cfg(feature = "store")]
         let store = match &self.run {
             Some(folder) => Some(crate::store::RunWriter::create(folder, self.manifest(&params, &observer))?),
@@ -225,6 +260,7 @@ impl ScopeBuilder {
             schedules,
             schedule_of,
             layers,
+            survey,
             average_factor: self.average_factor,
             last_step: None,
             last_epoch: None,
@@ -304,6 +340,7 @@ impl ScopeBuilder {
                 "schedules_for": self.schedules_for,
                 "span": self.span,
                 "groups": self.layers,
+                "survey": self.survey.manifest(),
                 "average_factor": self.average_factor,
                 "select": self.include,
                 "exclude": self.exclude,

@@ -3,16 +3,18 @@
 use super::observer::{Given, Landed, Parcel, Payload, Read};
 use super::step::Keeping;
 use crate::cpu::grad_reduce::{State, moved, reduce, weigh};
-use crate::gpu::Form;
+use crate::cpu::histogram::histogram;
+use crate::cpu::segment_reduce::segment;
+use crate::engine::Settings;
 use crate::record::{Gradient, NoticeKind, Param, TapRecord, TensorRecord};
-use crate::stats::{Epsilons, Groups, order_key};
+use crate::stats::{Groups, Segment, linear_edges, order_key};
+use crate::survey::{Counted, Stretches, SurveyDue};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) struct HostObserver {
-    form: Form,
-    epsilons: Epsilons,
+    settings: Settings,
     tensors: Vec<HostTensor>,
     landed: VecDeque<Landed>,
 }
@@ -28,7 +30,7 @@ struct HostTensor {
 }
 
 impl HostObserver {
-    pub fn new(params: &[Param], form: Form, epsilons: Epsilons) -> Self {
+    pub fn new(params: &[Param], settings: &Settings) -> Self {
         let tensors = params
             .iter()
             .map(|param| HostTensor {
@@ -39,11 +41,11 @@ impl HostObserver {
                 kept: None,
             })
             .collect();
-        Self { form, epsilons, tensors, landed: VecDeque::new() }
+        Self { settings: settings.clone(), tensors, landed: VecDeque::new() }
     }
 
     pub fn groups(&self) -> Groups {
-        self.form.groups
+        self.settings.form.groups
     }
 
     pub fn submit(&mut self, mut given: Given, parcel: Parcel, keeping: &Keeping, started: Instant) {
@@ -64,7 +66,8 @@ impl HostObserver {
     pub fn observe(&mut self, given: &Given, parcel: Parcel, keeping: &Keeping) -> (Read, Vec<NoticeKind>) {
         let mut notices = Vec::new();
         let mut tensors = vec![TensorRecord::of(Gradient::Missing); self.tensors.len()];
-        let thresholds = self.epsilons.scaled_threshold_bits(given.scale);
+        let thresholds = self.settings.epsilons.scaled_threshold_bits(given.scale);
+        let counted = given.survey.is_any().then(|| self.count(&given.survey, &parcel, thresholds[1]));
         for (tensor, gradient, weight) in parcel.tensors {
             let host = &mut self.tensors[tensor];
             let fresh = |at: u64| at < given.step && (!keeping.neighbours || at + 1 == given.step);
@@ -100,7 +103,7 @@ impl HostObserver {
                         (false, _) => &mut fresh_state,
                     };
                     let mut summary = reduce(&values, thresholds, state).finish();
-                    if !self.form.groups.dynamics {
+                    if !self.settings.form.groups.dynamics {
                         summary.dynamics = None;
                     }
                     let summary = if given.scale == 1.0 { summary } else { summary.unscaled(given.scale) };
@@ -114,11 +117,14 @@ impl HostObserver {
                 None => {}
                 Some(Err(reason)) => notices.push(NoticeKind::Unreadable { path: host.path.clone(), reason }),
                 Some(Ok(values)) => {
+                    if !self.settings.form.groups.params {
+                        continue;
+                    }
                     record.parameter = Some(weigh(&values).finish());
                     let kept = if keeping.keeps { host.kept.take() } else { None };
                     if let Some((step, before)) = kept.filter(|(at, _)| fresh(*at)) {
                         let state = compared.then_some(&host.state);
-                        let seed = self.form.seed && compared_twice;
+                        let seed = self.settings.form.seed && compared_twice;
                         record.update = Some(moved(&values, &before, state).finish(step, compared, seed));
                     }
                     if keeping.weights[tensor] {
@@ -130,12 +136,46 @@ impl HostObserver {
         let mut taps = Vec::new();
         for ((payload, rails), (name, _)) in parcel.taps.into_iter().zip(&given.taps) {
             if let Payload::Host(values) = payload {
-                let summary = reduce(&values, self.epsilons.threshold_bits(), &mut State::default()).finish();
+                let summary = reduce(&values, self.settings.epsilons.threshold_bits(), &mut State::default()).finish();
                 let tail_count = rails.map(|rails| tails(&values, rails));
                 taps.push(TapRecord { name: name.clone(), summary, tail_count });
             }
         }
-        (Read { tensors, taps }, notices)
+        (Read { tensors, taps, counted }, notices)
+    }
+
+    /// What is due of the survey.
+    fn count(&self, due: &SurveyDue, parcel: &Parcel, threshold_bits: u32) -> Counted {
+        let tensor_count = self.tensors.len();
+        let mut values: Vec<Option<&[f32]>> = vec![None; 2 * tensor_count];
+        for (tensor, gradient, weight) in &parcel.tensors {
+            for (place, payload) in [(*tensor, gradient), (tensor_count + tensor, weight)] {
+                if let Some(Payload::Host(found)) = payload
+                    && found.len() as u64 == self.tensors[*tensor].numel
+                {
+                    values[place] = Some(found);
+                }
+            }
+        }
+        let segments = |stretches: &Stretches| {
+            let mut slots = vec![Segment::default(); stretches.slot_count];
+            for stretch in &stretches.list {
+                if let Some(values) = values[stretch.tensor] {
+                    slots[stretch.slot] =
+                        slots[stretch.slot].combine(segment(stretch.elements(values), threshold_bits));
+                }
+            }
+            slots
+        };
+        let counts = |(values, bounds): (&Option<&[f32]>, &Option<[f32; 2]>)| {
+            let edges = bounds.map(|[min, max]| linear_edges(min, max));
+            values.map(|values| histogram(values, edges.as_deref()))
+        };
+        Counted {
+            histograms: due.histograms.iter().flat_map(|bounds| values.iter().zip(bounds).map(counts)).collect(),
+            channels: self.settings.survey.channels.as_ref().filter(|_| due.channels).map(segments),
+            sign_map: self.settings.survey.sign_map.as_ref().filter(|_| due.sign_map).map(segments),
+        }
     }
 }
 

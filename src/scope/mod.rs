@@ -5,6 +5,7 @@ mod host;
 mod observer;
 mod schedule;
 mod step;
+mod survey;
 mod walk;
 
 pub use builder::{ScopeBuilder, WhenFull};
@@ -22,6 +23,7 @@ use observer::{Landed, Observer, Read, ScalarValue};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
+use survey::Survey;
 
 /// Events kept for a caller who does not poll: some megabytes for a large model.
 const EVENT_COUNT_MAX: usize = 512;
@@ -68,6 +70,7 @@ pub struct Scope {
     schedule_of: Vec<usize>,
     /// Names of the groups of layers, and their tensors.
     layers: Vec<(String, Vec<usize>)>,
+    survey: Survey,
     average_factor: f64,
     averages: Vec<Option<Averages>>,
     last_step: Option<u64>,
@@ -219,7 +222,7 @@ impl Scope {
         }
         match read {
             Err(reason) => self.notify(Notice { step, kind: NoticeKind::StepLost { reason } }),
-            Ok(Read { mut tensors, taps }) => {
+            Ok(Read { mut tensors, taps, counted }) => {
                 if !given.last_move {
                     for (average, tensor) in self.averages.iter_mut().zip(&mut tensors) {
                         *average = Averages::advance(*average, tensor, self.average_factor);
@@ -242,8 +245,10 @@ impl Scope {
                     groups: self.layers.iter().map(of_layers).collect(),
                     tensors,
                     taps,
+                    shapes: counted.map(|counted| self.survey.shapes(counted)),
                     cost: given.cost,
                 };
+                self.survey.learn(&record);
                 self.summary.add(&record);
                 #[cfg(feature = "store")]
                 self.keep(step, |store| store.write(&record));

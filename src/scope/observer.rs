@@ -4,11 +4,12 @@ use super::host::HostObserver;
 use super::step::Keeping;
 use crate::bridge::{self, Demand, Handed, Primitive};
 use crate::device::Device;
-use crate::engine::{Cargo, Engine, Observation, Outcome, ReadLayout, SCALAR_COUNT_MAX, TAP_COUNT_MAX};
+use crate::engine::{Cargo, Engine, Observation, Outcome, ReadLayout, SCALAR_COUNT_MAX, Settings, TAP_COUNT_MAX};
 use crate::error::Error;
-use crate::gpu::{Flight, Form, Gpu, PretendLimits, Ring, Shaders};
+use crate::gpu::{Flight, Form, Gpu, Ring};
 use crate::record::{Cost, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
-use crate::stats::{Epsilons, Groups};
+use crate::stats::Groups;
+use crate::survey::{Counted, SurveyDue};
 use burn::tensor::{DType, Device as BurnDevice, Tensor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
@@ -30,6 +31,7 @@ pub(super) struct Given {
     pub unreadable: Vec<usize>,
     /// Tensors whose schedule leaves the step out.
     pub not_due: Vec<usize>,
+    pub survey: SurveyDue,
 }
 
 impl Given {
@@ -45,6 +47,7 @@ impl Given {
             notices: vec![],
             unreadable: vec![],
             not_due: vec![],
+            survey: SurveyDue::default(),
         }
     }
 
@@ -109,6 +112,7 @@ pub(super) struct Landed {
 pub(super) struct Read {
     pub tensors: Vec<TensorRecord>,
     pub taps: Vec<TapRecord>,
+    pub counted: Option<Counted>,
 }
 
 pub(super) enum Observer {
@@ -136,21 +140,13 @@ impl MakePayload for Maker<'_> {
 }
 
 impl Observer {
-    pub fn new(
-        device: &Device,
-        form: Form,
-        params: &Arc<[Param]>,
-        epsilons: Epsilons,
-        shaders: Shaders,
-        limits: PretendLimits,
-        ring_len: usize,
-    ) -> Result<Self, Error> {
+    pub fn new(device: &Device, params: &Arc<[Param]>, settings: &Settings, ring_len: usize) -> Result<Self, Error> {
         Ok(match &device.gpu {
             Some(gpu) => {
-                let engine = Engine::new(gpu, form, Arc::clone(params), &epsilons, shaders, limits)?;
-                Self::Gpu(Box::new(GpuObserver::new(gpu, device.burn().clone(), form, engine, ring_len)))
+                let engine = Engine::new(gpu, Arc::clone(params), settings)?;
+                Self::Gpu(Box::new(GpuObserver::new(gpu, device.burn().clone(), settings.form, engine, ring_len)))
             }
-            None => Self::Host(Box::new(HostObserver::new(params, form, epsilons))),
+            None => Self::Host(Box::new(HostObserver::new(params, settings))),
         })
     }
 
@@ -297,7 +293,9 @@ impl GpuObserver {
             scale: given.scale,
             keeps: keeping.keeps,
             neighbours: keeping.neighbours,
+            survey: given.survey.clone(),
         };
+        let orders = given.survey.channels || given.survey.sign_map;
         let mut handed = Vec::new();
         let mut load = |payload: Option<Payload>, cargo: Cargo, demand: Demand, pair: Option<usize>| {
             if let Some(Payload::Gpu(primitive)) = payload {
@@ -309,6 +307,9 @@ impl GpuObserver {
         for (tensor, gradient, weight) in parcel.tensors {
             let pair = groups.updates.then_some(tensor);
             let demand = if groups.dynamics { Demand::Indexed } else { Demand::Dense };
+            if orders {
+                load(gradient.clone(), Cargo::Ordered(tensor), Demand::RowMajor, None);
+            }
             load(gradient, Cargo::Gradient(tensor), demand, pair);
             let kept = if keeping.keeps { self.kept[tensor].take() } else { None };
             if let (true, Some(Payload::Gpu(primitive))) = (keeping.weights[tensor], &weight) {
@@ -332,19 +333,20 @@ impl GpuObserver {
 
     /// Hands the step's tensors over to burn's device, where the engine takes them up. The ring has room.
     fn submit(&mut self, mut given: Given, parcel: Parcel, keeping: &Keeping, started: Instant) {
-        given.cost.readback_bytes = self.layout.bytes(parcel.scalars.len(), parcel.taps.len()) as u32;
+        given.cost.readback_bytes = self.layout.bytes(parcel.scalars.len(), parcel.taps.len(), &given.survey) as u32;
         let (handed, observation) = self.load(&given, parcel, keeping);
         let Some(first) = handed.first() else {
             // Nothing to hand off, and no place in burn's queue to wait for: this step is complete. The engine
             // finds the gap by the numbers of the steps.
             given.cost.readback_bytes = 0;
             given.cost.submit_secs = started.elapsed().as_secs_f64();
-            return self.ring.take_off(given).complete_empty(Outcome::all_missing(self.layout.tensor_count()));
+            return self.ring.take_off(given, 0).complete_empty(Outcome::all_missing(self.layout.tensor_count()));
         };
         self.destination = Some(bridge::Destination::of(&first.primitive));
         let engine = Arc::clone(&self.engine);
         // The cost is known only after the hand-off, which needs the flight: write it in afterwards.
-        let flight = self.ring.take_off(given);
+        let bytes = u64::from(given.cost.readback_bytes);
+        let flight = self.ring.take_off(given, bytes);
         let ticket = Ticket(Arc::clone(&flight));
         let handing_off = Instant::now();
         bridge::hand_off(handed, move |resolutions| {
@@ -406,8 +408,9 @@ impl GpuObserver {
                     Err(reason) => given.notices.push(NoticeKind::TapSkipped { name: name.clone(), reason }),
                 }
             }
+            let counted = self.layout.counted(&outcome, &data);
             given.notices.extend(outcome.notices);
-            Ok(Read { tensors, taps })
+            Ok(Read { tensors, taps, counted })
         });
         Some(Landed { given, read })
     }

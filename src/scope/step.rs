@@ -39,8 +39,11 @@ impl<'a> Step<'a> {
                 false => Attention::None,
             }
         });
-        let attention = attention.collect();
-        let given = Given::new(number);
+        let attention: Vec<_> = attention.collect();
+        let mut given = Given::new(number);
+        if attention.contains(&Attention::Observe) {
+            given.survey = scope.survey.due(number);
+        }
         Self { scope, given, parcel: Parcel::default(), attention, spent: Duration::ZERO }
     }
 
@@ -158,7 +161,7 @@ impl<'a> Step<'a> {
                 places,
                 attention: &self.attention,
                 schedule_of,
-                weighs: groups.params,
+                weighs: groups.params || self.given.survey.histograms.is_some(),
                 payload: observer.maker(),
                 given: &mut self.given,
                 parcel: &mut self.parcel,

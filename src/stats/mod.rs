@@ -10,6 +10,7 @@ mod gradient;
 mod groups;
 mod moments;
 mod parameter;
+mod shape;
 
 pub use epsilons::{EpsilonError, Epsilons};
 pub use gradient::{Dynamics, FirstNonfinite, NonfiniteKind, Partial, TensorSummary, Transitions};
@@ -18,6 +19,10 @@ pub use moments::Moments;
 pub use parameter::{
     Crossings, ParameterSummary, RetainedMove, SeedCrossings, UpdatePartial, UpdateSummary, WeightPartial,
 };
+pub(crate) use shape::{
+    EDGE_COUNT, FLUSH_PLACE, HISTOGRAM_LEN, LINEAR_PLACE, OVERFLOW_PLACE, ZERO_PLACE, exponent_place, linear_place,
+};
+pub use shape::{EXPONENT_COUNT, Format, Histogram, LINEAR_COUNT, LinearHistogram, Segment, linear_edges};
 
 /// The magnitude bits of an f32: everything but the sign.
 pub const MAGNITUDE_MASK: u32 = 0x7fff_ffff;

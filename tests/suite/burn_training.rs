@@ -1,13 +1,13 @@
 //! Real training: what the scope says of burn's own gradients, and that training does not notice.
 
-use crate::fixture::{Random, device, summary};
+use crate::fixture::{Random, device};
 use crate::oracle;
 use burn::module::{Module, Param};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, Relu};
-use burn::optim::{GradientsParams, SgdConfig};
+use burn::optim::{GradientsParams, MultiGradientsParams, SgdConfig};
 use burn::tensor::{Device as BurnDevice, Gradients, Tensor, TensorData};
 use gradscope::record::Gradient;
-use gradscope::{Device, Scope};
+use gradscope::{Device, Event, Groups, Scope, StepRecord};
 
 #[derive(Module, Debug)]
 struct Block {
@@ -39,8 +39,10 @@ impl Net {
     }
 }
 
-/// Trains with momentum-free SGD and returns the losses; `watch` sees every step before the optimizer.
-fn train(device: &Device, steps: u64, mut watch: impl FnMut(u64, &Net, &Tensor<1>, &Gradients)) -> Vec<f32> {
+const LR: f64 = 0.05;
+
+/// Trains with momentum-free SGD and returns losses and model; `watch` sees every step before the optimizer.
+fn train(device: &Device, steps: u64, mut watch: impl FnMut(u64, &Net, &Tensor<1>, &Gradients)) -> (Vec<f32>, Net) {
     let training = device.burn().clone().autodiff();
     training.seed(11);
     let mut model = net(&training);
@@ -53,9 +55,9 @@ fn train(device: &Device, steps: u64, mut watch: impl FnMut(u64, &Net, &Tensor<1
         watch(step, &model, &loss, &gradients);
         losses.push(loss.inner());
         let gradients = GradientsParams::from_grads(gradients, &model);
-        model = optimizer.step(0.05, model, gradients);
+        model = optimizer.step(LR, model, gradients);
     }
-    losses.into_iter().map(|loss| loss.into_scalar::<f32>()).collect()
+    (losses.into_iter().map(|loss| loss.into_scalar::<f32>()).collect(), model)
 }
 
 /// The gradients of a model by the walk's order, read back in full.
@@ -72,33 +74,88 @@ fn read_all(model: &Net, gradients: &Gradients) -> Vec<Option<Vec<f32>>> {
     walk.1
 }
 
-#[test]
-fn every_statistic_of_a_training_run_is_right() {
-    let device = device();
+/// The parameters by the walk's order, read back in full.
+fn read_weights(model: &Net) -> Vec<Vec<f32>> {
+    struct Walk(Vec<Vec<f32>>);
+    impl burn::module::ModuleVisitor for Walk {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.push(param.val().inner().into_data().try_to_vec::<f32>().unwrap());
+        }
+    }
+    let mut walk = Walk(vec![]);
+    model.visit(&mut walk);
+    walk.0
+}
+
+/// Records a small run with every statistic, and holds each against what the captured tensors say.
+fn check_a_run(device: &Device) {
+    const STEPS: usize = 12;
+    const EPS: [f64; 2] = [1e-7, 1e-5];
     let model = net(&device.burn().clone().autodiff());
-    let mut scope = Scope::builder(&device).build(&model).unwrap();
-    let mut gradients = Vec::new();
-    let mut losses_read = Vec::new();
-    let losses = train(&device, 12, |step, model, loss, grads| {
-        scope.step(step).scalar("loss", loss).value("lr", 0.05).gradients(model, grads).submit();
+    let mut scope = Scope::builder(device).stats(Groups::FULL).build(&model).unwrap();
+    let (mut gradients, mut weights) = (Vec::new(), Vec::new());
+    let (losses, model) = train(device, STEPS as u64, |step, model, loss, grads| {
+        scope.step(step).scalar("loss", loss).value("lr", LR).gradients(model, grads).submit();
         gradients.push(read_all(model, grads));
+        weights.push(read_weights(model));
     });
-    for step in 0..12 {
-        let record = scope.read(step as u64).unwrap();
-        losses_read.push(record.scalar("loss").unwrap() as f32);
-        assert_eq!(record.scalar("lr"), Some(0.05));
-        for (tensor, values) in gradients[step].iter().enumerate() {
-            let what = format!("{} at step {step}", scope.params()[tensor].path);
-            let Some(now) = values else {
-                assert_eq!(record.tensors[tensor].gradient, Gradient::Missing, "{what}");
-                continue;
-            };
+    weights.push(read_weights(&model));
+    let params = scope.params().to_vec();
+    let records: Vec<StepRecord> = scope
+        .finish(&model)
+        .unwrap()
+        .events
+        .into_iter()
+        .map(|event| match event {
+            Event::Record(record) => record,
+            Event::Notice(notice) => panic!("{notice}"),
+        })
+        .collect();
+    assert_eq!(records.len(), STEPS + 1, "every step, and the last move");
+    assert!(records[STEPS].last_move && !records[0].last_move);
+    let mut losses_read = Vec::new();
+    for (step, record) in records.iter().enumerate() {
+        losses_read.extend(record.scalar("loss").map(|loss| loss as f32));
+        for (tensor, param) in params.iter().enumerate() {
+            let what = format!("{} at step {step}", param.path);
+            let record = &record.tensors[tensor];
+            let now = gradients.get(step).and_then(|gradients| gradients[tensor].as_deref());
             let before = step.checked_sub(1).and_then(|before| gradients[before][tensor].as_deref());
-            let expected = oracle::summarise(now, before, [1e-7, 1e-5]);
-            oracle::assert_summary(summary(&record, tensor), &expected, &what);
+            match now {
+                None => assert_eq!(record.gradient, Gradient::Missing, "{what}"),
+                Some(now) => {
+                    let expected = oracle::summarise(now, before, EPS);
+                    oracle::assert_summary(record.summary().unwrap(), &expected, &what);
+                }
+            }
+            let weight = &weights[step][tensor];
+            oracle::assert_weight(&record.parameter.unwrap(), &oracle::weigh(weight), &what);
+            assert_eq!(record.update.is_some(), step > 0, "{what}");
+            let Some(update) = record.update else { continue };
+            let expected = oracle::moved(weight, &weights[step - 1][tensor], before.zip(now), EPS, step as u64 - 1);
+            oracle::assert_move(&update, &expected, param.numel, &what);
+            // Plain SGD moves by the learning rate times the gradient, to the rounding of a weight.
+            if let Some(before) = before {
+                let norm = oracle::summarise(before, None, EPS).l2_norm;
+                let rounding = 6e-8 * oracle::weigh(weight).l2_norm;
+                assert!(
+                    (update.l2_norm - LR * norm).abs() <= 1e-5 * LR * norm + rounding,
+                    "{what}: {update:?}, {norm}"
+                );
+            }
         }
     }
     assert_eq!(losses_read, losses, "scalars ride along unchanged");
+}
+
+#[test]
+fn every_statistic_of_a_training_run_is_right() {
+    check_a_run(&device());
+}
+
+#[test]
+fn every_statistic_of_the_twins_is_right() {
+    check_a_run(&Device::open(gradscope::DeviceChoice::Cpu).unwrap());
 }
 
 #[test]
@@ -130,12 +187,49 @@ fn unused_and_frozen_parameters_are_missing_not_zero() {
 }
 
 #[test]
+fn frozen_parameters_are_weighed_all_the_same() {
+    let device = device();
+    let training = device.burn().clone().autodiff();
+    let mut model = net(&training);
+    model.head = model.head.no_grad();
+    let mut scope = Scope::builder(&device).stats(Groups::FULL).build(&model).unwrap();
+    for step in 0..2 {
+        let gradients = model.loss(&mut Random(3), &training).backward();
+        scope.step(step).gradients(&model, &gradients).submit();
+    }
+    let place = scope.params().iter().position(|param| param.path == "head.weight").unwrap();
+    let record = scope.read(1).unwrap().tensors[place];
+    assert_eq!(record.gradient, Gradient::Missing);
+    assert_eq!(record.parameter.unwrap().numel, 128);
+    let update = record.update.unwrap();
+    assert_eq!((update.unchanged_count, update.l2_norm, update.crossings), (128, 0.0, None));
+}
+
+#[test]
+fn gradients_of_several_devices_are_added_up() {
+    let device = device();
+    let training = device.burn().clone().autodiff();
+    let model = net(&training);
+    let part = |seed| GradientsParams::from_grads(model.loss(&mut Random(seed), &training).backward(), &model);
+    let both = MultiGradientsParams { grads: vec![(part(5), device.burn().clone()), (part(6), device.burn().clone())] };
+    let found = gradscope::snapshot(&device, &model, &both).unwrap();
+    let [a, b] = [5, 6].map(|seed| read_all(&model, &model.loss(&mut Random(seed), &training).backward()));
+    for (((path, found), a), b) in found.iter().zip(a).zip(b) {
+        let sum = a.zip(b).map(|(a, b)| a.iter().zip(&b).map(|(a, b)| a + b).collect::<Vec<_>>());
+        assert_eq!(found.is_some(), sum.is_some(), "{path}");
+        if let (Some(found), Some(sum)) = (found, sum) {
+            oracle::assert_summary(found, &oracle::summarise(&sum, None, [1e-7, 1e-5]), path);
+        }
+    }
+}
+
+#[test]
 fn training_does_not_notice() {
     let device = device();
-    let bare = train(&device, 20, |_, _, _, _| {});
+    let (bare, _) = train(&device, 20, |_, _, _, _| {});
     let model = net(device.burn());
     let mut scope = Scope::builder(&device).build(&model).unwrap();
-    let watched = train(&device, 20, |step, model, loss, grads| {
+    let (watched, _) = train(&device, 20, |step, model, loss, grads| {
         scope.step(step).scalar("loss", loss).gradients(model, grads).submit();
     });
     scope.finish(&model).unwrap();
@@ -160,26 +254,4 @@ fn gradients_params_are_a_source_too() {
     let by_gradients = gradscope::snapshot(&device, &model, &gradients).unwrap();
     let params = GradientsParams::from_grads(gradients, &model);
     assert_eq!(gradscope::snapshot(&device, &model, &params).unwrap(), by_gradients);
-}
-
-#[test]
-fn cpu_twin_as_the_engine() {
-    let device = Device::open(gradscope::DeviceChoice::Cpu).unwrap();
-    let model = net(device.burn());
-    let mut scope = Scope::builder(&device).build(&model).unwrap();
-    let mut gradients = Vec::new();
-    train(&device, 4, |step, model, loss, grads| {
-        scope.step(step).scalar("loss", loss).gradients(model, grads).submit();
-        gradients.push(read_all(model, grads));
-    });
-    for step in 0..4 {
-        let record = scope.read(step as u64).unwrap();
-        assert!(record.scalar("loss").unwrap() > 0.0);
-        for (tensor, values) in gradients[step].iter().enumerate() {
-            let Some(now) = values else { continue };
-            let before = step.checked_sub(1).and_then(|before| gradients[before][tensor].as_deref());
-            let expected = oracle::summarise(now, before, [1e-7, 1e-5]);
-            oracle::assert_summary(summary(&record, tensor), &expected, &scope.params()[tensor].path);
-        }
-    }
 }

@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor, TensorData};
 use gradscope::record::Gradient;
-use gradscope::{Device, NoticeKind, Scope, StepRecord};
+use gradscope::{Device, Group, Groups, NoticeKind, Scope, StepRecord};
 
 #[derive(Module, Debug)]
 struct Matrix {
@@ -56,6 +56,49 @@ fn check(what: &str, shape: [usize; 2], source_shape: [usize; 2], view: impl Fn(
 #[test]
 fn permuted() {
     assert_eq!(check("transposed", [300, 70], [70, 300], Tensor::transpose), 0, "a permutation is dense");
+}
+
+#[derive(Module, Debug)]
+struct Kernel {
+    weight: Param<Tensor<4>>,
+}
+
+/// As convolutions leave their gradients: one dimension has gone behind those it stood before.
+#[test]
+fn indices_are_logical_whatever_the_strides() {
+    let device = device();
+    for (order, copied) in [([0, 1, 2, 3], 0), ([0, 2, 3, 1], 0), ([1, 0, 2, 3], 1), ([3, 2, 1, 0], 1)] {
+        // In memory as `order` has it, logically 6 x 5 x 4 x 3.
+        let shape = order.map(|dim| [6, 5, 4, 3][dim]);
+        let mut back = [0; 4];
+        order.iter().enumerate().for_each(|(place, &dim)| back[dim] = place as isize);
+        let zeros = Tensor::<4>::zeros([6, 5, 4, 3], device.burn());
+        let model = Kernel { weight: Param::from_tensor(zeros) };
+        for groups in [Group::Dynamics.into(), Groups::FULL] {
+            let mut scope = Scope::builder(&device).stats(groups).build(&model).unwrap();
+            let mut random = Random(10);
+            let mut before: Option<Vec<f32>> = None;
+            for step in 0..3 {
+                let mut values = random.gradients(360);
+                for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    values[100 + random.below(260)] = bad;
+                }
+                let laid = Tensor::<4>::from_data(TensorData::new(values, shape), device.burn());
+                let gradient = laid.permute(back);
+                let now = gradient.clone().into_data().try_to_vec::<f32>().unwrap();
+                let mut gradients = GradientsParams::new();
+                gradients.register(model.weight.id, gradient);
+                scope.step(step).gradients(&model, &gradients).submit();
+                let record = scope.read(step).unwrap();
+                let what = format!("{order:?}, {groups}, step {step}");
+                let expected = oracle::summarise(&now, before.as_deref(), [1e-7, 1e-5]);
+                oracle::assert_summary(summary(&record, 0), &expected, &what);
+                let unlike = order != [0, 1, 2, 3] && groups == Groups::FULL;
+                assert_eq!(record.cost.copied_count, if unlike { 1 } else { copied }, "{what}");
+                before = Some(now);
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! One harness: every module shares the device, because burn registers one a process.
 
 mod burn_training;
+mod control;
 mod fixture;
+mod groups;
 mod layouts;
 mod lifecycle;
 mod oracle;
 mod property;
 mod shaders;
+mod shapes;
 mod store;
 mod sums;

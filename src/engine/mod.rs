@@ -1,11 +1,19 @@
 //! The GPU engine of a scope: what happens to a step's tensors between the hand-off and the map.
 
+mod read;
+mod survey;
+
+pub(crate) use read::{Outcome, ReadLayout};
+
 use crate::bridge::{Resolutions, Resolved};
-use crate::gpu::{Flight, Form, Gpu, ModelTooLarge, PretendLimits, Reads, RecordLayout, Shaders, Slice, Word};
+use crate::gpu::{Flight, Form, Gpu, ModelTooLarge, PretendLimits, Reads, RecordLayout, Shaders, Slice};
 use crate::kernels::reduction::Reduction;
-use crate::record::{Gradient, NoticeKind, Param, TensorRecord};
-use crate::stats::{Epsilons, Group, TensorSummary, order_key};
+use crate::record::{NoticeKind, Param};
+use crate::stats::{Epsilons, Group, order_key};
+use crate::survey::{SurveyDue, SurveyPlan};
+use read::{Fate, GradientFate};
 use std::sync::Arc;
+use survey::{GpuSurvey, SurveyReads};
 
 /// GPU scalars that ride in one step's copy.
 pub(crate) const SCALAR_COUNT_MAX: usize = 64;
@@ -13,6 +21,18 @@ pub(crate) const SCALAR_COUNT_MAX: usize = 64;
 pub(crate) const TAP_COUNT_MAX: usize = 64;
 /// Sets of tap lengths whose buffers are kept: a last batch is often shorter than the others.
 const TAP_SET_COUNT_MAX: usize = 4;
+
+/// What a scope is built for, whichever engine does it.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub form: Form,
+    pub epsilons: Epsilons,
+    pub survey: SurveyPlan,
+    /// Share of the past in moving averages.
+    pub average_factor: f64,
+    pub shaders: Shaders,
+    pub limits: PretendLimits,
+}
 
 /// One step's work, beside the tensors themselves.
 pub(crate) struct Observation {
@@ -27,11 +47,14 @@ pub(crate) struct Observation {
     pub keeps: bool,
     /// Whether only the step right before is compared with, or the last that was kept.
     pub neighbours: bool,
+    pub survey: SurveyDue,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Cargo {
     Gradient(usize),
+    /// A gradient once more, in logical order.
+    Ordered(usize),
     Weight(usize),
     /// The parameter as it was at `step`.
     Before {
@@ -41,55 +64,6 @@ pub(crate) enum Cargo {
     Scalar,
     Tap {
         rails: [f32; 2],
-    },
-}
-
-/// What the engine knows of a step before its numbers are back.
-pub(crate) struct Outcome {
-    stamp: u32,
-    scale: f64,
-    tensors: Vec<Fate>,
-    /// Which of the step's GPU scalars were copied, in order.
-    pub scalars: Vec<bool>,
-    /// Elements and chunks of each tap, or why it was left out.
-    taps: Vec<Result<(u64, u32), String>>,
-    pub notices: Vec<NoticeKind>,
-    pub copied_count: u32,
-}
-
-impl Outcome {
-    /// Of a step without anything of the `count` tensors.
-    pub fn all_missing(count: usize) -> Self {
-        Self {
-            stamp: 0,
-            scale: 1.0,
-            tensors: vec![Fate::default(); count],
-            scalars: vec![],
-            taps: vec![],
-            notices: vec![],
-            copied_count: 0,
-        }
-    }
-}
-
-/// What of a tensor was there.
-#[derive(Clone, Copy, Default)]
-struct Fate {
-    gradient: GradientFate,
-    weighed: bool,
-    /// The step its last move was made after.
-    moved_since: Option<u64>,
-    /// Whether the step compared with was itself compared with one before.
-    compared_twice: bool,
-}
-
-#[derive(Clone, Copy, Default)]
-enum GradientFate {
-    #[default]
-    Missing,
-    Unreadable,
-    Observed {
-        previous_step: Option<u64>,
     },
 }
 
@@ -111,27 +85,23 @@ pub(crate) struct Engine {
     reduction: Reduction,
     /// By the elements of the taps.
     taps: Vec<(Vec<u64>, Reduction)>,
+    survey: GpuSurvey,
     history: Vec<Option<History>>,
     stamp: u32,
 }
 
 impl Engine {
-    pub fn new(
-        gpu: &Gpu,
-        form: Form,
-        params: Arc<[Param]>,
-        epsilons: &Epsilons,
-        shaders: Shaders,
-        limits: PretendLimits,
-    ) -> Result<Self, ModelTooLarge> {
+    pub fn new(gpu: &Gpu, params: Arc<[Param]>, settings: &Settings) -> Result<Self, ModelTooLarge> {
+        let Settings { form, epsilons, ref survey, shaders, limits, .. } = *settings;
         let gpu = limits.applied_to(gpu);
         let numels: Vec<u64> = params.iter().map(|param| param.numel).collect();
         Ok(Self {
+            survey: GpuSurvey::new(&gpu, survey, &numels, shaders, limits),
             reduction: Reduction::new(&gpu, form, &numels, shaders, limits)?,
             taps: Vec::new(),
             gpu,
             form,
-            epsilons: *epsilons,
+            epsilons,
             shaders,
             limits,
             history: vec![None; params.len()],
@@ -173,26 +143,35 @@ impl Engine {
         }
         let mut scalars = Vec::new();
         let mut taps = Vec::new();
+        let nothing: Vec<Option<&Slice>> = vec![None; count];
+        let mut surveyed = SurveyReads { gradients: nothing.clone(), weights: nothing.clone(), ordered: nothing };
         for (&cargo, resolution) in observation.cargo.iter().zip(resolutions) {
             let resolution = resolution.as_ref().map_err(Clone::clone);
             match cargo {
                 Cargo::Scalar => scalars.push(resolution.ok().map(|resolved| &resolved.slice)),
                 Cargo::Tap { rails } => taps.push((rails, resolution.map(|resolved| &resolved.slice))),
-                Cargo::Gradient(tensor) | Cargo::Weight(tensor) | Cargo::Before { tensor, .. } => {
+                Cargo::Gradient(tensor)
+                | Cargo::Ordered(tensor)
+                | Cargo::Weight(tensor)
+                | Cargo::Before { tensor, .. } => {
                     let slice = match resolution.and_then(|resolved| self.fits(tensor, resolved)) {
                         Ok(slice) => slice,
                         Err(reason) => {
                             if matches!(cargo, Cargo::Gradient(_)) {
                                 outcome.tensors[tensor].gradient = GradientFate::Unreadable;
                             }
-                            let path = self.params[tensor].path.clone();
-                            outcome.notices.push(NoticeKind::Unreadable { path, reason });
+                            // What ails a gradient is told once.
+                            if !matches!(cargo, Cargo::Ordered(_)) {
+                                let path = self.params[tensor].path.clone();
+                                outcome.notices.push(NoticeKind::Unreadable { path, reason });
+                            }
                             continue;
                         }
                     };
                     outcome.copied_count += u32::from(slice.copied);
                     match cargo {
                         Cargo::Gradient(_) => {
+                            surveyed.gradients[tensor] = Some(slice);
                             let (fate, read) = (&mut outcome.tensors[tensor], &mut reads[tensor]);
                             let changed = compare(observation, before[tensor], slice, fate, read, &mut after[tensor]);
                             if changed {
@@ -201,9 +180,13 @@ impl Engine {
                                 outcome.notices.push(NoticeKind::HistoryReset { path, reason });
                             }
                         }
+                        Cargo::Ordered(_) => surveyed.ordered[tensor] = Some(slice),
                         Cargo::Weight(_) => {
-                            reads[tensor].slices[1] = Some(slice);
-                            outcome.tensors[tensor].weighed = true;
+                            surveyed.weights[tensor] = Some(slice);
+                            if self.form.groups.params {
+                                reads[tensor].slices[1] = Some(slice);
+                                outcome.tensors[tensor].weighed = true;
+                            }
                         }
                         // Behind its parameter in the list.
                         Cargo::Before { step, .. } if reads[tensor].slices[1].is_some() => {
@@ -236,6 +219,12 @@ impl Engine {
         }
         if !taps.is_empty() {
             end += self.tap(&mut encoder, &taps, &flight.staging, end, &mut outcome);
+        }
+        if observation.survey.is_any() {
+            let (due, staging) = (&observation.survey, &flight.staging);
+            let counted = self.survey.encode(&mut encoder, due, &surveyed, threshold_bits, staging, end);
+            outcome.survey = Some(counted);
+            end += self.survey.layout(count).bytes(due);
         }
         *flight.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
         let submission = self.gpu.queue.submit([encoder.finish()]);
@@ -305,6 +294,7 @@ impl Engine {
             form: self.form,
             layout: RecordLayout::new(self.form),
             tap_layout: RecordLayout::new(tap_form()),
+            survey: self.survey.layout(self.params.len()),
         }
     }
 }
@@ -337,100 +327,4 @@ fn compare<'a>(
 /// Taps are reduced as gradients are, without history.
 fn tap_form() -> Form {
     Form { groups: Group::Dynamics.into(), tap: true, seed: false }
-}
-
-/// How the numbers of a step lie in what comes back: summaries, scalars, taps.
-pub(crate) struct ReadLayout {
-    /// Elements and chunks of each tensor.
-    tensors: Vec<(u64, u32)>,
-    form: Form,
-    layout: RecordLayout,
-    tap_layout: RecordLayout,
-}
-
-impl ReadLayout {
-    pub fn tensor_count(&self) -> usize {
-        self.tensors.len()
-    }
-
-    /// Bytes read back for a step with that many GPU scalars and taps.
-    pub fn bytes(&self, scalar_count: usize, tap_count: usize) -> u64 {
-        self.taps_at(scalar_count) as u64 + tap_count as u64 * self.tap_layout.bytes()
-    }
-
-    fn taps_at(&self, scalar_count: usize) -> usize {
-        self.tensors.len() * self.layout.bytes() as usize + 4 * scalar_count
-    }
-
-    /// The scalar copied as the `index`-th, after the summaries.
-    pub fn scalar(&self, data: &[u8], index: usize) -> f32 {
-        let at = self.tensors.len() * self.layout.bytes() as usize + 4 * index;
-        bytemuck::pod_read_unaligned(&data[at..at + 4])
-    }
-
-    /// A step's summaries: the words that came back, under what `observe` knew of it.
-    ///
-    /// # Errors
-    /// Where they are those of another step.
-    pub fn read(&self, outcome: &Outcome, data: &[u8]) -> Result<Vec<TensorRecord>, String> {
-        outcome
-            .tensors
-            .iter()
-            .zip(&self.tensors)
-            .enumerate()
-            .map(|(tensor, (fate, &(numel, chunk_count)))| {
-                let any = fate.weighed || matches!(fate.gradient, GradientFate::Observed { .. });
-                let mut record = TensorRecord::of(match fate.gradient {
-                    GradientFate::Unreadable => Gradient::Unreadable,
-                    _ => Gradient::Missing,
-                });
-                if !any {
-                    return Ok(record);
-                }
-                let words = words(data, tensor * self.layout.bytes() as usize, self.layout.len());
-                let found = self.layout.read(&words);
-                check(found.word(Word::Sentinel), numel, chunk_count, outcome.stamp)?;
-                let mut compared = false;
-                if let GradientFate::Observed { previous_step } = fate.gradient {
-                    compared = previous_step.is_some();
-                    let mut summary = found.gradient(numel, compared).finish();
-                    if !self.form.groups.dynamics {
-                        summary.dynamics = None;
-                    }
-                    let summary = if outcome.scale == 1.0 { summary } else { summary.unscaled(outcome.scale) };
-                    record.gradient = Gradient::Observed { summary, previous_step };
-                }
-                record.parameter = fate.weighed.then(|| found.weight(numel).finish());
-                let seed = self.form.seed && fate.compared_twice;
-                record.update = fate.moved_since.map(|step| found.update().finish(step, compared, seed));
-                Ok(record)
-            })
-            .collect()
-    }
-
-    /// The summaries of a step's taps, with the counts at their rails.
-    pub fn taps(&self, outcome: &Outcome, data: &[u8]) -> Vec<Result<(TensorSummary, [u64; 2]), String>> {
-        let first = self.taps_at(outcome.scalars.len());
-        let read = |(index, tap): (usize, &Result<(u64, u32), String>)| {
-            let (numel, chunk_count) = tap.clone()?;
-            let bytes = self.tap_layout.bytes() as usize;
-            let words = words(data, first + index * bytes, self.tap_layout.len());
-            let found = self.tap_layout.read(&words);
-            check(found.word(Word::Sentinel), numel, chunk_count, outcome.stamp)?;
-            Ok((found.gradient(numel, false).finish(), found.tails()))
-        };
-        outcome.taps.iter().enumerate().map(read).collect()
-    }
-}
-
-/// Words of what came back; the bytes need not be aligned.
-fn words(data: &[u8], at: usize, len: usize) -> Vec<u32> {
-    bytemuck::pod_collect_to_vec(&data[at..at + 4 * len])
-}
-
-fn check(found: u32, numel: u64, chunk_count: u32, stamp: u32) -> Result<(), String> {
-    match (numel as u32).wrapping_add(chunk_count.wrapping_mul(stamp)) {
-        expected if expected == found => Ok(()),
-        _ => Err("the summaries that came back are not those of this step".into()),
-    }
 }

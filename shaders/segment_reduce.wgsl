@@ -1,0 +1,42 @@
+// Sums up stretches of tensors, for sign maps and channels: one workgroup folds the elements of one segment, which lie
+// `extra` apart, into one record.
+
+@group(0) @binding(3) var<storage, read_write> records: array<u32>;
+
+@compute @workgroup_size(WORKGROUP_LEN)
+fn segment_reduce(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) invocation: u32,
+) {
+    let segment = dispatch.first_chunk + workgroup.y * grid.x + workgroup.x;
+    if segment >= dispatch.end_chunk {
+        return;
+    }
+    let chunk = chunks[segment];
+    let span = spans[chunk.span];
+    if span.flags == 0u {
+        return;
+    }
+    var lane = lane_identity();
+    var s = Sums();
+    for (var k = invocation; k < chunk.len; k += WORKGROUP_LEN) {
+        let at = span.gradient_base * 4u + chunk.start + k * chunk.extra;
+        let word = element_gradient(span.gradient_page, at);
+        let a = word & MAGNITUDE;
+        careful_sum(vec4<u32>(word, 0u, 0u, 0u), &s);
+        let near = a != 0u && a + dispatch.above_threshold.y < SIGN_BIT;
+        lane.near_negative += select(0u, 1u, near && word >= SIGN_BIT);
+        lane.near_positive += select(0u, 1u, near && word < SIGN_BIT);
+        lane.zero += select(0u, 1u, a == 0u);
+        lane.nonfinite += select(0u, 1u, a >= INFINITY);
+    }
+    lane.l2 = s.l2;
+    lane.l2_small = s.l2_small;
+    lane.l2_big = s.l2_big;
+    reduce_lanes(lane, segment * RECORD_LEN, invocation);
+}
+
+fn store(at: u32, value: u32) {
+    records[at] = value;
+}

@@ -1,0 +1,28 @@
+//! Twin of `histogram.wgsl`.
+
+use crate::stats::{
+    FLUSH_PLACE, Format, HISTOGRAM_LEN, Histogram, INFINITY_BITS, LINEAR_PLACE, MAGNITUDE_MASK, OVERFLOW_PLACE,
+    ZERO_PLACE, exponent_place, linear_place, order_key,
+};
+
+/// Counts `values` by exponent, and between `edges` where there are any.
+pub fn histogram(values: &[f32], edges: Option<&[f32]>) -> Histogram {
+    let mut words = vec![0; HISTOGRAM_LEN];
+    let keys: Option<Vec<u32>> = edges.map(|edges| edges.iter().map(|edge| order_key(edge.to_bits())).collect());
+    for bits in values.iter().map(|x| x.to_bits()) {
+        let magnitude = bits & MAGNITUDE_MASK;
+        words[exponent_place(bits)] += 1;
+        if magnitude >= INFINITY_BITS {
+            continue;
+        }
+        words[ZERO_PLACE] += u32::from(magnitude == 0);
+        for (place, format) in Format::ALL.into_iter().enumerate() {
+            words[FLUSH_PLACE + place] += u32::from(magnitude != 0 && magnitude <= format.flush_bits());
+            words[OVERFLOW_PLACE + place] += u32::from(magnitude >= format.overflow_bits());
+        }
+        if let Some(keys) = &keys {
+            words[LINEAR_PLACE + linear_place(bits, keys)] += 1;
+        }
+    }
+    Histogram::from_words(&words, edges)
+}

@@ -1,0 +1,123 @@
+//! Distributions on the GPU: which kernels count them, and how the counts lie in what comes back.
+
+use crate::gpu::{Gpu, PretendLimits, Reads, Shaders, Slice};
+use crate::kernels::histogram::HistogramKernel;
+use crate::kernels::segment_reduce::{SegmentLayout, SegmentReduce};
+use crate::stats::linear_edges;
+use crate::survey::{Counted, Stretches, SurveyDue, SurveyPlan};
+
+pub(super) struct GpuSurvey {
+    histograms: Option<HistogramKernel>,
+    channels: Option<SegmentReduce>,
+    sign_map: Option<SegmentReduce>,
+}
+
+/// What a step's survey was over.
+#[derive(Default)]
+pub(super) struct SurveyOutcome {
+    due: SurveyDue,
+    edges: Vec<Option<Vec<f32>>>,
+    /// Gradients and then parameters that histograms counted, and gradients that segments were of.
+    counted: Vec<bool>,
+    ordered: Vec<bool>,
+}
+
+/// The tensors of a step, by what a survey needs of them.
+pub(super) struct SurveyReads<'a> {
+    pub gradients: Vec<Option<&'a Slice>>,
+    pub weights: Vec<Option<&'a Slice>>,
+    /// Gradients in logical order.
+    pub ordered: Vec<Option<&'a Slice>>,
+}
+
+impl GpuSurvey {
+    pub fn new(gpu: &Gpu, plan: &SurveyPlan, numels: &[u64], shaders: Shaders, limits: PretendLimits) -> Self {
+        let twice: Vec<u64> = [numels, numels].concat();
+        let segments = |stretches: &Option<Stretches>| {
+            stretches.as_ref().map(|s| SegmentReduce::new(gpu, numels, s, shaders, limits.page_count))
+        };
+        Self {
+            histograms: plan.histograms.then(|| HistogramKernel::new(gpu, &twice, shaders, limits.page_count)),
+            channels: segments(&plan.channels),
+            sign_map: segments(&plan.sign_map),
+        }
+    }
+
+    /// How the counts of so many tensors lie.
+    pub fn layout(&self, tensor_count: usize) -> SurveyLayout {
+        let layout = |segments: &Option<SegmentReduce>| segments.as_ref().map(|s| s.layout().clone());
+        SurveyLayout { tensor_count, channels: layout(&self.channels), sign_map: layout(&self.sign_map) }
+    }
+
+    /// Counts what is due, and copies the counts to byte `at`.
+    pub fn encode(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        due: &SurveyDue,
+        tensors: &SurveyReads<'_>,
+        threshold_bits: [u32; 2],
+        staging: &wgpu::Buffer,
+        mut at: u64,
+    ) -> SurveyOutcome {
+        let mut outcome = SurveyOutcome { due: due.clone(), ..SurveyOutcome::default() };
+        if let (Some(bounds), Some(kernel)) = (&due.histograms, &mut self.histograms) {
+            let both = || tensors.gradients.iter().chain(&tensors.weights);
+            outcome.counted = both().map(Option::is_some).collect();
+            outcome.edges = bounds.iter().map(|bounds| bounds.map(|[min, max]| linear_edges(min, max))).collect();
+            let reads: Vec<Reads<'_>> = both().map(read_alone).collect();
+            kernel.encode(encoder, &reads, &outcome.edges, staging, at);
+            at += HistogramKernel::bytes(reads.len());
+        }
+        outcome.ordered = tensors.ordered.iter().map(Option::is_some).collect();
+        let ordered: Vec<Reads<'_>> = tensors.ordered.iter().map(read_alone).collect();
+        for (due, kernel) in [(due.channels, &mut self.channels), (due.sign_map, &mut self.sign_map)] {
+            if let (true, Some(kernel)) = (due, kernel) {
+                kernel.encode(encoder, &ordered, threshold_bits, staging, at);
+                at += kernel.layout().bytes();
+            }
+        }
+        outcome
+    }
+}
+
+fn read_alone<'a>(slice: &Option<&'a Slice>) -> Reads<'a> {
+    Reads { slices: [*slice, None, None], ..Reads::default() }
+}
+
+/// How the counts of a survey lie.
+#[derive(Clone, Default)]
+pub(crate) struct SurveyLayout {
+    tensor_count: usize,
+    channels: Option<SegmentLayout>,
+    sign_map: Option<SegmentLayout>,
+}
+
+impl SurveyLayout {
+    /// Bytes of what is due.
+    pub fn bytes(&self, due: &SurveyDue) -> u64 {
+        let histograms = due.histograms.as_ref().map_or(0, |_| HistogramKernel::bytes(2 * self.tensor_count));
+        let segments =
+            |due: bool, layout: &Option<SegmentLayout>| layout.as_ref().filter(|_| due).map_or(0, SegmentLayout::bytes);
+        histograms + segments(due.channels, &self.channels) + segments(due.sign_map, &self.sign_map)
+    }
+
+    /// The counts in what came back; `data` starts with them.
+    pub(super) fn read(&self, outcome: &SurveyOutcome, data: &[u8]) -> Counted {
+        let mut rest: Vec<u32> = bytemuck::pod_collect_to_vec(data);
+        let mut take = |bytes: u64| {
+            let behind = rest.split_off(bytes as usize / 4);
+            std::mem::replace(&mut rest, behind)
+        };
+        let mut counted = Counted::default();
+        if outcome.due.histograms.is_some() {
+            let words = take(HistogramKernel::bytes(2 * self.tensor_count));
+            counted.histograms = HistogramKernel::read(&words, &outcome.counted, &outcome.edges);
+        }
+        let mut segments = |due: bool, layout: &Option<SegmentLayout>| {
+            layout.as_ref().filter(|_| due).map(|layout| layout.read(&take(layout.bytes()), &outcome.ordered))
+        };
+        counted.channels = segments(outcome.due.channels, &self.channels);
+        counted.sign_map = segments(outcome.due.sign_map, &self.sign_map);
+        counted
+    }
+}

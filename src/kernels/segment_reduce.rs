@@ -1,0 +1,93 @@
+//! Launcher of `segment_reduce.wgsl`: stretches of tensors to one record each.
+
+use super::paged::{Kernel, Paged};
+use crate::gpu::{Cut, Gpu, Plan, Reads, SEGMENT_WORDS, Shaders, segment, segment_reduce_wgsl};
+use crate::stats::Segment;
+use crate::survey::{Stretch, Stretches};
+
+/// Bytes of a record.
+const RECORD_BYTES: u64 = 4 * SEGMENT_WORDS.len() as u64;
+
+pub(crate) struct SegmentReduce {
+    plan: Plan,
+    paged: Paged,
+    records: wgpu::Buffer,
+    layout: SegmentLayout,
+}
+
+/// What each record is of.
+#[derive(Clone)]
+pub(crate) struct SegmentLayout {
+    /// Tensor, slot and elements, by record.
+    records: Vec<(usize, usize, u64)>,
+    slot_count: usize,
+}
+
+impl SegmentLayout {
+    pub fn bytes(&self) -> u64 {
+        self.records.len() as u64 * RECORD_BYTES
+    }
+
+    /// The slots in what came back, over the tensors that were there.
+    pub fn read(&self, words: &[u32], present: &[bool]) -> Vec<Segment> {
+        let mut slots = vec![Segment::default(); self.slot_count];
+        for (words, &(tensor, slot, numel)) in words.chunks(SEGMENT_WORDS.len()).zip(&self.records) {
+            if present[tensor] {
+                slots[slot] = slots[slot].combine(segment(words, numel));
+            }
+        }
+        slots
+    }
+}
+
+impl SegmentReduce {
+    pub fn new(
+        gpu: &Gpu,
+        numels: &[u64],
+        stretches: &Stretches,
+        shaders: Shaders,
+        page_count_max: Option<u32>,
+    ) -> Self {
+        let mut by_tensor: Vec<Vec<&Stretch>> = vec![vec![]; numels.len()];
+        stretches.list.iter().for_each(|stretch| by_tensor[stretch.tensor].push(stretch));
+        let mut records = Vec::new();
+        let plan = Plan::cut(numels, Plan::span_len_max(gpu), |tensor, start, len| {
+            let mut cuts = Vec::new();
+            for stretch in &by_tensor[tensor] {
+                if let Some((first, count)) = stretch.within(&(start..start + len)) {
+                    records.push((tensor, stretch.slot, count));
+                    let extra = stretch.stride as u32;
+                    cuts.push(Cut { start: (first - start) as u32, len: count as u32, extra });
+                }
+            }
+            cuts
+        });
+        let layout = SegmentLayout { records, slot_count: stretches.slot_count };
+        let records = gpu.storage_buffer("gradscope segments", layout.bytes(), wgpu::BufferUsages::COPY_SRC);
+        let kernel = Kernel {
+            name: "segment_reduce",
+            wgsl: Box::new(segment_reduce_wgsl),
+            role_count: 1,
+            outputs: vec![records.clone()],
+        };
+        let paged = Paged::new(gpu, kernel, &plan, shaders, page_count_max);
+        Self { plan, paged, records, layout }
+    }
+
+    pub fn layout(&self) -> &SegmentLayout {
+        &self.layout
+    }
+
+    /// Reduces the stretches of what `reads` names, and copies the records to byte `at`.
+    pub fn encode(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        reads: &[Reads<'_>],
+        threshold_bits: [u32; 2],
+        staging: &wgpu::Buffer,
+        at: u64,
+    ) {
+        self.paged.encode(encoder, &self.plan, reads, 0, threshold_bits);
+        encoder.copy_buffer_to_buffer(&self.records, 0, staging, at, Some(self.layout.bytes()));
+    }
+}

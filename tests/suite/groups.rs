@@ -1,0 +1,152 @@
+//! What is asked for is what is paid for, and what it says at values chosen by hand.
+
+use crate::fixture::{Random, Values, bag, check_weights, device, observe, observe_weights};
+use gradscope::stats::SeedCrossings;
+use gradscope::{Device, Event, Group, Groups, Scope, StepRecord};
+
+#[test]
+fn state_and_read_back_stay_in_each_groups_budget() {
+    let device = device();
+    let lens = [1 << 20, 100_000];
+    let values: Values = lens.map(|len| Some(vec![1.0; len])).to_vec();
+    let measure = |groups: Groups| {
+        let model = bag(&device, &lens);
+        let mut scope = Scope::builder(&device).stats(groups).build(&model).unwrap();
+        scope.step(0).gradients(&model, &model.gradients(&device, &values)).submit();
+        let bits = 8.0 * scope.state_bytes() as f64 / lens.iter().sum::<usize>() as f64;
+        (bits, scope.read(0).unwrap().cost.readback_bytes / lens.len() as u32)
+    };
+    let (card_bits, card_bytes) = measure(Groups::CARD);
+    let (dynamics_bits, dynamics_bytes) = measure(Group::Dynamics.into());
+    let (full_bits, full_bytes) = measure(Groups::FULL);
+    assert!(card_bits < 2.1 && card_bytes <= 96, "card: {card_bits} bits, {card_bytes} bytes");
+    assert!(dynamics_bits < 3.1, "dynamics: {dynamics_bits} bits, {dynamics_bytes} bytes");
+    assert!(full_bits < 3.1 && full_bytes <= 384, "full: {full_bits} bits, {full_bytes} bytes");
+    // What the documentation of `Group` says.
+    assert_eq!((card_bytes, dynamics_bytes - card_bytes), (68, 100));
+    assert_eq!(measure(Group::Params.into()).1 - card_bytes, 60);
+    assert_eq!(full_bytes - dynamics_bytes - 60, 92);
+}
+
+/// Parameters as batch norm has them: near 1, where the naive formula for the spread fails.
+#[test]
+fn the_spread_of_weights_near_one() {
+    let device = device();
+    let mut random = Random(21);
+    for spread in [0.0, 1e-6, 1e-4, 1e-2] {
+        let lens = [64, 1000, 100_000];
+        let mut draw = || 1.0 + spread * (random.bits() as i32 as f32 / i32::MAX as f32);
+        let weights: Vec<Vec<f32>> = lens.iter().map(|len| (0..*len).map(|_| draw()).collect()).collect();
+        let steps: [Values; 1] = [lens.map(|len| Some(vec![1e-3; len])).to_vec()];
+        check_weights(&device, |b| b, &lens, &steps, &[weights.clone(), weights]);
+    }
+}
+
+/// An outlier first, and values that are all the same: what a pivot fails at.
+#[test]
+fn the_spread_beside_an_outlier() {
+    let mut values = vec![1.0f32; 50_000];
+    values.iter_mut().step_by(2).for_each(|x| *x = 1.0 + 1e-3);
+    values[0] = 30.0;
+    let weights = vec![vec![0.1; 50_000]];
+    check_weights(&device(), |b| b, &[50_000], &[vec![Some(values)]], &[weights.clone(), weights]);
+}
+
+fn seed_run(device: &Device, gradients: [f32; 4], weights: [f32; 5]) -> Vec<StepRecord> {
+    let steps = gradients.map(|g| vec![Some(vec![g])]);
+    let weights = weights.map(|w| vec![vec![w]]);
+    observe_weights(device, Scope::builder(device).seed_crossings(true), &[1], &steps, &weights)
+}
+
+#[test]
+fn crossings_in_both_pairings() {
+    let device = device();
+    // One coordinate whose gradient turns from - to + within the retained, at step 1.
+    let gradients = [-1e-6, 1e-6, 1e-6, 1e-6];
+    // It rose on the way there, so it crossed a minimum; the next move takes it down.
+    let records = seed_run(&device, gradients, [0.0, 0.5, 0.25, 0.25, 0.25]);
+    let crossings = |step: usize| records[step].tensors[0].update.unwrap().crossings;
+    assert_eq!(records[0].tensors[0].update, None);
+    assert_eq!(crossings(1).map(|c| (c.minimum_count, c.maximum_count)), Some((1, 0)));
+    assert_eq!(crossings(2).map(|c| (c.minimum_count, c.maximum_count)), Some((0, 0)), "no flip there");
+    let seed = |step: usize| records[step].tensors[0].update.unwrap().seed;
+    assert_eq!(seed(1), None, "nothing had flipped before");
+    assert_eq!(
+        seed(2),
+        Some(SeedCrossings { minimum_count: 0, maximum_count: 1 }),
+        "the flip of step 1, the next move"
+    );
+    assert_eq!(seed(3), Some(SeedCrossings { minimum_count: 0, maximum_count: 0 }));
+    // A flip outside of the retained is none of the seed's.
+    let records = seed_run(&device, [-1.0, 1.0, 1.0, 1.0], [0.0, 0.5, 0.25, 0.25, 0.25]);
+    assert_eq!(records[1].tensors[0].update.unwrap().crossings.map(|c| c.minimum_count), Some(1));
+    assert_eq!(records[2].tensors[0].update.unwrap().seed, Some(SeedCrossings::default()));
+    let twins = Device::open(gradscope::DeviceChoice::Cpu).unwrap();
+    let (ours, theirs) = (seed_run(&device, gradients, [1.0; 5]), seed_run(&twins, gradients, [1.0; 5]));
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert_eq!(ours.tensors[0].update, theirs.tensors[0].update);
+    }
+}
+
+/// Nothing of the last step's weights survives in the record of the next.
+#[test]
+fn moves_are_those_between_neighbours() {
+    let device = device();
+    let lens = [10_000];
+    let mut random = Random(31);
+    let steps: Vec<Values> = (0..6).map(|_| vec![Some(random.gradients(10_000))]).collect();
+    let weights: Vec<_> = (0..7).map(|step| vec![vec![(step * step) as f32; 10_000]]).collect();
+    let records = observe_weights(&device, Scope::builder(&device).stats(Group::Updates), &lens, &steps, &weights);
+    for (step, record) in records.iter().enumerate().skip(1) {
+        let update = record.tensors[0].update.unwrap();
+        assert_eq!(update.abs_max, (2 * step - 1) as f32);
+        assert_eq!(update.previous_step, step as u64 - 1);
+    }
+}
+
+#[test]
+fn averages_of_the_summaries_start_at_the_first() {
+    let device = device();
+    let steps: Vec<Values> =
+        [Some(1.0), None, Some(3.0), Some(3.0)].into_iter().map(|g| vec![g.map(|g| vec![g; 4])]).collect();
+    let records = observe(&device, Scope::builder(&device), &[4], &steps);
+    let averages: Vec<_> = records.iter().map(|record| record.tensors[0].averages.map(|a| a.l2_norm)).collect();
+    let expected = [2.0, 2.0, 0.9 * 2.0 + 0.1 * 6.0, 0.9 * 2.4 + 0.1 * 6.0];
+    assert_eq!((averages[0], averages[1]), (Some(2.0), None), "a step without the gradient has no average");
+    for step in [2, 3] {
+        assert!((averages[step].unwrap() - expected[step]).abs() < 1e-6, "{averages:?}");
+    }
+}
+
+#[test]
+fn global_figures_and_groups_of_layers() {
+    let device = device();
+    let model = bag(&device, &[3, 2]).with_weights(&device, &[vec![-7.0, 0.0, 1.0], vec![9.0, 0.5]]);
+    let builder = Scope::builder(&device).stats(Groups::FULL).group("first", "tensors.0").group("all", ".*");
+    let mut scope = builder.build(&model).unwrap();
+    let values = [Some(vec![3.0, -4.0, 0.0]), Some(vec![12.0, f32::NAN])];
+    scope.step(0).gradients(&model, &model.gradients(&device, &values)).submit();
+    let record = scope.read(0).unwrap();
+    let global = &record.global;
+    assert_eq!((global.min, global.max), (Some(-4.0), Some(12.0)));
+    assert_eq!((global.l2_norm, global.zero_count, global.nan_count), (13.0, 1, 1));
+    let parameters = global.parameters.unwrap();
+    assert_eq!((parameters.min, parameters.max, parameters.numel), (Some(-7.0), Some(9.0), 5));
+    let names: Vec<_> = record.groups.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["first", "all"]);
+    assert_eq!(record.groups[0].1.l2_norm, 5.0);
+    assert_eq!(record.groups[0].1.parameters.unwrap().max, Some(1.0));
+    assert_eq!(record.groups[1].1, record.global);
+    let nothing = Scope::builder(&device).group("none", "conv").build(&model);
+    assert!(nothing.err().unwrap().to_string().contains("`conv` matches none"));
+}
+
+#[test]
+fn a_scope_that_observes_nothing_else_reports_no_last_move() {
+    let device = device();
+    let model = bag(&device, &[4]);
+    let mut scope = Scope::builder(&device).stats(Group::Dynamics | Group::Params).build(&model).unwrap();
+    scope.step(0).gradients(&model, &model.gradients(&device, &[Some(vec![1.0; 4])])).submit();
+    let events = scope.finish(&model).unwrap().events;
+    assert!(matches!(&events[..], [Event::Record(record)] if !record.last_move), "{events:?}");
+}
