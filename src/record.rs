@@ -16,7 +16,7 @@ pub struct Param {
 }
 
 /// One parameter at one step.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TensorRecord {
     pub gradient: Gradient,
     /// Where [`Group::Params`](crate::Group) was asked for.
@@ -28,6 +28,18 @@ pub struct TensorRecord {
     /// Moving averages of the gradient's figures, this step's included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub averages: Option<Averages>,
+    /// Where [`Group::Ema`](crate::Group) was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<Box<EmaRecord>>,
+}
+
+/// The card and the dynamics of element-wise moving averages, of a gradient and of a parameter: `x(1)` at first, then
+/// `0.9 * average + 0.1 * x`, by element. A non-finite `x` leaves its average as it was; one that never was finite is
+/// NaN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EmaRecord {
+    pub gradient: Option<TensorSummary>,
+    pub parameter: Option<TensorSummary>,
 }
 
 /// A gradient at one step.
@@ -53,7 +65,7 @@ pub enum Gradient {
 impl TensorRecord {
     /// Of a gradient alone.
     pub fn of(gradient: Gradient) -> Self {
-        Self { gradient, parameter: None, update: None, averages: None }
+        Self { gradient, parameter: None, update: None, averages: None, ema: None }
     }
 
     /// The statistics of the gradient, where it was observed.

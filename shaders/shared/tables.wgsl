@@ -7,7 +7,9 @@ struct Dispatch {
     stamp: u32,
     // 0x7fffffff - threshold: adding it to a magnitude carries into the sign bit iff it is above the threshold.
     weight_above: u32,
-    above_threshold: vec4<u32>,
+    above_threshold: vec2<u32>,
+    average_factor: f32,
+    unused: u32,
 }
 
 // A run of a span: `len` elements from `start`.
@@ -15,7 +17,8 @@ struct Chunk {
     span: u32,
     start: u32,
     len: u32,
-    // First `Planes` of its state; the tensor of a histogram; the distance between a segment's elements.
+    // First `Planes` of its state, first vector of its averages; the tensor of a histogram; the distance between a
+    // segment's elements.
     extra: u32,
 }
 
@@ -36,6 +39,8 @@ struct Span {
     // Keys of the rails.
     low_key: u32,
     high_key: u32,
+    // What elements are multiplied by before they join an average.
+    inverse_scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> dispatch: Dispatch;

@@ -76,6 +76,11 @@ fn careful_keys(v: vec4<u32>, keys: ptr<function, vec2<u32>>) {
     (*keys).y = max((*keys).y, max(max(high.x, high.y), max(high.z, high.w)));
 }
 
+fn finite_magnitude(v: vec4<u32>) -> vec4<u32> {
+    let a = v & vec4<u32>(MAGNITUDE);
+    return select(NONE, a, a < vec4<u32>(INFINITY));
+}
+
 //#if moments
 // Two passes over registers: the mean first, then distances from it; what rounding left of the mean is taken out.
 fn fast_moments(v: array<vec4<u32>, LOAD_COUNT>, total: f32) -> Moments {
@@ -130,11 +135,6 @@ fn careful_moments(v: array<vec4<u32>, LOAD_COUNT>) -> Moments {
     let left = (rest.x + rest.y) + (rest.z + rest.w);
     let squares = (m2.x + m2.y) + (m2.z + m2.w);
     return Moments(count, mean, max(squares - left * left / f32(count), 0.0), scale);
-}
-
-fn finite_magnitude(v: vec4<u32>) -> vec4<u32> {
-    let a = v & vec4<u32>(MAGNITUDE);
-    return select(NONE, a, a < vec4<u32>(INFINITY));
 }
 
 // The normal elements in units of SCALE steps of the exponent, the others as 0.

@@ -49,6 +49,8 @@ pub struct State {
     before: Vec<Class>,
     /// The step before that.
     earlier: Vec<Class>,
+    /// The gradient itself.
+    gradient: Vec<f32>,
 }
 
 /// Reduces `gradient` and leaves its classes in `state` for the next step.
@@ -66,7 +68,13 @@ pub fn reduce(gradient: &[f32], threshold_bits: [u32; 2], state: &mut State) -> 
     if state.compares() {
         total.previous_numel = total.numel;
         state.before.iter().zip(&state.now).for_each(|(before, now)| add_pair(&mut total, *before, *now));
+        for (g, p) in gradient.iter().zip(&state.gradient) {
+            let p = term(p.to_bits());
+            total.previous_l2_norm_sq += p.map_or(0.0, |p| p * p);
+            total.dot_previous += term(g.to_bits()).zip(p).map_or(0.0, |(g, p)| g * p);
+        }
     }
+    state.gradient = gradient.to_vec();
     total
 }
 

@@ -1,16 +1,20 @@
 //! The GPU engine of a scope: what happens to a step's tensors between the hand-off and the map.
 
+mod averages;
 mod read;
 mod survey;
 
+pub(crate) use averages::averages_form;
 pub(crate) use read::{Outcome, ReadLayout};
 
 use crate::bridge::{Resolutions, Resolved};
 use crate::gpu::{Flight, Form, Gpu, ModelTooLarge, PretendLimits, Reads, RecordLayout, Shaders, Slice};
+use crate::kernels::paged::Terms;
 use crate::kernels::reduction::Reduction;
 use crate::record::{NoticeKind, Param};
 use crate::stats::{Epsilons, Group, order_key};
 use crate::survey::{SurveyDue, SurveyPlan};
+use averages::{AverageStep, GpuAverages};
 use read::{Fate, GradientFate};
 use std::sync::Arc;
 use survey::{GpuSurvey, SurveyReads};
@@ -86,18 +90,22 @@ pub(crate) struct Engine {
     /// By the elements of the taps.
     taps: Vec<(Vec<u64>, Reduction)>,
     survey: GpuSurvey,
+    averages: Option<GpuAverages>,
+    average_factor: f64,
     history: Vec<Option<History>>,
     stamp: u32,
 }
 
 impl Engine {
     pub fn new(gpu: &Gpu, params: Arc<[Param]>, settings: &Settings) -> Result<Self, ModelTooLarge> {
-        let Settings { form, epsilons, ref survey, shaders, limits, .. } = *settings;
+        let Settings { form, epsilons, ref survey, average_factor, shaders, limits } = *settings;
         let gpu = limits.applied_to(gpu);
         let numels: Vec<u64> = params.iter().map(|param| param.numel).collect();
         Ok(Self {
             survey: GpuSurvey::new(&gpu, survey, &numels, shaders, limits),
             reduction: Reduction::new(&gpu, form, &numels, shaders, limits)?,
+            averages: form.groups.ema.then(|| GpuAverages::new(&gpu, &numels, settings)).transpose()?,
+            average_factor,
             taps: Vec::new(),
             gpu,
             form,
@@ -112,7 +120,9 @@ impl Engine {
 
     /// Bytes of a staging buffer: the summaries, then scalars and taps.
     pub fn staging_bytes(&self) -> u64 {
+        let averages = self.averages.as_ref().map_or(0, |_| GpuAverages::bytes(self.params.len()));
         self.reduction.bytes()
+            + averages
             + 4 * SCALAR_COUNT_MAX as u64
             + TAP_COUNT_MAX as u64 * RecordLayout::new(tap_form()).bytes()
     }
@@ -201,15 +211,29 @@ impl Engine {
 
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("gradscope step") };
         let mut encoder = self.gpu.device.create_command_encoder(&descriptor);
-        let threshold_bits = self.epsilons.scaled_threshold_bits(observation.scale);
-        self.reduction.encode(&mut encoder, &reads, self.stamp, threshold_bits);
+        let terms = self.terms(observation.scale);
+        self.reduction.encode(&mut encoder, &reads, &terms);
+        let averages_at = self.reduction.bytes();
+        if let Some(averages) = &mut self.averages {
+            let slices = [&surveyed.gradients[..], &surveyed.weights[..]].concat();
+            let at_step = AverageStep {
+                step: observation.step,
+                scale: observation.scale,
+                keeps: observation.keeps,
+                neighbours: observation.neighbours,
+            };
+            // Averages are unscaled.
+            let terms = Terms { threshold_bits: self.epsilons.threshold_bits(), ..terms };
+            let copy = flight.map(|flight| (&flight.staging, averages_at));
+            outcome.averages = averages.encode(&mut encoder, &at_step, &slices, &terms, copy);
+        }
         let Some(flight) = flight else {
             self.gpu.queue.submit([encoder.finish()]);
             self.history = after;
             return;
         };
         self.reduction.copy_to(&mut encoder, &flight.staging, 0);
-        let mut end = self.reduction.bytes();
+        let mut end = averages_at + self.averages.as_ref().map_or(0, |_| GpuAverages::bytes(count));
         for scalar in scalars {
             if let Some(slice) = scalar {
                 encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, &flight.staging, end, Some(4));
@@ -222,7 +246,7 @@ impl Engine {
         }
         if observation.survey.is_any() {
             let (due, staging) = (&observation.survey, &flight.staging);
-            let counted = self.survey.encode(&mut encoder, due, &surveyed, threshold_bits, staging, end);
+            let counted = self.survey.encode(&mut encoder, due, &surveyed, &terms, staging, end);
             outcome.survey = Some(counted);
             end += self.survey.layout(count).bytes(due);
         }
@@ -241,6 +265,8 @@ impl Engine {
         at: u64,
         outcome: &mut Outcome,
     ) -> u64 {
+        let terms = self.terms(1.0);
+        let bytes = taps.len() as u64 * RecordLayout::new(tap_form()).bytes();
         let numels: Vec<u64> = taps.iter().map(|(_, tap)| tap.as_ref().map_or(0, |slice| slice.numel)).collect();
         let place = match self.taps.iter().position(|(lens, _)| *lens == numels) {
             Some(place) => place,
@@ -252,7 +278,7 @@ impl Engine {
                 }
                 Err(error) => {
                     outcome.taps = taps.iter().map(|_| Err(error.to_string())).collect();
-                    return 0;
+                    return bytes;
                 }
             },
         };
@@ -267,14 +293,22 @@ impl Engine {
                 ..Reads::default()
             })
             .collect();
-        reduction.encode(encoder, &reads, self.stamp, self.epsilons.threshold_bits());
+        reduction.encode(encoder, &reads, &terms);
         reduction.copy_to(encoder, staging, at);
         for (index, (_, tap)) in taps.iter().enumerate() {
             let chunk_count = reduction.plan().chunk_count(index);
             outcome.taps.push(tap.as_ref().map(|slice| (slice.numel, chunk_count)).map_err(Clone::clone));
             outcome.copied_count += u32::from(tap.as_ref().is_ok_and(|slice| slice.copied));
         }
-        reduction.bytes()
+        bytes
+    }
+
+    fn terms(&self, scale: f64) -> Terms {
+        Terms {
+            stamp: self.stamp,
+            threshold_bits: self.epsilons.scaled_threshold_bits(scale),
+            average_factor: self.average_factor,
+        }
     }
 
     fn fits<'s>(&self, tensor: usize, resolved: &'s Resolved) -> Result<&'s Slice, String> {
@@ -293,6 +327,7 @@ impl Engine {
             tensors: (0..self.params.len()).map(|t| (plan.numel(t), plan.chunk_count(t))).collect(),
             form: self.form,
             layout: RecordLayout::new(self.form),
+            average_layout: RecordLayout::new(averages_form()),
             tap_layout: RecordLayout::new(tap_form()),
             survey: self.survey.layout(self.params.len()),
         }

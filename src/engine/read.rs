@@ -1,8 +1,9 @@
 //! What comes back of a step, and what it means under what the engine knew of it.
 
+use super::averages::{AverageFate, GpuAverages, averages_form};
 use super::survey::{SurveyLayout, SurveyOutcome};
 use crate::gpu::{Form, RecordLayout, Word};
-use crate::record::{Gradient, NoticeKind, TensorRecord};
+use crate::record::{EmaRecord, Gradient, NoticeKind, TensorRecord};
 use crate::stats::TensorSummary;
 use crate::survey::{Counted, SurveyDue};
 
@@ -16,6 +17,8 @@ pub(crate) struct Outcome {
     /// Elements and chunks of each tap, or why it was left out.
     pub(super) taps: Vec<Result<(u64, u32), String>>,
     pub(super) survey: Option<SurveyOutcome>,
+    /// Of gradients, then of parameters.
+    pub(super) averages: Vec<Option<AverageFate>>,
     pub notices: Vec<NoticeKind>,
     pub copied_count: u32,
 }
@@ -30,6 +33,7 @@ impl Outcome {
             scalars: vec![],
             taps: vec![],
             survey: None,
+            averages: vec![],
             notices: vec![],
             copied_count: 0,
         }
@@ -57,12 +61,13 @@ pub(super) enum GradientFate {
     },
 }
 
-/// How the numbers of a step lie in what comes back: summaries, scalars, taps.
+/// How the numbers of a step lie in what comes back: summaries, averages, scalars, taps, survey.
 pub(crate) struct ReadLayout {
     /// Elements and chunks of each tensor.
     pub(super) tensors: Vec<(u64, u32)>,
     pub(super) form: Form,
     pub(super) layout: RecordLayout,
+    pub(super) average_layout: RecordLayout,
     pub(super) tap_layout: RecordLayout,
     pub(super) survey: SurveyLayout,
 }
@@ -87,13 +92,22 @@ impl ReadLayout {
         Some(self.survey.read(survey, &data[self.survey_at(outcome.scalars.len(), outcome.taps.len())..]))
     }
 
+    fn averages_at(&self) -> usize {
+        self.tensors.len() * self.layout.bytes() as usize
+    }
+
+    fn scalars_at(&self) -> usize {
+        let averages = if self.form.groups.ema { GpuAverages::bytes(self.tensors.len()) } else { 0 };
+        self.averages_at() + averages as usize
+    }
+
     fn taps_at(&self, scalar_count: usize) -> usize {
-        self.tensors.len() * self.layout.bytes() as usize + 4 * scalar_count
+        self.scalars_at() + 4 * scalar_count
     }
 
     /// The scalar copied as the `index`-th, after the summaries.
     pub fn scalar(&self, data: &[u8], index: usize) -> f32 {
-        let at = self.tensors.len() * self.layout.bytes() as usize + 4 * index;
+        let at = self.scalars_at() + 4 * index;
         bytemuck::pod_read_unaligned(&data[at..at + 4])
     }
 
@@ -113,6 +127,7 @@ impl ReadLayout {
                     GradientFate::Unreadable => Gradient::Unreadable,
                     _ => Gradient::Missing,
                 });
+                record.ema = self.ema(tensor, outcome, data)?;
                 if !any {
                     return Ok(record);
                 }
@@ -122,10 +137,7 @@ impl ReadLayout {
                 let mut compared = false;
                 if let GradientFate::Observed { previous_step } = fate.gradient {
                     compared = previous_step.is_some();
-                    let mut summary = found.gradient(numel, compared).finish();
-                    if !self.form.groups.dynamics {
-                        summary.dynamics = None;
-                    }
+                    let summary = found.gradient(numel, compared).finish().limited_to(self.form.groups);
                     let summary = if outcome.scale == 1.0 { summary } else { summary.unscaled(outcome.scale) };
                     record.gradient = Gradient::Observed { summary, previous_step };
                 }
@@ -135,6 +147,21 @@ impl ReadLayout {
                 Ok(record)
             })
             .collect()
+    }
+
+    /// The averages of a tensor, where there are any.
+    fn ema(&self, tensor: usize, outcome: &Outcome, data: &[u8]) -> Result<Option<Box<EmaRecord>>, String> {
+        let read = |place: usize| {
+            let Some(Some(fate)) = outcome.averages.get(place) else { return Ok(None) };
+            let at = self.averages_at() + place * self.average_layout.bytes() as usize;
+            let words = words(data, at, self.average_layout.len());
+            let found = self.average_layout.read(&words);
+            check(found.word(Word::Sentinel), fate.numel, fate.chunk_count, outcome.stamp)?;
+            let summary = found.gradient(fate.numel, fate.previous_step.is_some()).finish();
+            Ok::<_, String>(Some(summary.limited_to(averages_form().groups)))
+        };
+        let record = EmaRecord { gradient: read(tensor)?, parameter: read(self.tensors.len() + tensor)? };
+        Ok((record != EmaRecord::default()).then(|| Box::new(record)))
     }
 
     /// The summaries of a step's taps, with the counts at their rails.

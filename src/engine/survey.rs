@@ -2,6 +2,7 @@
 
 use crate::gpu::{Gpu, PretendLimits, Reads, Shaders, Slice};
 use crate::kernels::histogram::HistogramKernel;
+use crate::kernels::paged::Terms;
 use crate::kernels::segment_reduce::{SegmentLayout, SegmentReduce};
 use crate::stats::linear_edges;
 use crate::survey::{Counted, Stretches, SurveyDue, SurveyPlan};
@@ -55,7 +56,7 @@ impl GpuSurvey {
         encoder: &mut wgpu::CommandEncoder,
         due: &SurveyDue,
         tensors: &SurveyReads<'_>,
-        threshold_bits: [u32; 2],
+        terms: &Terms,
         staging: &wgpu::Buffer,
         mut at: u64,
     ) -> SurveyOutcome {
@@ -65,14 +66,14 @@ impl GpuSurvey {
             outcome.counted = both().map(Option::is_some).collect();
             outcome.edges = bounds.iter().map(|bounds| bounds.map(|[min, max]| linear_edges(min, max))).collect();
             let reads: Vec<Reads<'_>> = both().map(read_alone).collect();
-            kernel.encode(encoder, &reads, &outcome.edges, staging, at);
+            kernel.encode(encoder, &reads, &outcome.edges, terms, staging, at);
             at += HistogramKernel::bytes(reads.len());
         }
         outcome.ordered = tensors.ordered.iter().map(Option::is_some).collect();
         let ordered: Vec<Reads<'_>> = tensors.ordered.iter().map(read_alone).collect();
         for (due, kernel) in [(due.channels, &mut self.channels), (due.sign_map, &mut self.sign_map)] {
             if let (true, Some(kernel)) = (due, kernel) {
-                kernel.encode(encoder, &ordered, threshold_bits, staging, at);
+                kernel.encode(encoder, &ordered, terms, staging, at);
                 at += kernel.layout().bytes();
             }
         }

@@ -1,5 +1,6 @@
 //! The wgpu device that burn trains on, and the limits that shape a dispatch.
 
+use super::ModelTooLarge;
 use burn_wgpu::WgpuSetup;
 use std::num::NonZeroU64;
 
@@ -69,6 +70,15 @@ impl Gpu {
             usage: usage | wgpu::BufferUsages::STORAGE,
             mapped_at_creation: false,
         })
+    }
+
+    /// # Errors
+    /// Where a binding can't cover `needed` bytes, of `what`.
+    pub fn fits_binding(&self, what: &'static str, needed: u64) -> Result<(), ModelTooLarge> {
+        match self.binding_bytes_max {
+            limit if needed > limit => Err(ModelTooLarge { what, unit: "bytes", needed, limit }),
+            _ => Ok(()),
+        }
     }
 
     /// A layout entry for a storage buffer visible to compute shaders.

@@ -26,7 +26,8 @@ pub(crate) struct Chunk {
     /// First element, counted from the span's.
     pub start: u32,
     pub len: u32,
-    /// First `Planes` of its state; the tensor of a histogram; the distance between a segment's elements.
+    /// First `Planes` of its state, first vector of its averages; the tensor of a histogram; the distance between a
+    /// segment's elements.
     pub extra: u32,
 }
 
@@ -42,6 +43,7 @@ pub(crate) struct Span {
     pub at: [[u32; 2]; ROLE_COUNT],
     /// Keys of a tap's rails.
     pub rail_keys: [u32; 2],
+    pub inverse_scale: f32,
 }
 
 /// The chunks of a tensor, as `tensor_reduce.wgsl` reads them.
@@ -104,6 +106,8 @@ pub(crate) struct Reads<'a> {
     /// Whether the state is to be this step's from now on.
     pub keeps: bool,
     pub rail_keys: [u32; 2],
+    /// What elements are multiplied by before they join an average.
+    pub inverse_scale: f32,
 }
 
 /// A stretch of a buffer that is bound as one page: bytes, aligned for binding.
@@ -132,10 +136,10 @@ impl Group {
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("{what} would need {needed} {unit}, and this adapter allows {limit}; select fewer tensors")]
 pub struct ModelTooLarge {
-    what: &'static str,
-    unit: &'static str,
-    needed: u64,
-    limit: u64,
+    pub(super) what: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) needed: u64,
+    pub(super) limit: u64,
 }
 
 pub(crate) struct Plan {
@@ -199,11 +203,9 @@ impl Plan {
     /// Where state or records outgrow a binding.
     pub fn check(&self, gpu: &Gpu) -> Result<(), ModelTooLarge> {
         let record_bytes = self.chunks.len() as u64 * RecordLayout::new(self.form).bytes();
-        for (what, needed) in [("state", self.state_bytes()), ("chunk records", record_bytes)] {
-            if needed > gpu.binding_bytes_max {
-                return Err(ModelTooLarge { what, unit: "bytes", needed, limit: gpu.binding_bytes_max });
-            }
-        }
+        gpu.fits_binding("state", self.state_bytes())?;
+        gpu.fits_binding("chunk records", record_bytes)?;
+        gpu.fits_binding("the gradients kept for cosines", self.past_bytes())?;
         let limit = u64::from(gpu.grid_len_max).pow(2);
         let needed = TABLE_COUNT - 1 + self.form.output_count() + self.form.role_count() as u32;
         if gpu.storage_buffer_count_max < needed {
@@ -216,9 +218,14 @@ impl Plan {
         }
     }
 
-    /// Bytes of state kept from step to step: 2 bits an element, and less than 2 KiB a tensor of padding.
+    /// Bytes of planes kept from step to step: 2 to 4 bits an element, and less than 4 KiB a tensor of padding.
     pub fn state_bytes(&self) -> u64 {
         self.state_len * 4 * self.form.plane_count()
+    }
+
+    /// Bytes of gradients kept from step to step: an f32 an element, where cosines are asked for.
+    pub fn past_bytes(&self) -> u64 {
+        if self.form.groups.cosine { self.state_len * 32 * 4 } else { 0 }
     }
 
     pub fn span_count(&self) -> usize {
@@ -265,7 +272,7 @@ impl Plan {
             }
             group.chunks.end = span.chunks.end;
             let mut row = Span { flags: read.flags(), start: span.start as u32, ..Span::default() };
-            row.rail_keys = read.rail_keys;
+            (row.rail_keys, row.inverse_scale) = (read.rail_keys, read.inverse_scale);
             if let Some(gradient) = read.slices[0] {
                 (row.block_len, row.run_len) = (gradient.order.block_len, gradient.order.run_len);
             }

@@ -63,9 +63,9 @@ impl Form {
         1 + usize::from(self.groups.params) + usize::from(self.groups.updates)
     }
 
-    /// Buffers that it writes: records, and state where it keeps any.
+    /// Buffers that it writes: records, and state and gradients where it keeps any.
     pub(crate) fn output_count(self) -> u32 {
-        1 + u32::from(self.plane_count() > 0)
+        1 + u32::from(self.plane_count() > 0) + u32::from(self.groups.cosine)
     }
 }
 
@@ -118,6 +118,14 @@ pub(crate) fn histogram_wgsl(page_count: u32) -> String {
     text + &conditional(include_str!("../../shaders/histogram.wgsl"), &[], &each)
 }
 
+/// `average.wgsl`, which reads one role.
+pub(crate) fn average_wgsl(page_count: u32) -> String {
+    let each = [repeated("each", LOAD_COUNT, "")];
+    let tables = conditional(include_str!("../../shaders/shared/tables.wgsl"), &[], &each);
+    let kernel = conditional(include_str!("../../shaders/average.wgsl"), &[], &each);
+    constants(&[]) + &pages(ROLE_NAMES[0], TABLE_COUNT + 1, page_count) + &tables + &kernel
+}
+
 /// Buffers that `histogram.wgsl` binds as its own: counts and edges.
 const HISTOGRAM_OUTPUT_COUNT: u32 = 2;
 
@@ -134,6 +142,7 @@ pub fn compose_for_tests(form: Form, page_count: u32) -> (Vec<(&'static str, Str
     let shaders = vec![
         ("grad_reduce", grad_reduce_wgsl(form, page_count)),
         ("tensor_reduce", tensor_reduce_wgsl(form)),
+        ("average", average_wgsl(page_count)),
         ("histogram", histogram_wgsl(page_count)),
         ("segment_reduce", segment_reduce_wgsl(page_count)),
     ];

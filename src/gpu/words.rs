@@ -27,6 +27,7 @@ enum Of {
     Params,
     Updates,
     Seed,
+    Cosine,
     Tap,
 }
 
@@ -127,6 +128,13 @@ words! {
     SeedMinimum = "seed_minimum" Count Seed,
     SeedMaximum = "seed_maximum" Count Seed,
 
+    Dot = "dot" Sum Cosine,
+    DotSmall = "dot_small" Sum Cosine,
+    DotBig = "dot_big" Sum Cosine,
+    PastL2 = "past_l2" Sum Cosine,
+    PastL2Small = "past_l2_small" Sum Cosine,
+    PastL2Big = "past_l2_big" Sum Cosine,
+
     TailLow = "tail_low" Count Tap,
     TailHigh = "tail_high" Count Tap,
 }
@@ -175,17 +183,19 @@ impl Form {
             Of::Params => self.groups.params,
             Of::Updates => self.groups.updates,
             Of::Seed => self.seed,
+            Of::Cosine => self.groups.cosine,
             Of::Tap => self.tap,
         }
     }
 
     /// The text conditions of the shader, each with whether it holds.
-    pub(crate) fn conditions(self) -> [(&'static str, bool); 6] {
+    pub(crate) fn conditions(self) -> [(&'static str, bool); 7] {
         [
             ("dynamics", self.has(Of::Dynamics)),
             ("params", self.has(Of::Params)),
             ("updates", self.has(Of::Updates)),
             ("seed", self.has(Of::Seed)),
+            ("cosine", self.has(Of::Cosine)),
             ("tap", self.tap),
             ("state", !self.tap),
         ]
@@ -321,6 +331,8 @@ impl Record<'_> {
             l2_norm_sq: self.sum_sq([L2, L2Small, L2Big]),
             sum: self.sum(Total, TotalBig),
             moments: self.moments([MomentsCount, MomentsMean, MomentsM2, MomentsScale]),
+            dot_previous: self.sum_sq([Dot, DotSmall, DotBig]),
+            previous_l2_norm_sq: self.sum_sq([PastL2, PastL2Small, PastL2Big]),
             near_zero_count: pair(NearZero0, NearZero1),
             subnormal_count: self.count(Subnormal),
             positive_count: self.count(Positive),

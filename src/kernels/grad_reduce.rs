@@ -19,6 +19,9 @@ impl GradReduce {
         if form.plane_count() > 0 {
             outputs.push(gpu.storage_buffer("gradscope state", plan.state_bytes(), usage));
         }
+        if form.groups.cosine {
+            outputs.push(gpu.storage_buffer("gradscope past gradients", plan.past_bytes(), usage));
+        }
         let wgsl = Box::new(move |page_count| gpu::grad_reduce_wgsl(form, page_count));
         let kernel = Kernel { name: "grad_reduce", wgsl, role_count: form.role_count() as u32, outputs };
         Self { paged: Paged::new(gpu, kernel, plan, shaders, page_count_max), records }

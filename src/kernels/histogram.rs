@@ -1,6 +1,6 @@
 //! Launcher of `histogram.wgsl`: counts a tensor, for gradients and then for parameters.
 
-use super::paged::{Kernel, Paged};
+use super::paged::{Kernel, Paged, Terms};
 use crate::gpu::{Cut, Gpu, Plan, Reads, Shaders, histogram_wgsl};
 use crate::stats::{EDGE_COUNT, HISTOGRAM_LEN, Histogram, order_key};
 
@@ -51,6 +51,7 @@ impl HistogramKernel {
         encoder: &mut wgpu::CommandEncoder,
         reads: &[Reads<'_>],
         edges: &[Option<Vec<f32>>],
+        terms: &Terms,
         staging: &wgpu::Buffer,
         at: u64,
     ) {
@@ -61,7 +62,7 @@ impl HistogramKernel {
         let keys: Vec<u32> = edges.iter().flat_map(keys).collect();
         self.gpu.queue.write_buffer(&self.edges, 0, bytemuck::cast_slice(&keys));
         encoder.clear_buffer(&self.counts, 0, None);
-        self.paged.encode(encoder, &self.plan, reads, 0, [0; 2]);
+        self.paged.encode(encoder, &self.plan, reads, terms);
         encoder.copy_buffer_to_buffer(&self.counts, 0, staging, at, Some(Self::bytes(reads.len())));
     }
 

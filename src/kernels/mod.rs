@@ -1,5 +1,6 @@
 //! One launcher a shader, same stem: the pipeline, its bindings, and the commands that run it.
 
+pub(crate) mod average;
 pub(crate) mod grad_reduce;
 pub(crate) mod histogram;
 pub(crate) mod paged;

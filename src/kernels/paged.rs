@@ -20,7 +20,19 @@ struct Dispatch {
     end_chunk: u32,
     stamp: u32,
     weight_above: u32,
-    above_threshold: [u32; 4],
+    above_threshold: [u32; 2],
+    average_factor: f32,
+    unused: u32,
+}
+
+/// What a step's dispatches have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub stamp: u32,
+    /// Of the two epsilons, as elements come.
+    pub threshold_bits: [u32; 2],
+    /// Share of the past in moving averages.
+    pub average_factor: f64,
 }
 
 /// What is added to magnitudes for a threshold: the sum's sign bit tells whether they are above it.
@@ -115,23 +127,23 @@ impl Paged {
         encoder: &mut wgpu::CommandEncoder,
         plan: &Plan,
         reads: &[Reads<'_>],
-        stamp: u32,
-        threshold_bits: [u32; 2],
+        terms: &Terms,
     ) -> bool {
         let groups = plan.group(&self.gpu, self.page_count_max as usize, reads, &mut self.rows);
         if groups.is_empty() {
             return false;
         }
         self.gpu.queue.write_buffer(&self.spans, 0, bytemuck::cast_slice(&self.rows));
-        let [above_0, above_1] = threshold_bits.map(above);
         self.uniforms.clear();
         for group in &groups {
             let dispatch = Dispatch {
                 first_chunk: group.chunks.start,
                 end_chunk: group.chunks.end,
-                stamp,
+                stamp: terms.stamp,
                 weight_above: above(weight_threshold_bits()),
-                above_threshold: [above_0, above_1, 0, 0],
+                above_threshold: terms.threshold_bits.map(above),
+                average_factor: terms.average_factor as f32,
+                unused: 0,
             };
             self.uniforms.extend_from_slice(bytemuck::bytes_of(&dispatch));
             self.uniforms.resize(self.uniforms.len().next_multiple_of(self.dispatch_stride as usize), 0);

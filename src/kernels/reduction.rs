@@ -1,6 +1,7 @@
 //! `grad_reduce` and `tensor_reduce` over one list of tensors: elements in, one summary a tensor out.
 
 use super::grad_reduce::GradReduce;
+use super::paged::Terms;
 use super::tensor_reduce::TensorReduce;
 use crate::gpu::{Form, Gpu, ModelTooLarge, Plan, PretendLimits, Reads, Shaders};
 
@@ -37,14 +38,8 @@ impl Reduction {
     }
 
     /// Records the step's dispatches over what `reads` names for each tensor.
-    pub fn encode(
-        &mut self,
-        encoder: &mut wgpu::CommandEncoder,
-        reads: &[Reads<'_>],
-        stamp: u32,
-        threshold_bits: [u32; 2],
-    ) {
-        if self.grad_reduce.paged.encode(encoder, &self.plan, reads, stamp, threshold_bits) {
+    pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, reads: &[Reads<'_>], terms: &Terms) {
+        if self.grad_reduce.paged.encode(encoder, &self.plan, reads, terms) {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             self.tensor_reduce.encode(&mut pass);
         }

@@ -1,6 +1,6 @@
 //! Launcher of `segment_reduce.wgsl`: stretches of tensors to one record each.
 
-use super::paged::{Kernel, Paged};
+use super::paged::{Kernel, Paged, Terms};
 use crate::gpu::{Cut, Gpu, Plan, Reads, SEGMENT_WORDS, Shaders, segment, segment_reduce_wgsl};
 use crate::stats::Segment;
 use crate::survey::{Stretch, Stretches};
@@ -83,11 +83,11 @@ impl SegmentReduce {
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         reads: &[Reads<'_>],
-        threshold_bits: [u32; 2],
+        terms: &Terms,
         staging: &wgpu::Buffer,
         at: u64,
     ) {
-        self.paged.encode(encoder, &self.plan, reads, 0, threshold_bits);
+        self.paged.encode(encoder, &self.plan, reads, terms);
         encoder.copy_buffer_to_buffer(&self.records, 0, staging, at, Some(self.layout.bytes()));
     }
 }

@@ -2,11 +2,12 @@
 
 use super::observer::{Given, Landed, Parcel, Payload, Read};
 use super::step::Keeping;
+use crate::cpu::average::average as average_on;
 use crate::cpu::grad_reduce::{State, moved, reduce, weigh};
 use crate::cpu::histogram::histogram;
 use crate::cpu::segment_reduce::segment;
-use crate::engine::Settings;
-use crate::record::{Gradient, NoticeKind, Param, TapRecord, TensorRecord};
+use crate::engine::{Settings, averages_form};
+use crate::record::{EmaRecord, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
 use crate::stats::{Groups, Segment, linear_edges, order_key};
 use crate::survey::{Counted, Stretches, SurveyDue};
 use std::collections::VecDeque;
@@ -27,6 +28,15 @@ struct HostTensor {
     step: Option<(u64, bool)>,
     /// The parameter whose next move is to be told, and the step it is of.
     kept: Option<(u64, Arc<[f32]>)>,
+    /// Of the gradient and of the parameter.
+    averages: [HostAverage; 2],
+}
+
+#[derive(Default)]
+struct HostAverage {
+    values: Vec<f32>,
+    state: State,
+    step: Option<u64>,
 }
 
 impl HostObserver {
@@ -39,6 +49,7 @@ impl HostObserver {
                 state: State::default(),
                 step: None,
                 kept: None,
+                averages: Default::default(),
             })
             .collect();
         Self { settings: settings.clone(), tensors, landed: VecDeque::new() }
@@ -82,6 +93,23 @@ impl HostObserver {
                 Some(Payload::Gpu(_)) | None => None,
             });
             let record = &mut tensors[tensor];
+            if self.settings.form.groups.ema {
+                let mut average = |place: usize, payload: &Option<Result<Arc<[f32]>, String>>, scale: f64| {
+                    let (Some(Ok(values)), average) = (payload, &mut host.averages[place]) else { return None };
+                    average_on(&mut average.values, values, scale, self.settings.average_factor);
+                    let previous = average.step.filter(|at| keeping.keeps && fresh(*at));
+                    if previous.is_none() {
+                        average.state = State::default();
+                    }
+                    average.step = if keeping.keeps { Some(given.step) } else { average.step };
+                    let thresholds = self.settings.epsilons.threshold_bits();
+                    let averages = averages_form().groups;
+                    Some(reduce(&average.values, thresholds, &mut average.state).finish().limited_to(averages))
+                };
+                let ema =
+                    EmaRecord { gradient: average(0, &gradient, given.scale), parameter: average(1, &weight, 1.0) };
+                record.ema = (ema != EmaRecord::default()).then(|| Box::new(ema));
+            }
             let [mut compared, mut compared_twice] = [false; 2];
             match gradient {
                 None => {}
@@ -102,10 +130,7 @@ impl HostObserver {
                         }
                         (false, _) => &mut fresh_state,
                     };
-                    let mut summary = reduce(&values, thresholds, state).finish();
-                    if !self.settings.form.groups.dynamics {
-                        summary.dynamics = None;
-                    }
+                    let summary = reduce(&values, thresholds, state).finish().limited_to(self.settings.form.groups);
                     let summary = if given.scale == 1.0 { summary } else { summary.unscaled(given.scale) };
                     record.gradient = Gradient::Observed { summary, previous_step: previous.map(|(at, _)| at) };
                     if keeping.keeps {

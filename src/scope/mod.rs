@@ -25,8 +25,10 @@ use std::sync::Arc;
 use std::time::Instant;
 use survey::Survey;
 
-/// Events kept for a caller who does not poll: some megabytes for a large model.
+/// Events kept for a caller who does not poll, fewer for a large model.
 const EVENT_COUNT_MAX: usize = 512;
+/// Tensor records that those events hold together, of about a kilobyte each.
+const EVENT_TENSOR_COUNT_MAX: usize = 50_000;
 
 /// By the key of a path, which tensor it is, if selected.
 type Places = std::collections::HashMap<u64, Option<usize>>;
@@ -114,7 +116,8 @@ impl Scope {
         Step::new(self, number)
     }
 
-    /// What has come back since the last call, the last 512 events at most. Never waits for the GPU.
+    /// What has come back since the last call: the last 512 events at most, fewer of a model of more than a hundred
+    /// tensors. Never waits for the GPU.
     ///
     /// A step's numbers come with the work of later steps; [`Scope::read`] and [`Scope::finish`] wait for them.
     pub fn poll(&mut self) -> Vec<Event> {
@@ -275,7 +278,8 @@ impl Scope {
     }
 
     fn push(&mut self, event: Event) {
-        if self.events.len() == EVENT_COUNT_MAX {
+        let most = (EVENT_TENSOR_COUNT_MAX / self.params.len().max(1)).clamp(16, EVENT_COUNT_MAX);
+        if self.events.len() >= most {
             self.events.pop_front();
             self.summary.unpolled_count += 1;
         }

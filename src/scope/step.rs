@@ -161,7 +161,7 @@ impl<'a> Step<'a> {
                 places,
                 attention: &self.attention,
                 schedule_of,
-                weighs: groups.params || self.given.survey.histograms.is_some(),
+                weighs: groups.params || groups.ema || self.given.survey.histograms.is_some(),
                 payload: observer.maker(),
                 given: &mut self.given,
                 parcel: &mut self.parcel,

@@ -1,6 +1,6 @@
 //! The summary of a gradient.
 
-use super::{Moments, from_order_key};
+use super::{Groups, Moments, from_order_key};
 use serde::{Deserialize, Serialize};
 
 /// What a part of a gradient contributes to its tensor's summary.
@@ -24,6 +24,9 @@ pub struct Partial {
     pub sum: f64,
     /// Of the finite elements.
     pub moments: Moments,
+    /// Sum of `g * p` over elements that are finite now and were before, and sum of `p * p`.
+    pub dot_previous: f64,
+    pub previous_l2_norm_sq: f64,
     /// Finite elements with `|g| < eps`, for each epsilon. Zeros are near zero.
     pub near_zero_count: [u64; 2],
     pub subnormal_count: u64,
@@ -117,6 +120,8 @@ impl Partial {
         l2_norm_sq: 0.0,
         sum: 0.0,
         moments: Moments::IDENTITY,
+        dot_previous: 0.0,
+        previous_l2_norm_sq: 0.0,
         near_zero_count: [0; 2],
         subnormal_count: 0,
         positive_count: 0,
@@ -153,6 +158,8 @@ impl Partial {
             l2_norm_sq: self.l2_norm_sq + other.l2_norm_sq,
             sum: self.sum + other.sum,
             moments: self.moments.combine(other.moments),
+            dot_previous: self.dot_previous + other.dot_previous,
+            previous_l2_norm_sq: self.previous_l2_norm_sq + other.previous_l2_norm_sq,
             near_zero_count: [0, 1].map(|k| self.near_zero_count[k] + other.near_zero_count[k]),
             subnormal_count: self.subnormal_count + other.subnormal_count,
             positive_count: self.positive_count + other.positive_count,
@@ -177,6 +184,7 @@ impl Partial {
         let finite_count = self.finite_count();
         let extreme = |key| (finite_count > 0).then(|| from_order_key(key));
         let compared = self.numel > 0 && self.previous_numel == self.numel;
+        let norms = self.l2_norm_sq.sqrt() * self.previous_l2_norm_sq.sqrt();
         TensorSummary {
             numel: self.numel,
             min: extreme(self.min_key),
@@ -192,6 +200,7 @@ impl Partial {
             neg_inf_count: self.neg_inf_count,
             sign_flip_count: compared.then_some(self.sign_flip_count),
             signed_pair_count: compared.then_some(self.signed_pair_count),
+            cosine_previous: (compared && norms > 0.0).then(|| (self.dot_previous / norms).clamp(-1.0, 1.0)),
             dynamics: Some(Dynamics {
                 abs_min_nonzero: (self.abs_min_bits != u32::MAX).then(|| f32::from_bits(self.abs_min_bits)),
                 subnormal_count: self.subnormal_count,
@@ -236,6 +245,10 @@ pub struct TensorSummary {
     pub sign_flip_count: Option<u64>,
     /// Elements that are finite and non-zero now and were at the previous step.
     pub signed_pair_count: Option<u64>,
+    /// `g.p / (|g| |p|)` with the gradient before, in [-1, 1]; `None` where one of the two is zero. Where
+    /// [`Group::Cosine`](super::Group) was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosine_previous: Option<f64>,
     /// Where [`Group::Dynamics`](super::Group) was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamics: Option<Dynamics>,
@@ -306,6 +319,14 @@ impl TensorSummary {
             (Some(flips), Some(pairs)) if pairs > 0 => Some(flips as f64 / pairs as f64),
             _ => None,
         }
+    }
+
+    /// What of it was asked for.
+    #[must_use]
+    pub(crate) fn limited_to(mut self, groups: Groups) -> Self {
+        self.dynamics = self.dynamics.filter(|_| groups.dynamics);
+        self.cosine_previous = self.cosine_previous.filter(|_| groups.cosine);
+        self
     }
 
     /// Statistics of `g / scale` from those of `g`: extremes and sums, since thresholds were scaled beforehand.

@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, TensorData};
 use gradscope::cpu::grad_reduce::{State, moved, reduce, weigh};
 use gradscope::record::Gradient;
 use gradscope::stats::Epsilons;
-use gradscope::{Device, Groups, Scope, ScopeBuilder, StepRecord, TensorSummary};
+use gradscope::{Device, Group, Groups, Scope, ScopeBuilder, StepRecord, TensorSummary};
 
 /// The GPU device of this process. There is no skipping: without an adapter every test fails.
 pub fn device() -> Device {
@@ -155,12 +155,15 @@ pub fn observe_weights(
     records.collect()
 }
 
+/// Poison for every weight, at every step and after the last.
+pub fn random_weights(lens: &[usize], step_count: usize) -> Vec<Vec<Vec<f32>>> {
+    let mut random = Random(lens.len() as u64 + 17);
+    (0..=step_count).map(|_| lens.iter().map(|len| random.poisons(*len)).collect()).collect()
+}
+
 /// Runs the steps through shader, twin and oracle, with every statistic, and holds them against each other.
 pub fn check(device: &Device, builder: impl Fn(ScopeBuilder) -> ScopeBuilder, lens: &[usize], steps: &[Values]) {
-    let mut random = Random(lens.len() as u64 + 17);
-    let weights: Vec<Vec<Vec<f32>>> =
-        (0..=steps.len()).map(|_| lens.iter().map(|len| random.poisons(*len)).collect()).collect();
-    check_weights(device, builder, lens, steps, &weights);
+    check_weights(device, builder, lens, steps, &random_weights(lens, steps.len()));
 }
 
 /// As [`check`], with weights for every step and those after the last.
@@ -171,7 +174,20 @@ pub fn check_weights(
     steps: &[Values],
     weights: &[Vec<Vec<f32>>],
 ) {
-    for groups in [Groups::CARD, Groups::FULL] {
+    let all = Groups::FULL | Group::Cosine | Group::Ema;
+    check_groups(device, builder, &[Groups::CARD, all], lens, steps, weights);
+}
+
+/// As [`check_weights`], with these groups, one after the other.
+pub fn check_groups(
+    device: &Device,
+    builder: impl Fn(ScopeBuilder) -> ScopeBuilder,
+    groups: &[Groups],
+    lens: &[usize],
+    steps: &[Values],
+    weights: &[Vec<Vec<f32>>],
+) {
+    for &groups in groups {
         let builder = builder(Scope::builder(device).stats(groups));
         let records = observe_weights(device, builder, lens, steps, weights);
         assert_eq!(records.len(), steps.len() + usize::from(groups.updates), "a record a step, and the last move");
@@ -205,6 +221,8 @@ pub fn check_records(
                 let found = summary(record, tensor);
                 assert_eq!(found.dynamics.is_some(), groups.dynamics, "{what}");
                 oracle::assert_summary(found, &expected, &format!("shader: {what}"));
+                let cosine = groups.cosine && expected.cosine_previous.is_some();
+                assert_eq!(found.cosine_previous.is_some(), cosine, "{what}: cosine");
                 check_transitions(found, before.map(Vec::as_slice), &epsilons, &what);
             }
             let weight = &weights[step][tensor];

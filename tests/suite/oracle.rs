@@ -35,6 +35,14 @@ fn flips(a: f32, b: f32) -> bool {
     signed(a) && signed(b) && a.is_sign_negative() != b.is_sign_negative()
 }
 
+fn cosine(a: &[f32], b: &[f32]) -> Option<f64> {
+    let norm = |x: &[f32]| finite(x).into_iter().map(|x| term(x) * term(x)).sum::<f64>().sqrt();
+    let pairs = a.iter().zip(b).filter(|(a, b)| a.is_finite() && b.is_finite());
+    let dot: f64 = pairs.map(|(a, b)| term(*a) * term(*b)).sum();
+    let norms = norm(a) * norm(b);
+    (norms > 0.0).then(|| (dot / norms).clamp(-1.0, 1.0))
+}
+
 /// What `previous -> now` must be summarised as.
 pub fn summarise(now: &[f32], previous: Option<&[f32]>, eps: [f64; 2]) -> TensorSummary {
     let count = |yes: &dyn Fn(f32) -> bool| now.iter().filter(|x| yes(**x)).count() as u64;
@@ -66,6 +74,7 @@ pub fn summarise(now: &[f32], previous: Option<&[f32]>, eps: [f64; 2]) -> Tensor
         neg_inf_count: count(&|x| x == f32::NEG_INFINITY),
         signed_pair_count: count_pairs(&|a, b| a.is_finite() && a != 0.0 && b.is_finite() && b != 0.0),
         sign_flip_count: count_pairs(&flips),
+        cosine_previous: previous.and_then(|previous| cosine(now, previous)),
         dynamics: Some(Dynamics {
             abs_min_nonzero: finite(now).into_iter().map(f32::abs).filter(|x| *x > 0.0).reduce(f32::min),
             subnormal_count: count(&f32::is_subnormal),
@@ -187,9 +196,14 @@ pub fn assert_summary(found: &TensorSummary, expected: &TensorSummary, what: &st
         assert_near(what, "sum", found.sum, dynamics.sum, allowed * expected.l1_norm);
         assert_std(what, found.std, dynamics.std, expected.abs_max());
     }
+    // Asked for by itself.
+    if let Some(found) = found.cosine_previous {
+        assert_near(what, "cosine", found, expected.cosine_previous.expect("norms are not zero"), 1e-6);
+    }
     let exact = |summary: &TensorSummary| TensorSummary {
         l1_norm: 0.0,
         l2_norm: 0.0,
+        cosine_previous: None,
         dynamics: found.dynamics.and(summary.dynamics).map(|dynamics| Dynamics { sum: 0.0, std: None, ..dynamics }),
         ..*summary
     };

@@ -10,9 +10,10 @@ fn forms() -> Vec<Form> {
     let groups =
         [Groups::CARD, Group::Dynamics.into(), Group::Params.into(), Group::Dynamics | Group::Params, Groups::FULL];
     let plain = groups.map(|groups| Form { groups, ..Form::default() });
+    let cosine = Form { groups: Groups::FULL | Group::Cosine, ..Form::default() };
     let seed = Form { groups: Groups::FULL, seed: true, tap: false };
     let tap = Form { groups: Group::Dynamics.into(), seed: false, tap: true };
-    plain.into_iter().chain([seed, tap]).collect()
+    plain.into_iter().chain([cosine, seed, tap]).collect()
 }
 
 fn modules() -> Vec<(String, Form, naga::Module)> {

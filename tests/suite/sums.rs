@@ -1,9 +1,9 @@
 //! Values at given lengths: random ones, poison, ranges that f32 squares have no room for, counts that overflow u16 and f32.
 
-use crate::fixture::{Random, bag, check, device, observe, summary};
+use crate::fixture::{Random, bag, check, check_groups, device, observe, random_weights, summary};
 use crate::oracle;
-use gradscope::Scope;
 use gradscope::internals::PretendLimits;
+use gradscope::{Group, Groups, Scope, ScopeBuilder};
 
 /// Around everything that has a border: a vector, a state word, a workgroup's vectors, a tile, a chunk.
 const LENS: [usize; 17] =
@@ -101,15 +101,21 @@ fn tensors_past_one_binding_and_one_dimension() {
     let lens = [200_000, 5, 16_384, 70_001, 1];
     let steps: Vec<_> = (0..2).map(|_| lens.map(|len| Some(random.poisons(len))).to_vec()).collect();
     for shaders_checked in [false, true] {
-        check(&device(), |b| b.pretend_limits(limits).checked_shaders(shaders_checked), &lens, &steps);
+        // Averages and kept gradients are one binding each: they do not go past it.
+        let weights = random_weights(&lens, steps.len());
+        let builder = |b: ScopeBuilder| b.pretend_limits(limits).checked_shaders(shaders_checked);
+        check_groups(&device(), builder, &[Groups::CARD, Groups::FULL], &lens, &steps, &weights);
     }
+    let error = Scope::builder(&device()).pretend_limits(limits).stats(Group::Ema).build(&bag(&device(), &lens));
+    let error = error.err().unwrap().to_string();
+    assert!(error.contains("moving averages would need") && error.contains("select fewer"), "{error}");
 }
 
 #[test]
 fn more_tensors_than_one_dispatch_dimension() {
     let mut random = Random(10);
     let limits = PretendLimits { grid_len: Some(8), ..PretendLimits::default() };
-    let lens: Vec<usize> = (1..60).collect();
+    let lens: Vec<usize> = (1..32).collect();
     let steps: Vec<Vec<_>> = (0..2).map(|_| lens.iter().map(|len| Some(random.gradients(*len))).collect()).collect();
     check(&device(), |b| b.pretend_limits(limits), &lens, &steps);
 }
