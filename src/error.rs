@@ -33,6 +33,8 @@ pub enum Error {
         .zoom.as_ref().map_or(String::new(), |zoom| format!(" over elements {}..{}", zoom.start, zoom.end))
     )]
     EmptySignMap { columns: usize, zoom: Option<std::ops::Range<u64>>, total: u64 },
+    #[error("captures are written into a run folder, and there is none; name its place with `run`")]
+    CaptureWithoutRun,
     #[error("average factor {0} is not in [0, 1); 0.9 is the default")]
     BadAverageFactor(f64),
     #[error("the model has no float parameters, so there is nothing to observe; is it the right module?")]

@@ -5,7 +5,7 @@ use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Distribution, Gradients, Tensor};
-use gradscope::{Device, Scope};
+use gradscope::{Device, Group, Scope};
 
 /// 16 MiB a gradient.
 const WIDTH: usize = 2048;
@@ -48,6 +48,16 @@ fn in_place_updates_are_not_lost() {
     let gradient_bytes = (WIDTH * WIDTH * 4) as u64;
     // Small pages come and go with other things: a lost in-place update costs a whole gradient.
     assert!(watched < bare + gradient_bytes / 8, "{watched} bytes watched, {bare} bare");
+
+    // What `Updates` costs: one more copy of the parameters, and not one more of anything.
+    let mut updates = Scope::builder(&device).stats(Group::Updates).build(&model(device.burn())).unwrap();
+    let moving = reserved_bytes(&device, |step, model, gradients| {
+        updates.step(step).gradients(model, gradients).submit();
+    });
+    eprintln!("bytes reserved: {moving} with updates");
+    assert!(moving >= watched + gradient_bytes / 2, "{moving} bytes with updates, {watched} without: is w' kept?");
+    assert!(moving < watched + gradient_bytes + gradient_bytes / 2, "{moving} bytes with updates, {watched} without");
+    drop(updates);
 
     // The measure itself: clones of gradients kept across updates cost their memory.
     let mut kept: Vec<Tensor<2>> = Vec::new();

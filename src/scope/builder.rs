@@ -1,5 +1,7 @@
 //! Settings of a scope, checked before anything is made.
 
+#[cfg(feature = "store")]
+use super::capture::{Capture, Capturing};
 use super::schedule::{Schedule, Span};
 use super::survey::{Survey, SurveySettings};
 use super::{Observer, Places, Scope, walk};
@@ -57,6 +59,8 @@ pub struct ScopeBuilder {
     run: Option<std::path::PathBuf>,
     #[cfg(feature = "store")]
     facts: Vec<(String, serde_json::Value)>,
+    #[cfg(feature = "store")]
+    capture: Option<(String, Schedule)>,
 }
 
 impl ScopeBuilder {
@@ -82,6 +86,8 @@ impl ScopeBuilder {
             run: None,
             #[cfg(feature = "store")]
             facts: Vec::new(),
+            #[cfg(feature = "store")]
+            capture: None,
         }
     }
 
@@ -213,6 +219,16 @@ impl ScopeBuilder {
         self
     }
 
+    /// Writes gradients and parameters whose path matches the regular expression, as they are, to `captures/` in the run
+    /// folder: a safetensors file a step, at those observed steps that the schedule names and at those that
+    /// [`Scope::capture_next`] asks for. A thread of its own reads and writes them; until it has read them, what changes
+    /// them makes a copy. Default: none.
+    #[cfg(feature = "store")]
+    pub fn capture(mut self, pattern: impl Into<String>, schedule: Schedule) -> Self {
+        self.capture = Some((pattern.into(), schedule));
+        self
+    }
+
     /// Walks the module for its parameters and prepares everything a step needs.
     ///
     /// # Errors
@@ -233,6 +249,17 @@ impl ScopeBuilder {
         let layers = self.layers.iter().map(|(name, pattern)| Ok((name.clone(), matching(pattern, &params)?)));
         let layers = layers.collect::<Result<Vec<_>, Error>>()?;
         let survey = Survey::new(self.survey.clone(), &params, |pattern| matching(pattern, &params))?;
+        #[cfg(feature = "store")]
+        let captured = match &self.capture {
+            None => vec![false; params.len()],
+            Some(_) if self.run.is_none() => return Err(Error::CaptureWithoutRun),
+            Some((pattern, schedule)) => {
+                // A schedule of `never` leaves `capture_next`.
+                schedule.check()?;
+                let places = matching(pattern, &params)?;
+                (0..params.len()).map(|place| places.contains(&place)).collect()
+            }
+        };
         let groups = if self.seed_crossings { Groups::FULL } else { self.groups };
         let form = Form { groups, seed: self.seed_crossings, tap: false };
         let settings = Settings {
@@ -249,7 +276,17 @@ impl ScopeBuilder {
             Some(folder) => Some(crate::store::RunWriter::create(folder, self.manifest(&params, &observer))?),
             None => None,
         };
+        #[cfg(feature = "store")]
+        let capture = match (&self.capture, &store) {
+            (Some((_, schedule)), Some(store)) => {
+                let writer = Capture::start(store.folder().join("captures"))?;
+                Some(Capturing { schedule: schedule.clone(), captured, asked: false, writer })
+            }
+            _ => None,
+        };
         Ok(Scope {
+            #[cfg(feature = "store")]
+            capture,
             summary: Summary::new(&params),
             averages: vec![None; params.len()],
             params,
@@ -341,6 +378,7 @@ impl ScopeBuilder {
                 "span": self.span,
                 "groups": self.layers,
                 "survey": self.survey.manifest(),
+                "capture": self.capture,
                 "average_factor": self.average_factor,
                 "select": self.include,
                 "exclude": self.exclude,

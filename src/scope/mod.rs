@@ -1,6 +1,8 @@
 //! The scope: what a training loop holds. Reads as the path of one gradient, top to bottom.
 
 mod builder;
+#[cfg(feature = "store")]
+mod capture;
 mod host;
 mod observer;
 mod schedule;
@@ -87,6 +89,8 @@ pub struct Scope {
     unknown_count: usize,
     #[cfg(feature = "store")]
     store: Option<crate::store::RunWriter>,
+    #[cfg(feature = "store")]
+    capture: Option<capture::Capturing>,
 }
 
 impl Scope {
@@ -166,6 +170,12 @@ impl Scope {
             Step::last_move(&mut self, last.saturating_add(1)).weights(model).submit();
         }
         self.drain();
+        #[cfg(feature = "store")]
+        if let Some(mut capture) = self.capture.take() {
+            for (step, kind) in capture.writer.finish() {
+                self.notify(Notice { step, kind });
+            }
+        }
         #[cfg(not(feature = "store"))]
         let _ = status;
         #[cfg(feature = "store")]
@@ -184,6 +194,15 @@ impl Scope {
     /// The run so far.
     pub fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    /// Captures the tensors of [`ScopeBuilder::capture`] at the next observed step, whatever their schedule: what to do when
+    /// a record shows something that wants a closer look.
+    #[cfg(feature = "store")]
+    pub fn capture_next(&mut self) {
+        if let Some(capture) = &mut self.capture {
+            capture.asked = true;
+        }
     }
 
     /// Times the training thread had to wait for a staging buffer: 0 while the ring has room.
@@ -212,6 +231,10 @@ impl Scope {
 
     /// Turns steps whose numbers are there into events.
     fn land(&mut self) {
+        #[cfg(feature = "store")]
+        for (step, kind) in self.capture.as_mut().map(|capture| capture.writer.failures()).unwrap_or_default() {
+            self.notify(Notice { step, kind });
+        }
         while let Some(landed) = self.observer.poll() {
             self.record(landed);
         }
@@ -292,6 +315,10 @@ impl Drop for Scope {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.drain();
+            #[cfg(feature = "store")]
+            if let Some(mut capture) = self.capture.take() {
+                capture.writer.finish();
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One step of a scope: what is given with it, and the walk that takes the tensors.
 
+#[cfg(feature = "store")]
+use super::capture::Item;
 use super::observer::{Given, Parcel, Payload, ScalarValue};
 use super::schedule::Span;
 use super::walk::{self, GradientSource};
@@ -17,6 +19,8 @@ pub struct Step<'a> {
     given: Given,
     parcel: Parcel,
     attention: Vec<Attention>,
+    #[cfg(feature = "store")]
+    captured: Vec<Item>,
     spent: Duration,
 }
 
@@ -44,7 +48,15 @@ impl<'a> Step<'a> {
         if attention.contains(&Attention::Observe) {
             given.survey = scope.survey.due(number);
         }
-        Self { scope, given, parcel: Parcel::default(), attention, spent: Duration::ZERO }
+        Self {
+            scope,
+            given,
+            parcel: Parcel::default(),
+            attention,
+            #[cfg(feature = "store")]
+            captured: vec![],
+            spent: Duration::ZERO,
+        }
     }
 
     /// The move that was made after the last step: parameters, and nothing else.
@@ -170,6 +182,14 @@ impl<'a> Step<'a> {
             };
             walk::each(model, collect);
             self.given.refuse(refused, params);
+            #[cfg(feature = "store")]
+            if let (Some(capture), Some(source), true) = (&self.scope.capture, source, self.is_due())
+                && capture.is_due(self.given.step)
+            {
+                self.captured.clear();
+                let items = &mut self.captured;
+                walk::each(model, CaptureTensors { source, places, params, captured: &capture.captured, items });
+            }
         }
         // One notice a change, not one a step.
         if unknown_count > self.scope.unknown_count {
@@ -192,7 +212,9 @@ impl<'a> Step<'a> {
     /// Where the ring was full and the scope drops rather than waits.
     pub fn try_submit(self) -> Result<(), Error> {
         let due = self.is_due();
-        let Self { scope, mut given, parcel, attention, spent } = self;
+        #[cfg(feature = "store")]
+        let captured = self.captured;
+        let Self { scope, mut given, parcel, attention, spent, .. } = self;
         // As if submitting had started when its first part did.
         let started = Instant::now() - spent;
         let step = given.step;
@@ -201,6 +223,11 @@ impl<'a> Step<'a> {
         if !due {
             scope.observer.prime(&given, parcel, &keeping);
             return Ok(());
+        }
+        #[cfg(feature = "store")]
+        if let Some(capture) = scope.capture.as_mut().filter(|_| !captured.is_empty()) {
+            capture.asked = false;
+            capture.writer.send(step, captured);
         }
         scope.land();
         if scope.observer.is_full() {
@@ -301,6 +328,28 @@ impl<G: GradientSource, P: super::observer::MakePayload> walk::OnParam for Colle
         let gradient = made(self.source.and_then(|source| source.gradient(param)));
         let weight = made(self.weighs.then(|| param.val()));
         self.parcel.tensors.push((tensor, gradient, weight));
+    }
+}
+
+/// Clones the tensors that are captured.
+#[cfg(feature = "store")]
+struct CaptureTensors<'a, G> {
+    source: &'a G,
+    places: &'a Places,
+    params: &'a [ParamEntry],
+    captured: &'a [bool],
+    items: &'a mut Vec<Item>,
+}
+
+#[cfg(feature = "store")]
+impl<G: GradientSource> walk::OnParam for CaptureTensors<'_, G> {
+    fn call<const D: usize>(&mut self, key: u64, param: &Param<Tensor<D>>) {
+        let Some(tensor) = self.places.get(&key).copied().flatten().filter(|&tensor| self.captured[tensor]) else {
+            return;
+        };
+        let path = &self.params[tensor].path;
+        self.items.extend(self.source.gradient(param).map(|g| Item::new(format!("gradient/{path}"), g)));
+        self.items.push(Item::new(format!("parameter/{path}"), param.val()));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The run folder: what stands in it, and that failing to write it does not stop anything.
 
 use crate::fixture::{Random, bag, device};
-use gradscope::{Event, NoticeKind, RunStatus, Scope, StepRecord};
+use gradscope::{Device, DeviceChoice, Event, NoticeKind, RunStatus, Schedule, Scope, StepRecord};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -130,4 +130,65 @@ fn redirect_to_full(path: &Path) {
         }
     }
     assert_eq!(redirected, 1);
+}
+
+#[test]
+fn captured_tensors_are_those_of_their_step() {
+    for device in [device(), Device::open(DeviceChoice::Cpu).unwrap()] {
+        let parent = tempfile::tempdir().unwrap();
+        let mut model = bag(&device, &[3000, 8]);
+        let builder = Scope::builder(&device).run(parent.path()).capture("tensors.0", Schedule::every(3));
+        let mut scope = builder.build(&model).unwrap();
+        let mut random = Random(71);
+        let mut expected = Vec::new();
+        for step in 0..6 {
+            let (weights, gradients) = (random.poisons(3000), random.poisons(3000));
+            model = model.with_weights(&device, &[weights.clone(), vec![0.0; 8]]);
+            let source = model.gradients(&device, &[Some(gradients.clone()), Some(vec![1.0; 8])]);
+            if step == 4 {
+                scope.capture_next();
+            }
+            scope.step(step).gradients(&model, &source).submit();
+            expected.push((weights, gradients));
+        }
+        let finished = scope.finish(&model).unwrap();
+        let notice = finished.events.iter().find(|event| matches!(event, Event::Notice(_)));
+        assert_eq!(notice, None, "nothing went wrong");
+        let folder = finished.folder.unwrap().join("captures");
+        let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["step-00000000.safetensors", "step-00000003.safetensors", "step-00000004.safetensors"]);
+        for step in [0, 3, 4] {
+            let bytes = fs::read(folder.join(format!("step-{step:08}.safetensors"))).unwrap();
+            let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            assert_eq!(file.names().len(), 2, "the other parameter is not captured");
+            let (weights, gradients) = &expected[step];
+            for (name, values) in [("parameter/tensors.0", weights), ("gradient/tensors.0", gradients)] {
+                let found = file.tensor(name).unwrap();
+                assert_eq!(found.shape(), [3000]);
+                let bits: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+                assert!(found.data() == bits, "{name} of step {step}, to the bit");
+            }
+        }
+    }
+    let device = device();
+    let error = Scope::builder(&device).capture(".*", Schedule::every(1)).build(&bag(&device, &[1])).err().unwrap();
+    assert!(error.to_string().contains("captures are written into a run folder"), "{error}");
+}
+
+#[test]
+fn a_capture_that_fails_is_told_of_and_training_goes_on() {
+    let (device, parent) = (device(), tempfile::tempdir().unwrap());
+    let model = bag(&device, &[8]);
+    let builder = Scope::builder(&device).run(parent.path()).capture(".*", Schedule::every(1));
+    let mut scope = builder.build(&model).unwrap();
+    // A file where the folder should be.
+    fs::write(scope.run_folder().unwrap().join("captures"), "").unwrap();
+    for step in 0..3 {
+        scope.step(step).gradients(&model, &model.gradients(&device, &[Some(vec![1.0; 8])])).submit();
+    }
+    let events = scope.finish(&model).unwrap().events;
+    let told = |event: &&Event| event.to_string().contains("not captured");
+    assert_eq!(events.iter().filter(told).count(), 3, "{events:?}");
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::Record(_))).count(), 3);
 }
