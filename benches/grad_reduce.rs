@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use gradscope::cpu::grad_reduce::{State, reduce};
 use gradscope::internals::PretendLimits;
 use gradscope::stats::Epsilons;
-use gradscope::{Device, Scope, ScopeBuilder};
+use gradscope::{Device, Group, Groups, Schedule, Scope, ScopeBuilder, SignMap};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -104,6 +104,29 @@ fn shaders(c: &mut Criterion) {
     observe(c, "shaders", BenchmarkId::from_parameter("checked"), &device, builder, &[len]);
 }
 
+fn groups(c: &mut Criterion) {
+    let device = gradscope::device().expect("a wgpu adapter");
+    let len = 11_689_512;
+    let sets = [
+        ("card", Groups::CARD),
+        ("dynamics", Group::Dynamics.into()),
+        ("params", Group::Params.into()),
+        ("full", Groups::FULL),
+        ("card,cosine", Group::Cosine.into()),
+        ("card,ema", Group::Ema.into()),
+    ];
+    for (name, groups) in sets {
+        observe(c, "groups", BenchmarkId::from_parameter(name), &device, Scope::builder(&device).stats(groups), &[len]);
+    }
+    let surveys: [(&str, fn(ScopeBuilder) -> ScopeBuilder); 2] = [
+        ("card and histograms", |b| b.histograms(Schedule::every(1))),
+        ("card and a sign map", |b| b.sign_map(SignMap::default(), Schedule::every(1))),
+    ];
+    for (name, add) in surveys {
+        observe(c, "groups", BenchmarkId::from_parameter(name), &device, add(Scope::builder(&device)), &[len]);
+    }
+}
+
 fn cpu_twin(c: &mut Criterion) {
     let mut group = c.benchmark_group("cpu_twin");
     let len = 1 << 20;
@@ -116,5 +139,5 @@ fn cpu_twin(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one_tensor, tensor_count, shaders, cpu_twin);
+criterion_group!(benches, one_tensor, tensor_count, shaders, groups, cpu_twin);
 criterion_main!(benches);

@@ -37,6 +37,8 @@ fn bad_input_names_the_object_and_the_remedy() {
     refused(&["train", "--data-dir", "nowhere"], &["nowhere", "no such folder"]);
     refused(&["train", "--model", "gpt"], &["gpt", "mlp"]);
     refused(&["train", "--epochs", "0"], &["--epochs"]);
+    refused(&["train", "--stats", "cards"], &["--stats", "cards", "card, dynamics, params, updates"]);
+    refused(&["train", "--every", "0"], &["--every"]);
 }
 
 /// The four files of a data set of `count` blank images, each `rows` x 28.

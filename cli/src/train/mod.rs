@@ -11,7 +11,7 @@ use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device as BurnDevice, Tensor};
 use clap::{Args, ValueEnum};
 use data::{Data, Images};
-use gradscope::{Device, DeviceChoice, RunStatus, Scope};
+use gradscope::{Device, DeviceChoice, Groups, RunStatus, Schedule, Scope};
 use models::{Classifier, Cnn, Mlp};
 use report::{Progress, Report};
 use std::io::Write;
@@ -59,6 +59,19 @@ pub struct Options {
     /// Observe only parameters whose path matches this regular expression, such as `fc[12].*weight`.
     #[arg(long, value_name = "REGEX")]
     select: Option<String>,
+
+    /// What to compute, a list: card (extremes, norms, near zeros, flips), dynamics (means, spreads, what became of near
+    /// zeros), params, updates (the optimizer's moves), cosine, ema; full is the first four.
+    #[arg(long, value_name = "LIST", default_value = "dynamics")]
+    stats: Groups,
+
+    /// Observe every N-th step; the step before each is captured to compare with.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
+
+    /// Count histograms of gradients and weights at every N-th observed step.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    histograms: Option<u64>,
 
     /// The two magnitudes under which a gradient counts as near zero.
     #[arg(
@@ -180,15 +193,12 @@ fn train<M: Classifier>(options: &Options, eps: [f64; 2], data: &Data, device: &
             let batch_loss = loss.forward(scores.clone(), labels.clone());
             let grads = batch_loss.backward();
             if let Some(scope) = &mut scope {
-                let accuracy = scores.inner().argmax(1).flatten::<1>(0, 1).equal(labels.inner()).float().mean();
-                scope
-                    .step(step)
-                    .epoch(epoch)
-                    .scalar("loss", &batch_loss)
-                    .scalar("accuracy", &accuracy)
-                    .value("lr", options.lr)
-                    .gradients(&model, &grads)
-                    .submit();
+                let mut observed = scope.step(step).epoch(epoch).value("lr", options.lr).scalar("loss", &batch_loss);
+                if observed.is_due() {
+                    let accuracy = scores.inner().argmax(1).flatten::<1>(0, 1).equal(labels.inner()).float().mean();
+                    observed = observed.scalar("accuracy", &accuracy);
+                }
+                observed.gradients(&model, &grads).submit();
             }
             let grads = GradientsParams::from_grads(grads, &model);
             model = optimizer.step(options.lr, model, grads);
@@ -223,6 +233,8 @@ fn train<M: Classifier>(options: &Options, eps: [f64; 2], data: &Data, device: &
 
 fn scope<M: Module>(options: &Options, eps: [f64; 2], device: &Device, model: &M) -> Result<Scope> {
     let mut builder = Scope::builder(device)
+        .stats(options.stats)
+        .every(options.every)
         .epsilons(eps)
         .fact("model", options.model.name())
         .fact("optimizer", "adam")
@@ -234,6 +246,9 @@ fn scope<M: Module>(options: &Options, eps: [f64; 2], device: &Device, model: &M
         );
     if let Some(pattern) = &options.select {
         builder = builder.select(pattern);
+    }
+    if let Some(every) = options.histograms {
+        builder = builder.histograms(Schedule::every(options.every.saturating_mul(every)));
     }
     if !options.no_record {
         builder = builder.run(options.runs_dir.join(options.model.name()));

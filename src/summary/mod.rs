@@ -1,10 +1,12 @@
-//! A run in a table people can read.
+//! A run in tables people can read.
+
+mod display;
 
 use crate::record::{Global, NoticeKind, Param, StepRecord, TensorRecord};
-use crate::stats::TensorSummary;
-use std::fmt;
+use crate::stats::{Crossings, ParameterSummary, TensorSummary, Transitions, UpdateSummary};
 
-/// Figures of a run so far, a row a parameter. `Display` prints the table.
+/// Figures of a run so far, a row a parameter. `Display` prints a table of gradients and, where they were asked for, one
+/// of their dynamics and one of parameters and moves.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
     /// Steps recorded.
@@ -49,6 +51,12 @@ pub struct Row {
     signed_pair_count: u64,
     /// NaN and infinite elements over the run.
     pub nonfinite_count: u64,
+    /// Over the run; `None` where no two steps were compared, or nobody asked.
+    pub transitions: Option<Transitions>,
+    pub crossings: Option<Crossings>,
+    /// The last that was told, each where it was asked for.
+    pub last_parameter: Option<ParameterSummary>,
+    pub last_update: Option<UpdateSummary>,
 }
 
 impl Row {
@@ -77,12 +85,26 @@ impl Summary {
             sign_flip_count: 0,
             signed_pair_count: 0,
             nonfinite_count: 0,
+            transitions: None,
+            crossings: None,
+            last_parameter: None,
+            last_update: None,
         };
         Self { rows: params.iter().map(row).collect(), ..Self::default() }
     }
 
     /// Adds the next step; its tensors follow the parameters.
     pub fn add(&mut self, record: &StepRecord) {
+        for (row, tensor) in self.rows.iter_mut().zip(&record.tensors) {
+            row.last_parameter = tensor.parameter.or(row.last_parameter);
+            row.last_update = tensor.update.or(row.last_update);
+            if let Some(crossings) = tensor.update.and_then(|update| update.crossings) {
+                row.crossings = Some(row.crossings.unwrap_or_default().combine(crossings));
+            }
+        }
+        if record.last_move {
+            return;
+        }
         self.step_count += 1;
         self.last_step = Some(record.step);
         self.min = [self.min, record.global.min].into_iter().flatten().reduce(f32::min);
@@ -100,6 +122,9 @@ impl Summary {
             row.sign_flip_count += summary.sign_flip_count.unwrap_or(0);
             row.signed_pair_count += summary.signed_pair_count.unwrap_or(0);
             row.nonfinite_count += summary.nonfinite_count();
+            if let Some(transitions) = summary.dynamics.and_then(|dynamics| dynamics.transitions) {
+                row.transitions = Some(row.transitions.unwrap_or_default().combine(transitions));
+            }
         }
     }
 
@@ -115,63 +140,4 @@ impl Summary {
 
 fn ratio(count: u64, of: u64) -> Option<f64> {
     (of > 0).then(|| count as f64 / of as f64)
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(last_step) = self.last_step else { return write!(f, "no step was recorded") };
-        let width = self.rows.iter().map(|row| row.path.len()).max().unwrap_or(0).max("parameter".len());
-        writeln!(
-            f,
-            "{:<width$} {:>10} {:>11} {:>11} {:>11} {:>11} {:>7} {:>7} {:>7} {:>9}",
-            "parameter", "elements", "min", "max", "L1", "L2", "~0 (1)", "~0 (2)", "flips", "nonfinite"
-        )?;
-        let extreme = |value: Option<f32>| value.map_or("-".into(), |v| format!("{v:.3e}"));
-        let percent = |value: Option<f64>| value.map_or("-".into(), |v| format!("{:.1}%", 100.0 * v));
-        for row in &self.rows {
-            let sum =
-                |pick: fn(&TensorSummary) -> f64| row.last.as_ref().map_or("-".into(), |s| format!("{:.3e}", pick(s)));
-            let [tiny, small] = row.near_zero_ratio();
-            writeln!(
-                f,
-                "{:<width$} {:>10} {:>11} {:>11} {:>11} {:>11} {:>7} {:>7} {:>7} {:>9}",
-                row.path,
-                row.numel,
-                extreme(row.min),
-                extreme(row.max),
-                sum(|s| s.l1_norm),
-                sum(|s| s.l2_norm),
-                percent(tiny),
-                percent(small),
-                percent(row.sign_flip_ratio()),
-                if row.observed_count == 0 { "missing".into() } else { row.nonfinite_count.to_string() },
-            )?;
-        }
-        let global = &self.last_global;
-        let [tiny, small] = global.near_zero_ratio().map_or([None; 2], |ratios| ratios.map(Some));
-        writeln!(
-            f,
-            "all gradients of {} steps: min {}, max {}, {} non-finite",
-            self.step_count,
-            extreme(self.min),
-            extreme(self.max),
-            self.nonfinite_count,
-        )?;
-        writeln!(
-            f,
-            "all gradients of step {last_step}: L1 {:.3e}, L2 {:.3e}, near zero {} and {}, flips {}",
-            global.l1_norm,
-            global.l2_norm,
-            percent(tiny),
-            percent(small),
-            percent(global.sign_flip_ratio()),
-        )?;
-        if self.dropped_count + self.lost_count > 0 {
-            writeln!(f, "not recorded: {} steps dropped, {} lost", self.dropped_count, self.lost_count)?;
-        }
-        write!(
-            f,
-            "L1 and L2 are the last step's; min, max, near zero (~0, at each epsilon), flips and nonfinite are the run's"
-        )
-    }
 }
