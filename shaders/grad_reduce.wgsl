@@ -39,9 +39,10 @@ struct Planes {
 
 // What is gathered of a tile while its elements are classified. Planes hold one bit an element.
 struct Classes {
-    // Non-zero; finite too once `careful` has seen to it.
+    // Finite and non-zero.
     signed: u32,
     negative: u32,
+    nonfinite: u32,
     min_word: u32,
     max_word: u32,
     max_signed: i32,
@@ -49,7 +50,6 @@ struct Classes {
     // NaN included.
     above_0: u32,
     above_1: u32,
-    nonfinite: u32,
     abs_min_rank: u32,
     //#end
     //#if !dynamics
@@ -91,11 +91,18 @@ fn grad_reduce(
 
     var lane = lane_identity();
     var classes = Classes();
+    // Tiles, by bits.
+    var careful = 0u;
     //#if dynamics
+    var subnormal = 0u;
     var moments = Moments();
     //#end
     //#if params
+    var careful_weights = 0u;
     var weight_moments = Moments();
+    //#end
+    //#if updates
+    var careful_moves = 0u;
     //#end
     for (var tile = 0u; tile < tile_count; tile++) {
         let remaining = chunk.len - tile * TILE_LEN;
@@ -109,14 +116,21 @@ fn grad_reduce(
             classes.max_word = 0u;
             classes.max_signed = i32(SIGN_BIT);
             //#if dynamics
-            classes.nonfinite = 0u;
             classes.abs_min_rank = 0xffffffffu;
             //#end
             //#each
             classify(v[#], &classes);
             //#end
 
-            if in_range(max_magnitude(classes.max_word, classes.max_signed)) {
+            let most = max_magnitude(classes.max_word, classes.max_signed);
+            classes.nonfinite = 0u;
+            if most >= INFINITY {
+                //#each
+                classes.nonfinite = push_signs(classes.nonfinite, (v[#] & vec4<u32>(MAGNITUDE)) + vec4<u32>(MIN_NORMAL));
+                //#end
+            }
+            classes.signed &= ~classes.nonfinite;
+            if in_range(most) {
                 lane.min_key = min(lane.min_key, order_key(select(classes.min_word, classes.max_word, classes.max_word >= SIGN_BIT)));
                 lane.max_key = max(lane.max_key, order_key(select(classes.min_word, u32(classes.max_signed), classes.max_signed >= 0)));
                 let s = fast_sums(v);
@@ -127,46 +141,14 @@ fn grad_reduce(
                 moments = merge(moments, fast_moments(v, s.total));
                 //#end
             } else {
-                var s = Sums();
-                var keys = vec2<u32>(0xffffffffu, 0u);
-                var nonfinite = NonFinite();
-                classes.signed = 0u;
-                //#each
-                careful_sum(v[#], &s);
-                careful_keys(v[#], &keys);
-                careful_class(v[#], &nonfinite, &classes);
-                //#end
-                lane.min_key = min(lane.min_key, keys.x);
-                lane.max_key = max(lane.max_key, keys.y);
-                lane.l1 += s.l1;
-                lane.l1_big += s.l1_big;
-                lane.l2 += s.l2;
-                lane.l2_small += s.l2_small;
-                lane.l2_big += s.l2_big;
-                lane.nan += dot(nonfinite.nan, ONES);
-                lane.pos_inf += dot(nonfinite.pos_inf, ONES);
-                lane.neg_inf += dot(nonfinite.neg_inf, ONES);
-                //#if dynamics
-                lane.total += s.total;
-                lane.total_big += s.total_big;
-                moments = merge(moments, careful_moments(v));
-                if classes.nonfinite != 0u {
-                    let start = span.start + (vector - invocation) * 4u;
-                    // FILLER is a NaN, and lies past every other element.
-                    //#each
-                    first_nonfinite(v[#], start + 4u * (invocation + #u * WORKGROUP_LEN), span, &lane);
-                    //#end
-                }
-                //#end
+                careful |= 1u << tile;
             }
             lane.positive += countOneBits(classes.signed & ~classes.negative);
             lane.negative += countOneBits(classes.signed & classes.negative);
             //#if dynamics
             lane.abs_min_rank = min(lane.abs_min_rank, classes.abs_min_rank);
             if classes.abs_min_rank < MIN_NORMAL - 1u {
-                //#each
-                lane.subnormal += subnormals(v[#]);
-                //#end
+                subnormal |= 1u << tile;
             }
             lane.near_zero_0 += countOneBits(~(classes.above_0 | classes.nonfinite));
             lane.near_zero_1 += countOneBits(~(classes.above_1 | classes.nonfinite));
@@ -212,16 +194,87 @@ fn grad_reduce(
         //#if params
         if (span.flags & WEIGHED) != 0u {
             let w = mask_tail(load_weight(span.weight_page, span.weight_base + vector, span.weight_base + last), remaining, invocation);
-            weigh(w, &lane, &weight_moments);
+            if !weigh(w, &lane, &weight_moments) {
+                careful_weights |= 1u << tile;
+            }
             //#if updates
             if (span.flags & MOVED) != 0u {
                 let b = mask_tail(load_before(span.before_page, span.before_base + vector, span.before_base + last), remaining, invocation);
-                moved(w, b, turns, &lane);
+                if !moved(w, b, turns, &lane) {
+                    careful_moves |= 1u << tile;
+                }
             }
             //#end
         }
         //#end
     }
+
+    // What a fast sum has no range for is loaded once more: hardly anything, and software drivers run every branch of
+    // a loop whether it is taken or not.
+    //#if dynamics
+    for (var rest = careful | subnormal; rest != 0u; rest &= rest - 1u) {
+    //#end
+    //#if !dynamics
+    for (var rest = careful; rest != 0u; rest &= rest - 1u) {
+    //#end
+        let tile = firstTrailingBit(rest);
+        let vector = first + tile * (TILE_LEN / 4u);
+        let v = mask_tail(load_gradient(span.gradient_page, span.gradient_base + vector, span.gradient_base + last), chunk.len - tile * TILE_LEN, invocation);
+        //#if dynamics
+        //#each
+        lane.subnormal += subnormals(v[#]);
+        //#end
+        if (careful & (1u << tile)) == 0u {
+            continue;
+        }
+        //#end
+        var s = Sums();
+        var keys = vec2<u32>(0xffffffffu, 0u);
+        var nonfinite = NonFinite();
+        //#each
+        careful_sum(v[#], &s);
+        careful_keys(v[#], &keys);
+        count_nonfinite(v[#], &nonfinite);
+        //#end
+        lane.min_key = min(lane.min_key, keys.x);
+        lane.max_key = max(lane.max_key, keys.y);
+        lane.l1 += s.l1;
+        lane.l1_big += s.l1_big;
+        lane.l2 += s.l2;
+        lane.l2_small += s.l2_small;
+        lane.l2_big += s.l2_big;
+        lane.nan += dot(nonfinite.nan, ONES);
+        lane.pos_inf += dot(nonfinite.pos_inf, ONES);
+        lane.neg_inf += dot(nonfinite.neg_inf, ONES);
+        //#if dynamics
+        lane.total += s.total;
+        lane.total_big += s.total_big;
+        moments = merge(moments, careful_moments(v));
+        // FILLER is a NaN, and lies past every other element.
+        let start = span.start + (vector - invocation) * 4u;
+        //#each
+        first_nonfinite(v[#], start + 4u * (invocation + #u * WORKGROUP_LEN), span, &lane);
+        //#end
+        //#end
+    }
+    //#if params
+    for (; careful_weights != 0u; careful_weights &= careful_weights - 1u) {
+        let tile = firstTrailingBit(careful_weights);
+        let vector = first + tile * (TILE_LEN / 4u);
+        let w = mask_tail(load_weight(span.weight_page, span.weight_base + vector, span.weight_base + last), chunk.len - tile * TILE_LEN, invocation);
+        weigh_carefully(w, &lane, &weight_moments);
+    }
+    //#end
+    //#if updates
+    for (; careful_moves != 0u; careful_moves &= careful_moves - 1u) {
+        let tile = firstTrailingBit(careful_moves);
+        let vector = first + tile * (TILE_LEN / 4u);
+        let remaining = chunk.len - tile * TILE_LEN;
+        let w = mask_tail(load_weight(span.weight_page, span.weight_base + vector, span.weight_base + last), remaining, invocation);
+        let b = mask_tail(load_before(span.before_page, span.before_base + vector, span.before_base + last), remaining, invocation);
+        sum_moves_carefully(w, b, &lane);
+    }
+    //#end
 
     let filler = tile_count * TILE_LEN - chunk.len;
     //#if !dynamics
@@ -288,14 +341,8 @@ struct NonFinite {
     neg_inf: vec4<u32>,
 }
 
-fn careful_class(v: vec4<u32>, counts: ptr<function, NonFinite>, classes: ptr<function, Classes>) {
-    let a = v & vec4<u32>(MAGNITUDE);
-    let finite = a < vec4<u32>(INFINITY);
-    (*classes).signed = push_signs((*classes).signed, select(NONE, vec4<u32>(SIGN_BIT), finite & (a != NONE)));
-    //#if dynamics
-    (*classes).nonfinite = push_signs((*classes).nonfinite, select(vec4<u32>(SIGN_BIT), NONE, finite));
-    //#end
-    (*counts).nan += select(NONE, ONES, a > vec4<u32>(INFINITY));
+fn count_nonfinite(v: vec4<u32>, counts: ptr<function, NonFinite>) {
+    (*counts).nan += select(NONE, ONES, (v & vec4<u32>(MAGNITUDE)) > vec4<u32>(INFINITY));
     (*counts).pos_inf += select(NONE, ONES, v == vec4<u32>(INFINITY));
     (*counts).neg_inf += select(NONE, ONES, v == vec4<u32>(INFINITY | SIGN_BIT));
 }
@@ -386,7 +433,8 @@ fn compare(before: Planes, now: Planes, lane: ptr<function, Lane>) -> Turns {
 //#end
 
 //#if params
-fn weigh(w: array<vec4<u32>, LOAD_COUNT>, lane: ptr<function, Lane>, moments: ptr<function, Moments>) {
+// Tells whether the sums had room.
+fn weigh(w: array<vec4<u32>, LOAD_COUNT>, lane: ptr<function, Lane>, moments: ptr<function, Moments>) -> bool {
     var max_word = 0u;
     var max_signed = i32(SIGN_BIT);
     var min_word = 0xffffffffu;
@@ -396,35 +444,39 @@ fn weigh(w: array<vec4<u32>, LOAD_COUNT>, lane: ptr<function, Lane>, moments: pt
     above += ((w[#] & vec4<u32>(MAGNITUDE)) + vec4<u32>(dispatch.weight_above)) >> vec4<u32>(31u);
     //#end
     (*lane).weight_near_zero += TILE_LEN / WORKGROUP_LEN - dot(above, ONES);
-    if in_range(max_magnitude(max_word, max_signed)) {
-        (*lane).weight_min_key = min((*lane).weight_min_key, order_key(select(min_word, max_word, max_word >= SIGN_BIT)));
-        (*lane).weight_max_key = max((*lane).weight_max_key, order_key(select(min_word, u32(max_signed), max_signed >= 0)));
-        let s = fast_sums(w);
-        (*lane).weight_l1 += s.l1;
-        (*lane).weight_l2 += s.l2;
-        (*lane).weight_total += s.total;
-        *moments = merge(*moments, fast_moments(w, s.total));
-    } else {
-        var s = Sums();
-        var keys = vec2<u32>(0xffffffffu, 0u);
-        var nonfinite = NONE;
-        //#each
-        careful_sum(w[#], &s);
-        careful_keys(w[#], &keys);
-        nonfinite += select(NONE, ONES, (w[#] & vec4<u32>(MAGNITUDE)) >= vec4<u32>(INFINITY));
-        //#end
-        (*lane).weight_min_key = min((*lane).weight_min_key, keys.x);
-        (*lane).weight_max_key = max((*lane).weight_max_key, keys.y);
-        (*lane).weight_l1 += s.l1;
-        (*lane).weight_l1_big += s.l1_big;
-        (*lane).weight_l2 += s.l2;
-        (*lane).weight_l2_small += s.l2_small;
-        (*lane).weight_l2_big += s.l2_big;
-        (*lane).weight_total += s.total;
-        (*lane).weight_total_big += s.total_big;
-        (*lane).weight_nonfinite += dot(nonfinite, ONES);
-        *moments = merge(*moments, careful_moments(w));
+    if !in_range(max_magnitude(max_word, max_signed)) {
+        return false;
     }
+    (*lane).weight_min_key = min((*lane).weight_min_key, order_key(select(min_word, max_word, max_word >= SIGN_BIT)));
+    (*lane).weight_max_key = max((*lane).weight_max_key, order_key(select(min_word, u32(max_signed), max_signed >= 0)));
+    let s = fast_sums(w);
+    (*lane).weight_l1 += s.l1;
+    (*lane).weight_l2 += s.l2;
+    (*lane).weight_total += s.total;
+    *moments = merge(*moments, fast_moments(w, s.total));
+    return true;
+}
+
+fn weigh_carefully(w: array<vec4<u32>, LOAD_COUNT>, lane: ptr<function, Lane>, moments: ptr<function, Moments>) {
+    var s = Sums();
+    var keys = vec2<u32>(0xffffffffu, 0u);
+    var nonfinite = NONE;
+    //#each
+    careful_sum(w[#], &s);
+    careful_keys(w[#], &keys);
+    nonfinite += select(NONE, ONES, (w[#] & vec4<u32>(MAGNITUDE)) >= vec4<u32>(INFINITY));
+    //#end
+    (*lane).weight_min_key = min((*lane).weight_min_key, keys.x);
+    (*lane).weight_max_key = max((*lane).weight_max_key, keys.y);
+    (*lane).weight_l1 += s.l1;
+    (*lane).weight_l1_big += s.l1_big;
+    (*lane).weight_l2 += s.l2;
+    (*lane).weight_l2_small += s.l2_small;
+    (*lane).weight_l2_big += s.l2_big;
+    (*lane).weight_total += s.total;
+    (*lane).weight_total_big += s.total_big;
+    (*lane).weight_nonfinite += dot(nonfinite, ONES);
+    *moments = merge(*moments, careful_moments(w));
 }
 
 fn extremes(v: vec4<u32>, min_word: ptr<function, u32>, max_word: ptr<function, u32>, max_signed: ptr<function, i32>) {
@@ -445,7 +497,8 @@ struct Move {
     nonfinite: vec4<u32>,
 }
 
-fn moved(w: array<vec4<u32>, LOAD_COUNT>, b: array<vec4<u32>, LOAD_COUNT>, turns: Turns, lane: ptr<function, Lane>) {
+// Tells whether the sums had room.
+fn moved(w: array<vec4<u32>, LOAD_COUNT>, b: array<vec4<u32>, LOAD_COUNT>, turns: Turns, lane: ptr<function, Lane>) -> bool {
     var m = Move();
     let u = array<vec4<u32>, LOAD_COUNT>(
         //#each
@@ -458,28 +511,6 @@ fn moved(w: array<vec4<u32>, LOAD_COUNT>, b: array<vec4<u32>, LOAD_COUNT>, turns
     //#end
     let max_move = max(max(largest.x, largest.y), max(largest.z, largest.w));
     (*lane).move_max = max((*lane).move_max, max_move);
-    if in_range(max_move) {
-        let s = fast_sums(u);
-        (*lane).move_l1 += s.l1;
-        (*lane).move_l2 += s.l2;
-    } else {
-        var s = Sums();
-        //#each
-        careful_sum(u[#], &s);
-        //#end
-        (*lane).move_l1 += s.l1;
-        (*lane).move_l1_big += s.l1_big;
-        (*lane).move_l2 += s.l2;
-        (*lane).move_l2_small += s.l2_small;
-        (*lane).move_l2_big += s.l2_big;
-    }
-    var before = Sums();
-    //#each
-    careful_sum(b[#], &before);
-    //#end
-    (*lane).before_l2 += before.l2;
-    (*lane).before_l2_small += before.l2_small;
-    (*lane).before_l2_big += before.l2_big;
     (*lane).unchanged += dot(m.unchanged, ONES);
     (*lane).move_nonfinite += dot(m.nonfinite, ONES);
     if turns.compared {
@@ -513,6 +544,37 @@ fn moved(w: array<vec4<u32>, LOAD_COUNT>, b: array<vec4<u32>, LOAD_COUNT>, turns
         (*lane).seed_maximum += countOneBits(turns.seed_flips & seed_maximum);
         //#end
     }
+
+    var most_before = NONE;
+    //#each
+    most_before = max(most_before, b[#] & vec4<u32>(MAGNITUDE));
+    //#end
+    if !in_range(max_move) || !in_range(max(max(most_before.x, most_before.y), max(most_before.z, most_before.w))) {
+        return false;
+    }
+    let s = fast_sums(u);
+    (*lane).move_l1 += s.l1;
+    (*lane).move_l2 += s.l2;
+    (*lane).before_l2 += fast_sums(b).l2;
+    return true;
+}
+
+fn sum_moves_carefully(w: array<vec4<u32>, LOAD_COUNT>, b: array<vec4<u32>, LOAD_COUNT>, lane: ptr<function, Lane>) {
+    var unused = Move();
+    var s = Sums();
+    var before = Sums();
+    //#each
+    careful_sum(step_of(w[#], b[#], &unused), &s);
+    careful_sum(b[#], &before);
+    //#end
+    (*lane).move_l1 += s.l1;
+    (*lane).move_l1_big += s.l1_big;
+    (*lane).move_l2 += s.l2;
+    (*lane).move_l2_small += s.l2_small;
+    (*lane).move_l2_big += s.l2_big;
+    (*lane).before_l2 += before.l2;
+    (*lane).before_l2_small += before.l2_small;
+    (*lane).before_l2_big += before.l2_big;
 }
 
 // Magnitudes of the moves: 0 where an end is non-finite, or the move is not a normal number.

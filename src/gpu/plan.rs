@@ -11,12 +11,15 @@ use std::ops::Range;
 
 /// Workgroups a model should have at least, as far as its tiles go round: enough to fill a large GPU twice.
 const CHUNK_COUNT_TARGET: u64 = 4096;
+/// On software drivers: a chunk costs what it does once, however many tiles it has, and their cores are few.
+const CHUNK_COUNT_TARGET_ON_CPU: u64 = 64;
 /// Bytes of a vector load. cubecl aligns every tensor, slices of tensors included, to more than that.
 const VECTOR_BYTES: u64 = 16;
 /// Elements up to which cubecl lays tensors together into one page.
 const SHARED_PAGE_LEN_MAX: u64 = (64 << 10) / 4;
 /// Tiles of a chunk at most: longer runs save nothing and round more.
 const CHUNK_TILES_MAX: u64 = 16;
+const _: () = assert!(CHUNK_TILES_MAX <= 32, "tiles that want care are marked in a word");
 
 /// A row of the static chunk table, as `grad_reduce.wgsl` reads it.
 #[repr(C)]
@@ -153,11 +156,20 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Chunks of whole tiles, as many as fill the adapter.
+    pub fn new(gpu: &Gpu, form: Form, numels: &[u64]) -> Self {
+        let target = match gpu.info.device_type {
+            wgpu::DeviceType::Cpu => CHUNK_COUNT_TARGET_ON_CPU,
+            _ => CHUNK_COUNT_TARGET,
+        };
+        Self::with_target(form, numels, Self::span_len_max(gpu), target)
+    }
+
     /// `span_len_max` is what [`Plan::span_len_max`] tells.
-    pub fn new(form: Form, numels: &[u64], span_len_max: u64) -> Self {
+    fn with_target(form: Form, numels: &[u64], span_len_max: u64, chunk_count_target: u64) -> Self {
         let tile = u64::from(TILE_LEN);
         let tile_count: u64 = numels.iter().map(|n| n.div_ceil(tile)).sum();
-        let chunk_len = tile * (tile_count / CHUNK_COUNT_TARGET).clamp(1, CHUNK_TILES_MAX);
+        let chunk_len = tile * (tile_count / chunk_count_target).clamp(1, CHUNK_TILES_MAX);
         let mut state_len = 0;
         let mut plan = Self::cut(numels, span_len_max, |_, _, len| {
             let starts = (0..len).step_by(chunk_len as usize);
@@ -368,7 +380,7 @@ mod tests {
     fn chunks_cover_every_element_once() {
         let tile = u64::from(TILE_LEN);
         let numels = [1, 0, tile, tile + 1, 5 * tile + 17];
-        let plan = Plan::new(Form::default(), &numels, 2 * tile);
+        let plan = Plan::with_target(Form::default(), &numels, 2 * tile, CHUNK_COUNT_TARGET);
         for (tensor, &numel) in numels.iter().enumerate() {
             let spans: Vec<_> = plan.spans.iter().filter(|s| s.tensor == tensor).collect();
             assert_eq!(spans.iter().map(|s| s.len).sum::<u64>(), numel);
@@ -387,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_large_model_gets_longer_chunks() {
-        let plan = Plan::new(Form::default(), &[100_000_000], 1 << 25);
+        let plan = Plan::with_target(Form::default(), &[100_000_000], 1 << 25, CHUNK_COUNT_TARGET);
         assert!((2048..8192).contains(&plan.chunks.len()), "{}", plan.chunks.len());
     }
 }

@@ -21,7 +21,7 @@ impl Reduction {
         shaders: Shaders,
         limits: PretendLimits,
     ) -> Result<Self, ModelTooLarge> {
-        let plan = Plan::new(form, numels, Plan::span_len_max(gpu));
+        let plan = Plan::new(gpu, form, numels);
         plan.check(gpu)?;
         let grad_reduce = GradReduce::new(gpu, form, &plan, shaders, limits.page_count);
         let tensor_reduce = TensorReduce::new(gpu, form, &plan, &grad_reduce.records, shaders);
