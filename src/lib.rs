@@ -13,18 +13,21 @@
 //!
 //! # Internals
 //! Arrows point down: a module uses what stands below it, never above.
-//! - `scope`: [`Scope`]; `builder` checks settings, `step` describes one step, `walk` visits the module, `observer` holds the engine.
-//! - `engine`: a step's gradients from the hand-off to the map.
-//! - `summary`: a run as a table. `store`: the run folder.
+//! - `scope`: [`Scope`]; `builder` checks settings, `schedule` and `survey` say what is due, `step` describes one step,
+//!   `walk` visits the module, `observer` holds the engine, `host` is the one without a GPU, `capture` writes raw tensors.
+//! - `engine`: a step's tensors from the hand-off to the map (`averages`, `survey`), and what comes back (`read`).
+//! - `summary`: a run as tables. `store`: the run folder.
 //! - [`device`](mod@device): the burn device that training runs on, with the wgpu handles behind it.
 //! - `bridge`: burn tensors to buffer slices; the only file that names cubecl types.
-//! - `kernels`: one launcher a shader of `shaders/`, same stem. `cpu`: one twin a shader.
-//! - `gpu`: device and limits, shader composition, dispatch plan, staging ring.
-//! - [`record`]: what a step leaves. [`stats`]: the summary as a monoid. `error`.
+//! - `kernels`: one launcher a shader of `shaders/`, same stem; `paged` is what those share that read burn's buffers,
+//!   `reduction` the two that make summaries. `cpu`: one twin a shader.
+//! - `gpu`: device and limits, the words of a record, shader composition, dispatch plan, staging ring.
+//! - `survey`: what histograms, channels and sign maps are over, whichever engine counts.
+//! - [`record`]: what a step leaves. [`stats`]: the summaries as monoids. `error`.
 //!
 //! The path of one gradient: `Step::gradients` clones handles; `Step::submit` hands them to burn's device
 //! (`bridge`), where `Engine::observe` groups them by buffer (`gpu::Plan`), records `grad_reduce` and
-//! `tensor_reduce`, copies summaries and scalars to a staging buffer and asks for its map (`gpu::Ring`);
+//! `tensor_reduce` in the form that the scope's groups ask for, copies summaries and scalars to a staging buffer and asks for its map (`gpu::Ring`);
 //! `Scope::poll` decodes what has come back, in order, and records it.
 
 #[cfg(feature = "engine")]

@@ -86,7 +86,20 @@ pub(crate) fn grad_reduce_wgsl(form: Form, page_count: u32) -> String {
         text += &pages(name, TABLE_COUNT + form.output_count() + role as u32 * page_count, page_count);
     }
     text += &folds(&layout);
-    text + &shared(has_moments(&layout)) + &of_form(form, &layout, include_str!("../../shaders/grad_reduce.wgsl"))
+    text += &shared(has_moments(&layout));
+    let parts = [
+        (true, include_str!("../../shaders/grad_reduce.wgsl")),
+        (!form.tap, include_str!("../../shaders/grad_reduce/state.wgsl")),
+        (form.groups.dynamics, include_str!("../../shaders/grad_reduce/dynamics.wgsl")),
+        (form.groups.params, include_str!("../../shaders/grad_reduce/weights.wgsl")),
+        (form.groups.updates, include_str!("../../shaders/grad_reduce/moves.wgsl")),
+        (form.groups.cosine, include_str!("../../shaders/grad_reduce/cosine.wgsl")),
+        (form.tap, include_str!("../../shaders/grad_reduce/tails.wgsl")),
+    ];
+    for (_, part) in parts.into_iter().filter(|(asked, _)| *asked) {
+        text += &of_form(form, &layout, part);
+    }
+    text
 }
 
 /// `tensor_reduce.wgsl`.

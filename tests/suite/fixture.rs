@@ -252,6 +252,10 @@ pub fn check_records(
 fn check_transitions(found: &TensorSummary, before: Option<&[f32]>, epsilons: &Epsilons, what: &str) {
     let Some(t) = found.dynamics.and_then(|dynamics| dynamics.transitions) else { return };
     let before = oracle::summarise(before.expect("there is one to compare with"), None, epsilons.values());
+    let lost = before.nonfinite_count() + t.became_nonfinite_count - t.recovered_count;
+    assert_eq!(lost, found.nonfinite_count(), "{what}: what is non-finite now was so, or became so");
+    let classes = found.zero_count + found.positive_count + found.negative_count + found.nonfinite_count();
+    assert_eq!(classes, found.numel, "{what}: every element is in one class");
     assert_eq!(t.near_zero_before_count(), before.near_zero_count, "{what}: what was near zero is somewhere now");
     for k in 0..2 {
         let now = t.retained_count[k] + t.captured_count[k] + t.nonfinite_to_near_zero_count[k];

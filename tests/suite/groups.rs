@@ -3,7 +3,7 @@
 use crate::fixture::{Random, Values, bag, check_weights, device, observe, observe_weights};
 use crate::oracle;
 use gradscope::stats::SeedCrossings;
-use gradscope::{Device, Event, Group, Groups, Scope, StepRecord};
+use gradscope::{Device, Event, Group, Groups, Scope, StepRecord, TensorSummary};
 
 #[test]
 fn state_and_read_back_stay_in_each_groups_budget() {
@@ -207,4 +207,31 @@ fn a_scope_that_observes_nothing_else_reports_no_last_move() {
     scope.step(0).gradients(&model, &model.gradients(&device, &[Some(vec![1.0; 4])])).submit();
     let events = scope.finish(&model).unwrap().events;
     assert!(matches!(&events[..], [Event::Record(record)] if !record.last_move), "{events:?}");
+}
+
+#[test]
+fn what_cannot_be_said_is_null() {
+    let device = device();
+    let values = [vec![f32::NAN; 3], vec![0.0; 3], vec![-2.0], vec![1e-40, 0.0, 8.0]];
+    let lens = [3, 3, 1, 3];
+    let step: Values = values.into_iter().map(Some).collect();
+    let builder = Scope::builder(&device).stats(Groups::FULL | Group::Cosine);
+    let records = observe(&device, builder, &lens, &[step.clone(), step]);
+    let summary = |step: usize, tensor: usize| *records[step].tensors[tensor].summary().unwrap();
+    let figures = |s: TensorSummary| (s.abs_max(), s.mean(), s.dynamics.unwrap().std, s.dynamic_range());
+    assert_eq!(figures(summary(0, 0)), (None, None, None, None), "nothing is finite");
+    assert_eq!(figures(summary(0, 1)), (Some(0.0), Some(0.0), Some(0.0), None), "zeros have no range");
+    assert_eq!(figures(summary(0, 2)), (Some(2.0), Some(-2.0), Some(0.0), Some(0.0)), "one element has no spread");
+    let range = (8.0f64 / f64::from(1e-40f32)).log2();
+    assert_eq!(summary(0, 3).dynamic_range(), Some(range), "a subnormal is a magnitude");
+    for tensor in 0..4 {
+        assert_eq!(summary(0, tensor).sign_flip_ratio(), None, "there is no step before");
+        assert_eq!(summary(0, tensor).dynamics.unwrap().transitions, None);
+        assert_eq!(records[0].tensors[tensor].update, None);
+    }
+    let cosines = [0, 1, 2, 3].map(|tensor| summary(1, tensor).cosine_previous);
+    assert_eq!(cosines, [None, None, Some(1.0), Some(1.0)], "a zero gradient has no direction");
+    assert_eq!(summary(1, 0).sign_flip_ratio(), None, "nothing could flip");
+    let released = summary(1, 2).dynamics.unwrap().transitions.unwrap().released_ratio();
+    assert_eq!(released, [None, None], "nothing was near zero");
 }
