@@ -65,6 +65,7 @@ pub fn reduce(gradient: &[f32], threshold_bits: [u32; 2], state: &mut State) -> 
     for (index, (g, class)) in gradient.iter().zip(&state.now).enumerate() {
         add(&mut total, index as u64, g.to_bits(), *class);
     }
+    total.moments = moments(gradient, total.sum, total.finite_count());
     if state.compares() {
         total.previous_numel = total.numel;
         state.before.iter().zip(&state.now).for_each(|(before, now)| add_pair(&mut total, *before, *now));
@@ -82,6 +83,13 @@ impl State {
     fn compares(&self) -> bool {
         self.before.len() == self.now.len()
     }
+}
+
+/// By two passes, the first of which has left `sum` and `count` of the finite values.
+fn moments(values: &[f32], sum: f64, count: u64) -> Moments {
+    let mean = if count > 0 { sum / count as f64 } else { 0.0 };
+    let m2 = values.iter().filter_map(|x| term(x.to_bits())).map(|x| (x - mean) * (x - mean)).sum();
+    Moments { count, mean, m2 }
 }
 
 fn add(total: &mut Partial, index: u64, bits: u32, class: Class) {
@@ -104,7 +112,6 @@ fn add(total: &mut Partial, index: u64, bits: u32, class: Class) {
     total.l1_norm += value.abs();
     total.l2_norm_sq += value * value;
     total.sum += value;
-    total.moments = total.moments.combine(Moments::of(value));
     for (k, count) in total.near_zero_count.iter_mut().enumerate() {
         *count += u64::from(class.is_near_zero(k));
     }
@@ -149,9 +156,9 @@ pub fn weigh(parameter: &[f32]) -> WeightPartial {
         total.l1_norm += value.abs();
         total.l2_norm_sq += value * value;
         total.sum += value;
-        total.moments = total.moments.combine(Moments::of(value));
-        total.near_zero_count += u64::from(bits & MAGNITUDE_MASK <= threshold_bits);
+            total.near_zero_count += u64::from(bits & MAGNITUDE_MASK <= threshold_bits);
     }
+    total.moments = moments(parameter, total.sum, total.numel - total.nonfinite_count);
     total
 }
 

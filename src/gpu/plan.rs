@@ -12,7 +12,7 @@ use std::ops::Range;
 /// Workgroups a model should have at least, as far as its tiles go round: enough to fill a large GPU twice.
 const CHUNK_COUNT_TARGET: u64 = 4096;
 /// On software drivers: a chunk costs what it does once, however many tiles it has, and their cores are few.
-const CHUNK_COUNT_TARGET_ON_CPU: u64 = 64;
+const CHUNK_COUNT_TARGET_ON_CPU: u64 = 16;
 /// Bytes of a vector load. cubecl aligns every tensor, slices of tensors included, to more than that.
 const VECTOR_BYTES: u64 = 16;
 /// Elements up to which cubecl lays tensors together into one page.
