@@ -5,41 +5,33 @@ use crate::stats::{
     WeightPartial, order_key, term, weight_threshold_bits,
 };
 
-/// What a step leaves of an element for the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    Nonfinite,
-    Zero,
-    Signed {
-        negative: bool,
-        /// Whether it is near zero, for each epsilon.
-        near: [bool; 2],
-    },
+/// One of eight: negative and large, small or tiny, zero, positive and tiny, small or large, non-finite. What becomes of
+/// elements from step to step is a sum over the cells of an 8 x 8 matrix of these.
+type Class = u8;
+const CLASS_COUNT: usize = 8;
+const ZERO: Class = 3;
+const NONFINITE: Class = 7;
+
+/// By the magnitudes at or under which an element is tiny, and small.
+fn class_of(bits: u32, thresholds: [u32; 2]) -> Class {
+    let magnitude = bits & MAGNITUDE_MASK;
+    let size =
+        Class::from(magnitude > 0) + Class::from(magnitude > thresholds[0]) + Class::from(magnitude > thresholds[1]);
+    let signed = if bits >> 31 == 1 { ZERO - size } else { ZERO + size };
+    if magnitude < INFINITY_BITS { signed } else { NONFINITE }
 }
 
-impl Class {
-    fn of(bits: u32, thresholds: [u32; 2]) -> Self {
-        match bits & MAGNITUDE_MASK {
-            0 => Self::Zero,
-            INFINITY_BITS.. => Self::Nonfinite,
-            magnitude => Self::Signed { negative: bits >> 31 == 1, near: thresholds.map(|t| magnitude <= t) },
-        }
-    }
+/// Whether it is near zero at the `k`-th epsilon.
+fn is_near(class: Class, k: usize) -> bool {
+    class != NONFINITE && class.abs_diff(ZERO) <= 1 + k as Class
+}
 
-    fn is_near_zero(self, k: usize) -> bool {
-        self == Self::Zero || matches!(self, Self::Signed { near, .. } if near[k])
-    }
-
-    fn negative(self) -> Option<bool> {
-        match self {
-            Self::Signed { negative, .. } => Some(negative),
-            Self::Nonfinite | Self::Zero => None,
-        }
-    }
+fn is_signed(class: Class) -> bool {
+    class != ZERO && class != NONFINITE
 }
 
 fn flips(before: Class, now: Class) -> bool {
-    before.negative().zip(now.negative()).is_some_and(|(before, now)| before != now)
+    is_signed(before) && is_signed(now) && (before < ZERO) != (now < ZERO)
 }
 
 /// The classes of a gradient's elements at the last steps that were reduced.
@@ -58,30 +50,94 @@ pub struct State {
 /// It is compared with `state` where that holds a gradient of the same length, and not at all
 /// (`previous_numel` = 0) otherwise. `threshold_bits` are those of [`Epsilons`](crate::stats::Epsilons).
 pub fn reduce(gradient: &[f32], threshold_bits: [u32; 2], state: &mut State) -> Partial {
-    let now: Vec<Class> = gradient.iter().map(|g| Class::of(g.to_bits(), threshold_bits)).collect();
+    let now: Vec<Class> = gradient.iter().map(|g| class_of(g.to_bits(), threshold_bits)).collect();
     let before = std::mem::replace(&mut state.now, now);
     state.earlier = std::mem::replace(&mut state.before, before);
-    let mut total = Partial::IDENTITY;
-    for (index, (g, class)) in gradient.iter().zip(&state.now).enumerate() {
-        add(&mut total, index as u64, g.to_bits(), *class);
-    }
-    total.moments = moments(gradient, total.sum, total.finite_count());
+    let mut total = values(gradient);
+    let mut counts = [0; CLASS_COUNT];
+    state.now.iter().for_each(|class| counts[usize::from(*class)] += 1);
+    let count = |yes: &dyn Fn(Class) -> bool| (0..8).filter(|c| yes(*c)).map(|c| counts[usize::from(c)]).sum::<u64>();
+    total.near_zero_count = [0, 1].map(|k| count(&|class| is_near(class, k)));
+    total.negative_count = count(&|class| class < ZERO);
+    total.positive_count = count(&|class| is_signed(class) && class > ZERO);
     if state.compares() {
         total.previous_numel = total.numel;
-        state.before.iter().zip(&state.now).for_each(|(before, now)| add_pair(&mut total, *before, *now));
+        add_transitions(&mut total, &state.transitions());
         for (g, p) in gradient.iter().zip(&state.gradient) {
             let p = term(p.to_bits());
             total.previous_l2_norm_sq += p.map_or(0.0, |p| p * p);
             total.dot_previous += term(g.to_bits()).zip(p).map_or(0.0, |(g, p)| g * p);
         }
     }
-    state.gradient = gradient.to_vec();
+    state.gradient.clear();
+    state.gradient.extend_from_slice(gradient);
     total
 }
 
 impl State {
     fn compares(&self) -> bool {
         self.before.len() == self.now.len()
+    }
+
+    /// Elements by their class before and their class now.
+    fn transitions(&self) -> [[u64; CLASS_COUNT]; CLASS_COUNT] {
+        let mut matrix = [[0; CLASS_COUNT]; CLASS_COUNT];
+        self.before.iter().zip(&self.now).for_each(|(p, g)| matrix[usize::from(*p)][usize::from(*g)] += 1);
+        matrix
+    }
+}
+
+/// Sums, extremes and what is not finite.
+fn values(gradient: &[f32]) -> Partial {
+    let mut total = Partial { numel: gradient.len() as u64, ..Partial::IDENTITY };
+    for (index, bits) in gradient.iter().map(|g| g.to_bits()).enumerate() {
+        let magnitude = bits & MAGNITUDE_MASK;
+        let Some(value) = term(bits) else {
+            let kind = match bits {
+                INFINITY_BITS => NonfiniteKind::PosInf,
+                _ if magnitude == INFINITY_BITS => NonfiniteKind::NegInf,
+                _ => NonfiniteKind::Nan,
+            };
+            total.nan_count += u64::from(kind == NonfiniteKind::Nan);
+            total.pos_inf_count += u64::from(kind == NonfiniteKind::PosInf);
+            total.neg_inf_count += u64::from(kind == NonfiniteKind::NegInf);
+            total.first_nonfinite = total.first_nonfinite.or(Some(FirstNonfinite { index: index as u64, kind }));
+            continue;
+        };
+        total.min_key = total.min_key.min(order_key(bits));
+        total.max_key = total.max_key.max(order_key(bits));
+        total.l1_norm += value.abs();
+        total.l2_norm_sq += value * value;
+        total.sum += value;
+        if magnitude > 0 {
+            total.abs_min_bits = total.abs_min_bits.min(magnitude);
+            total.subnormal_count += u64::from(magnitude < MIN_NORMAL_BITS);
+        }
+    }
+    total.moments = moments(gradient, total.sum, total.finite_count());
+    total
+}
+
+fn add_transitions(total: &mut Partial, matrix: &[[u64; CLASS_COUNT]; CLASS_COUNT]) {
+    for (before, now) in (0..8).flat_map(|before| (0..8).map(move |now| (before, now))) {
+        let count = matrix[usize::from(before)][usize::from(now)];
+        let add = |total: &mut u64, yes: bool| *total += if yes { count } else { 0 };
+        let (was_lost, is_lost) = (before == NONFINITE, now == NONFINITE);
+        let flip = flips(before, now);
+        add(&mut total.signed_pair_count, is_signed(before) && is_signed(now));
+        add(&mut total.sign_flip_count, flip);
+        let t = &mut total.transitions;
+        add(&mut t.became_nonfinite_count, !was_lost && is_lost);
+        add(&mut t.recovered_count, was_lost && !is_lost);
+        for k in 0..2 {
+            let (was_near, near) = (is_near(before, k), is_near(now, k));
+            add(&mut t.retained_count[k], was_near && near);
+            add(&mut t.released_count[k], was_near && !near && !is_lost);
+            add(&mut t.captured_count[k], !was_near && !was_lost && near);
+            add(&mut t.near_zero_to_nonfinite_count[k], was_near && is_lost);
+            add(&mut t.nonfinite_to_near_zero_count[k], was_lost && near);
+            add(&mut t.flip_in_retained_count[k], flip && was_near && near);
+        }
     }
 }
 
@@ -90,56 +146,6 @@ fn moments(values: &[f32], sum: f64, count: u64) -> Moments {
     let mean = if count > 0 { sum / count as f64 } else { 0.0 };
     let m2 = values.iter().filter_map(|x| term(x.to_bits())).map(|x| (x - mean) * (x - mean)).sum();
     Moments { count, mean, m2 }
-}
-
-fn add(total: &mut Partial, index: u64, bits: u32, class: Class) {
-    let magnitude = bits & MAGNITUDE_MASK;
-    total.numel += 1;
-    let Some(value) = term(bits) else {
-        let kind = match bits {
-            INFINITY_BITS => NonfiniteKind::PosInf,
-            _ if magnitude == INFINITY_BITS => NonfiniteKind::NegInf,
-            _ => NonfiniteKind::Nan,
-        };
-        total.nan_count += u64::from(kind == NonfiniteKind::Nan);
-        total.pos_inf_count += u64::from(kind == NonfiniteKind::PosInf);
-        total.neg_inf_count += u64::from(kind == NonfiniteKind::NegInf);
-        total.first_nonfinite = total.first_nonfinite.or(Some(FirstNonfinite { index, kind }));
-        return;
-    };
-    total.min_key = total.min_key.min(order_key(bits));
-    total.max_key = total.max_key.max(order_key(bits));
-    total.l1_norm += value.abs();
-    total.l2_norm_sq += value * value;
-    total.sum += value;
-    for (k, count) in total.near_zero_count.iter_mut().enumerate() {
-        *count += u64::from(class.is_near_zero(k));
-    }
-    if let Some(negative) = class.negative() {
-        total.abs_min_bits = total.abs_min_bits.min(magnitude);
-        total.subnormal_count += u64::from(magnitude < MIN_NORMAL_BITS);
-        total.positive_count += u64::from(!negative);
-        total.negative_count += u64::from(negative);
-    }
-}
-
-fn add_pair(total: &mut Partial, before: Class, now: Class) {
-    let (was_lost, is_lost) = (before == Class::Nonfinite, now == Class::Nonfinite);
-    let flip = flips(before, now);
-    total.signed_pair_count += u64::from(before.negative().is_some() && now.negative().is_some());
-    total.sign_flip_count += u64::from(flip);
-    let t = &mut total.transitions;
-    t.became_nonfinite_count += u64::from(!was_lost && is_lost);
-    t.recovered_count += u64::from(was_lost && !is_lost);
-    for k in 0..2 {
-        let (was_near, is_near) = (before.is_near_zero(k), now.is_near_zero(k));
-        t.retained_count[k] += u64::from(was_near && is_near);
-        t.released_count[k] += u64::from(was_near && !is_near && !is_lost);
-        t.captured_count[k] += u64::from(!was_near && !was_lost && is_near);
-        t.near_zero_to_nonfinite_count[k] += u64::from(was_near && is_lost);
-        t.nonfinite_to_near_zero_count[k] += u64::from(was_lost && is_near);
-        t.flip_in_retained_count[k] += u64::from(flip && was_near && is_near);
-    }
 }
 
 /// Reduces a parameter.
@@ -156,7 +162,7 @@ pub fn weigh(parameter: &[f32]) -> WeightPartial {
         total.l1_norm += value.abs();
         total.l2_norm_sq += value * value;
         total.sum += value;
-            total.near_zero_count += u64::from(bits & MAGNITUDE_MASK <= threshold_bits);
+        total.near_zero_count += u64::from(bits & MAGNITUDE_MASK <= threshold_bits);
     }
     total.moments = moments(parameter, total.sum, total.numel - total.nonfinite_count);
     total
@@ -191,7 +197,7 @@ fn add_turn(total: &mut UpdatePartial, state: &State, index: usize, direction: O
     let rises = direction.is_some_and(std::cmp::Ordering::is_gt);
     let moves = direction.is_some_and(std::cmp::Ordering::is_ne);
     if flips(before, now) {
-        let minimum = rises != (now.negative() == Some(true));
+        let minimum = rises != (now < ZERO);
         let crossings = &mut total.crossings;
         crossings.minimum_count += u64::from(moves && minimum);
         crossings.maximum_count += u64::from(moves && !minimum);
@@ -199,16 +205,43 @@ fn add_turn(total: &mut UpdatePartial, state: &State, index: usize, direction: O
         crossings.flip_at_nonfinite_count += u64::from(direction.is_none());
     }
     for (k, retained) in total.retained.iter_mut().enumerate() {
-        if before.is_near_zero(k) && now.is_near_zero(k) {
+        if is_near(before, k) && is_near(now, k) {
             retained.moved_count += u64::from(moves);
             retained.sum += f64::from(step);
             retained.max = retained.max.max(step);
         }
     }
-    let seed_flip = |earlier: &Class| flips(*earlier, before) && earlier.is_near_zero(1) && before.is_near_zero(1);
-    if state.earlier.len() == state.now.len() && seed_flip(&state.earlier[index]) {
-        let minimum = rises != (before.negative() == Some(true));
+    let seed_flip = |earlier: Class| flips(earlier, before) && is_near(earlier, 1) && is_near(before, 1);
+    if state.earlier.len() == state.now.len() && seed_flip(state.earlier[index]) {
+        let minimum = rises != (before < ZERO);
         total.seed.minimum_count += u64::from(moves && minimum);
         total.seed.maximum_count += u64::from(moves && !minimum);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transitions_have_the_classes_as_their_margins() {
+        let thresholds = [1e-7f32.to_bits(), 1e-5f32.to_bits()];
+        let corpus =
+            [-1.0, -1e-6, -1e-8, -0.0, 0.0, 1e-45, 1e-8, 1e-6, 1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        let pairs: Vec<(f32, f32)> = corpus.iter().flat_map(|p| corpus.iter().map(|g| (*p, *g))).collect();
+        let (before, now): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+        let mut state = State::default();
+        reduce(&before, thresholds, &mut state);
+        reduce(&now, thresholds, &mut state);
+        let matrix = state.transitions();
+        let classes = |values: &[f32]| {
+            let mut counts = [0; CLASS_COUNT];
+            values.iter().for_each(|x| counts[usize::from(class_of(x.to_bits(), thresholds))] += 1);
+            counts
+        };
+        assert_eq!(matrix.map(|row| row.iter().sum::<u64>()), classes(&before), "rows");
+        let columns = [0, 1, 2, 3, 4, 5, 6, 7].map(|now: usize| matrix.iter().map(|row| row[now]).sum::<u64>());
+        assert_eq!(columns, classes(&now), "columns");
+        assert_eq!(classes(&corpus), [1, 1, 1, 2, 2, 1, 1, 3]);
     }
 }

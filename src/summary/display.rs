@@ -32,7 +32,7 @@ impl fmt::Display for Summary {
         writeln!(f)?;
         let global = &self.last_global;
         let [tiny, small] = global.near_zero_ratio().map_or([None; 2], |ratios| ratios.map(Some));
-        writeln!(
+        write!(
             f,
             "all gradients of {} steps: min {}, max {}, {} non-finite",
             self.step_count,
@@ -40,9 +40,9 @@ impl fmt::Display for Summary {
             figure(self.max),
             self.nonfinite_count,
         )?;
-        writeln!(
+        write!(
             f,
-            "all gradients of step {last_step}: L1 {:.3e}, L2 {:.3e}, near zero {} and {}, flips {}",
+            "\nall gradients of step {last_step}: L1 {:.3e}, L2 {:.3e}, near zero {} and {}, flips {}",
             global.l1_norm,
             global.l2_norm,
             percent(tiny),
@@ -51,19 +51,14 @@ impl fmt::Display for Summary {
         )?;
         if let Some(parameters) = &global.parameters {
             let (min, max) = (figure(parameters.min), figure(parameters.max));
-            write!(f, "all parameters of step {last_step}: min {min}, max {max}, L2 {:.3e}", parameters.l2_norm)?;
-            match &global.updates {
-                Some(updates) => writeln!(
-                    f,
-                    "; the move before it: L2 {:.3e}, {} unmoved",
-                    updates.l2_norm,
-                    percent(ratio(updates.unchanged_count, updates.numel))
-                )?,
-                None => writeln!(f)?,
-            }
+            write!(f, "\nall parameters of step {last_step}: min {min}, max {max}, L2 {:.3e}", parameters.l2_norm)?;
+        }
+        if let Some(updates) = &global.updates {
+            let unmoved = percent(ratio(updates.unchanged_count, updates.numel));
+            write!(f, "; the move before it: L2 {:.3e}, {unmoved} unmoved", updates.l2_norm)?;
         }
         if self.dropped_count + self.lost_count > 0 {
-            writeln!(f, "not recorded: {} steps dropped, {} lost", self.dropped_count, self.lost_count)?;
+            write!(f, "\nnot recorded: {} steps dropped, {} lost", self.dropped_count, self.lost_count)?;
         }
         Ok(())
     }
