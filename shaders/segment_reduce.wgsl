@@ -3,6 +3,8 @@
 
 @group(0) @binding(3) var<storage, read_write> records: array<u32>;
 
+const RUN_LEN = 16u;
+
 @compute @workgroup_size(WORKGROUP_LEN)
 fn segment_reduce(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -19,21 +21,24 @@ fn segment_reduce(
         return;
     }
     var lane = lane_identity();
-    var s = Sums();
-    for (var k = invocation; k < chunk.len; k += WORKGROUP_LEN) {
-        let at = span.gradient_base * 4u + chunk.start + k * chunk.extra;
-        let word = element_gradient(span.gradient_page, at);
-        let a = word & MAGNITUDE;
-        careful_sum(vec4<u32>(word, 0u, 0u, 0u), &s);
-        let near = a != 0u && a + dispatch.above_threshold.y < SIGN_BIT;
-        lane.near_negative += select(0u, 1u, near && word >= SIGN_BIT);
-        lane.near_positive += select(0u, 1u, near && word < SIGN_BIT);
-        lane.zero += select(0u, 1u, a == 0u);
-        lane.nonfinite += select(0u, 1u, a >= INFINITY);
+    // Runs by themselves before they join the total, so that rounding grows with two short sums.
+    for (var run = invocation; run < chunk.len; run += RUN_LEN * WORKGROUP_LEN) {
+        var s = Sums();
+        for (var k = run; k < min(chunk.len, run + RUN_LEN * WORKGROUP_LEN); k += WORKGROUP_LEN) {
+            let at = span.gradient_base * 4u + chunk.start + k * chunk.extra;
+            let word = element_gradient(span.gradient_page, at);
+            let a = word & MAGNITUDE;
+            careful_sum(vec4<u32>(word, 0u, 0u, 0u), &s);
+            let near = a != 0u && a + dispatch.above_threshold.y < SIGN_BIT;
+            lane.near_negative += select(0u, 1u, near && word >= SIGN_BIT);
+            lane.near_positive += select(0u, 1u, near && word < SIGN_BIT);
+            lane.zero += select(0u, 1u, a == 0u);
+            lane.nonfinite += select(0u, 1u, a >= INFINITY);
+        }
+        lane.l2 += s.l2;
+        lane.l2_small += s.l2_small;
+        lane.l2_big += s.l2_big;
     }
-    lane.l2 = s.l2;
-    lane.l2_small = s.l2_small;
-    lane.l2_big = s.l2_big;
     reduce_lanes(lane, segment * RECORD_LEN, invocation);
 }
 

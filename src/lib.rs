@@ -1,6 +1,6 @@
 //! A stethoscope for training: every gradient tensor of a network that trains with
 //! [burn](https://burn.dev) on wgpu is reduced, at every step, where it lies on the GPU, by hand-written
-//! WGSL; a few dozen bytes a tensor come back a step or two later, and the training thread does not wait for them.
+//! WGSL; some hundred bytes a tensor come back a step or two later, and the training thread does not wait for them.
 //!
 //! Hold one [`Scope`], and after each backward pass give it the gradients: its documentation has the loop.
 //! [`snapshot`] is the same for a single look.

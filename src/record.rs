@@ -328,7 +328,7 @@ pub struct Cost {
     pub wait_secs: f64,
     /// Tensors that had to be made contiguous, or widened to f32, first.
     pub copied_count: u32,
-    /// Bytes read back for the step, statistics and scalars together.
+    /// Bytes read back for the step, all together.
     pub readback_bytes: u32,
 }
 
@@ -342,6 +342,7 @@ pub struct StepRecord {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub last_move: bool,
     /// Named figures of the step, in the order they were given: GPU scalars and host values.
+    #[serde(deserialize_with = "scalars_or_nan")]
     pub scalars: Vec<(String, f64)>,
     /// One entry for each parameter of the scope's table, in its order.
     pub tensors: Vec<TensorRecord>,
@@ -355,6 +356,12 @@ pub struct StepRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shapes: Option<Shapes>,
     pub cost: Cost,
+}
+
+/// JSON has no NaN: a figure that is none is written as null.
+fn scalars_or_nan<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, f64)>, D::Error> {
+    let scalars: Vec<(String, Option<f64>)> = Deserialize::deserialize(deserializer)?;
+    Ok(scalars.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
 }
 
 impl StepRecord {

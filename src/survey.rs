@@ -83,7 +83,7 @@ impl Stretches {
         let total: u64 = selected.iter().map(|&tensor| params[tensor].numel).sum();
         let zoom = map.zoom.clone().unwrap_or(0..total);
         let shown = zoom.start.min(total)..zoom.end.min(total);
-        let len = shown.end - shown.start;
+        let len = shown.end.saturating_sub(shown.start);
         let slot_count = (map.columns as u64).min(len);
         let mut list = Vec::new();
         let mut first = 0;
@@ -113,6 +113,9 @@ impl Stretches {
         let mut stretches = Self::default();
         let mut table = Vec::new();
         for (tensor, param) in params.iter().enumerate() {
+            if param.numel == 0 {
+                continue;
+            }
             let (count, step) = match param.shape[..] {
                 [_, columns] => (columns as u64, None),
                 [channels, _, _, ..] => (channels as u64, Some(param.numel / (channels as u64).max(1))),
@@ -215,7 +218,9 @@ impl Bounds {
         // Parameters that are not reduced at every step are known by their last histogram.
         for known in record.shapes.iter().flat_map(|shapes| &shapes.histograms) {
             if let (HistogramOf::Parameter, Some(bound)) = (known.of, known.histogram.abs_bound()) {
-                self.0[tensor_count + known.param].get_or_insert([-bound, bound]);
+                if record.tensors[known.param].parameter.is_none() {
+                    self.0[tensor_count + known.param] = Some([-bound, bound]);
+                }
             }
         }
     }

@@ -55,6 +55,26 @@ fn write_set(dir: &Path, rows: u32, claimed: u32, count: u32, label: u8) {
 }
 
 #[test]
+fn stats_chooses_what_is_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let print = |stats: &str| {
+        let output =
+            gradscope(dir.path(), &["train", "--model", "cnn", "--steps", "6", "--no-record", "--stats", stats]);
+        assert!(output.status.success(), "{stats}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let (card, full) = (print("card"), print("full"));
+    for words in ["move/weight", "unmoved", "minima", "retained", "std"] {
+        assert!(!card.contains(words) && full.contains(words), "{words}: {card}\n{full}");
+    }
+    for printed in [&card, &full] {
+        assert!(printed.contains("at the first step"), "{printed}");
+    }
+    let weighed = full.lines().any(|line| line.starts_with("bn1.gamma") && line.contains("e0"));
+    assert!(weighed, "weights near 1 have their figures: {full}");
+}
+
+#[test]
 fn bad_data_files_are_refused() {
     for (rows, claimed, count, label, word) in [
         (28, 20, 19, 1, "truncated"),

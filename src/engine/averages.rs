@@ -42,7 +42,7 @@ impl GpuAverages {
         let twice = [numels, numels].concat();
         Ok(Self {
             average: Average::new(gpu, &twice, settings.shaders, settings.limits.page_count)?,
-            reduction: Reduction::new(gpu, averages_form(), &twice, settings.shaders, settings.limits)?,
+            reduction: Reduction::new(gpu, averages_form(), &twice, settings.shaders, settings.limits, None)?,
             layouts: vec![None; twice.len()],
             steps: vec![None; twice.len()],
         })

@@ -45,6 +45,10 @@ pub(crate) struct Observation {
     pub cargo: Vec<Cargo>,
     /// Tensors whose turn it was: one of them without a gradient has lost its history.
     pub visited: Vec<usize>,
+    /// Tensors that had their turn at steps the engine never heard of, since nothing was there.
+    pub lost: Vec<usize>,
+    /// Tensors of which only state is captured.
+    pub primed: Vec<usize>,
     /// What gradients come multiplied by.
     pub scale: f64,
     /// Whether the next comparison is with this step.
@@ -102,8 +106,8 @@ impl Engine {
         let gpu = limits.applied_to(gpu);
         let numels: Vec<u64> = params.iter().map(|param| param.numel).collect();
         Ok(Self {
-            survey: GpuSurvey::new(&gpu, survey, &numels, shaders, limits),
-            reduction: Reduction::new(&gpu, form, &numels, shaders, limits)?,
+            survey: GpuSurvey::new(&gpu, survey, &numels, shaders, limits)?,
+            reduction: Reduction::new(&gpu, form, &numels, shaders, limits, None)?,
             averages: form.groups.ema.then(|| GpuAverages::new(&gpu, &numels, settings)).transpose()?,
             average_factor,
             taps: Vec::new(),
@@ -146,7 +150,8 @@ impl Engine {
         let mut outcome = Outcome { stamp: self.stamp, scale: observation.scale, ..Outcome::all_missing(count) };
         let mut reads = vec![Reads { keeps: observation.keeps, ..Reads::default() }; count];
         // Set once the commands are on the queue: a step that fails before leaves no state to compare with.
-        let before = std::mem::replace(&mut self.history, vec![None; count]);
+        let mut before = std::mem::replace(&mut self.history, vec![None; count]);
+        observation.lost.iter().for_each(|&tensor| before[tensor] = None);
         let mut after = before.clone();
         if observation.keeps {
             observation.visited.iter().for_each(|&tensor| after[tensor] = None);
@@ -245,8 +250,11 @@ impl Engine {
             end += self.tap(&mut encoder, &taps, &flight.staging, end, &mut outcome);
         }
         if observation.survey.is_any() {
+            for &tensor in &observation.primed {
+                (surveyed.gradients[tensor], surveyed.weights[tensor], surveyed.ordered[tensor]) = (None, None, None);
+            }
             let (due, staging) = (&observation.survey, &flight.staging);
-            let counted = self.survey.encode(&mut encoder, due, &surveyed, &terms, staging, end);
+            let counted = self.survey.encode(&mut encoder, due, observation.scale, &surveyed, &terms, staging, end);
             outcome.survey = Some(counted);
             end += self.survey.layout(count).bytes(due);
         }
@@ -270,7 +278,7 @@ impl Engine {
         let numels: Vec<u64> = taps.iter().map(|(_, tap)| tap.as_ref().map_or(0, |slice| slice.numel)).collect();
         let place = match self.taps.iter().position(|(lens, _)| *lens == numels) {
             Some(place) => place,
-            None => match Reduction::new(&self.gpu, tap_form(), &numels, self.shaders, self.limits) {
+            None => match self.tap_reduction(&numels) {
                 Ok(reduction) => {
                     self.taps.truncate(TAP_SET_COUNT_MAX - 1);
                     self.taps.insert(0, (numels, reduction));
@@ -301,6 +309,12 @@ impl Engine {
             outcome.copied_count += u32::from(tap.as_ref().is_ok_and(|slice| slice.copied));
         }
         bytes
+    }
+
+    /// For taps of these lengths.
+    fn tap_reduction(&self, numels: &[u64]) -> Result<Reduction, ModelTooLarge> {
+        let like = self.taps.first().map(|(_, reduction)| reduction);
+        Reduction::new(&self.gpu, tap_form(), numels, self.shaders, self.limits, like)
     }
 
     fn terms(&self, scale: f64) -> Terms {

@@ -1,10 +1,10 @@
 //! Distributions on the GPU: which kernels count them, and how the counts lie in what comes back.
 
-use crate::gpu::{Gpu, PretendLimits, Reads, Shaders, Slice};
+use crate::gpu::{Gpu, ModelTooLarge, PretendLimits, Reads, Shaders, Slice};
 use crate::kernels::histogram::HistogramKernel;
 use crate::kernels::paged::Terms;
 use crate::kernels::segment_reduce::{SegmentLayout, SegmentReduce};
-use crate::stats::linear_edges;
+use crate::stats::{linear_edges, scaled_edges};
 use crate::survey::{Counted, Stretches, SurveyDue, SurveyPlan};
 
 pub(super) struct GpuSurvey {
@@ -17,6 +17,8 @@ pub(super) struct GpuSurvey {
 #[derive(Default)]
 pub(super) struct SurveyOutcome {
     due: SurveyDue,
+    /// What gradients come multiplied by.
+    scale: f64,
     edges: Vec<Option<Vec<f32>>>,
     /// Gradients and then parameters that histograms counted, and gradients that segments were of.
     counted: Vec<bool>,
@@ -32,16 +34,26 @@ pub(super) struct SurveyReads<'a> {
 }
 
 impl GpuSurvey {
-    pub fn new(gpu: &Gpu, plan: &SurveyPlan, numels: &[u64], shaders: Shaders, limits: PretendLimits) -> Self {
+    /// # Errors
+    /// Where what is counted outgrows a binding.
+    pub fn new(
+        gpu: &Gpu,
+        plan: &SurveyPlan,
+        numels: &[u64],
+        shaders: Shaders,
+        limits: PretendLimits,
+    ) -> Result<Self, ModelTooLarge> {
         let twice: Vec<u64> = [numels, numels].concat();
         let segments = |stretches: &Option<Stretches>| {
-            stretches.as_ref().map(|s| SegmentReduce::new(gpu, numels, s, shaders, limits.page_count))
+            let kernel = |s: &Stretches| SegmentReduce::new(gpu, numels, s, shaders, limits.page_count);
+            stretches.as_ref().map(kernel).transpose()
         };
-        Self {
-            histograms: plan.histograms.then(|| HistogramKernel::new(gpu, &twice, shaders, limits.page_count)),
-            channels: segments(&plan.channels),
-            sign_map: segments(&plan.sign_map),
-        }
+        let histograms = plan.histograms.then(|| HistogramKernel::new(gpu, &twice, shaders, limits.page_count));
+        Ok(Self {
+            histograms: histograms.transpose()?,
+            channels: segments(&plan.channels)?,
+            sign_map: segments(&plan.sign_map)?,
+        })
     }
 
     /// How the counts of so many tensors lie.
@@ -55,18 +67,26 @@ impl GpuSurvey {
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         due: &SurveyDue,
+        scale: f64,
         tensors: &SurveyReads<'_>,
         terms: &Terms,
         staging: &wgpu::Buffer,
         mut at: u64,
     ) -> SurveyOutcome {
-        let mut outcome = SurveyOutcome { due: due.clone(), ..SurveyOutcome::default() };
+        let mut outcome = SurveyOutcome { due: due.clone(), scale, ..SurveyOutcome::default() };
         if let (Some(bounds), Some(kernel)) = (&due.histograms, &mut self.histograms) {
             let both = || tensors.gradients.iter().chain(&tensors.weights);
             outcome.counted = both().map(Option::is_some).collect();
             outcome.edges = bounds.iter().map(|bounds| bounds.map(|[min, max]| linear_edges(min, max))).collect();
             let reads: Vec<Reads<'_>> = both().map(read_alone).collect();
-            kernel.encode(encoder, &reads, &outcome.edges, terms, staging, at);
+            // Gradients are counted as they come, between edges that are scaled as they are.
+            let gradients = outcome.edges.len() / 2;
+            let scaled = |(place, edges): (usize, &Option<Vec<f32>>)| {
+                let scale = if place < gradients { scale } else { 1.0 };
+                edges.as_ref().map(|edges| scaled_edges(edges, scale))
+            };
+            let edges: Vec<_> = outcome.edges.iter().enumerate().map(scaled).collect();
+            kernel.encode(encoder, &reads, &edges, terms, staging, at);
             at += HistogramKernel::bytes(reads.len());
         }
         outcome.ordered = tensors.ordered.iter().map(Option::is_some).collect();
@@ -115,7 +135,9 @@ impl SurveyLayout {
             counted.histograms = HistogramKernel::read(&words, &outcome.counted, &outcome.edges);
         }
         let mut segments = |due: bool, layout: &Option<SegmentLayout>| {
-            layout.as_ref().filter(|_| due).map(|layout| layout.read(&take(layout.bytes()), &outcome.ordered))
+            let layout = layout.as_ref().filter(|_| due)?;
+            let slots = layout.read(&take(layout.bytes()), &outcome.ordered);
+            Some(slots.into_iter().map(|slot| slot.unscaled(outcome.scale)).collect())
         };
         counted.channels = segments(outcome.due.channels, &self.channels);
         counted.sign_map = segments(outcome.due.sign_map, &self.sign_map);

@@ -29,7 +29,7 @@ pub(crate) struct Gpu {
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PretendLimits {
-    /// Gradient buffers a dispatch binds.
+    /// Buffers that a dispatch binds for each role.
     pub page_count: Option<u32>,
     pub binding_bytes: Option<u64>,
     /// Workgroups along one dimension.

@@ -1,7 +1,7 @@
 //! Launcher of `histogram.wgsl`: counts a tensor, for gradients and then for parameters.
 
 use super::paged::{Kernel, Paged, Terms};
-use crate::gpu::{Cut, Gpu, Plan, Reads, Shaders, histogram_wgsl};
+use crate::gpu::{Cut, Gpu, ModelTooLarge, Plan, Reads, Shaders, histogram_wgsl};
 use crate::stats::{EDGE_COUNT, HISTOGRAM_LEN, Histogram, order_key};
 
 /// Elements that one workgroup counts.
@@ -16,7 +16,15 @@ pub(crate) struct HistogramKernel {
 }
 
 impl HistogramKernel {
-    pub fn new(gpu: &Gpu, numels: &[u64], shaders: Shaders, page_count_max: Option<u32>) -> Self {
+    /// # Errors
+    /// Where the counts outgrow a binding.
+    pub fn new(
+        gpu: &Gpu,
+        numels: &[u64],
+        shaders: Shaders,
+        page_count_max: Option<u32>,
+    ) -> Result<Self, ModelTooLarge> {
+        gpu.fits_binding("histograms", Self::bytes(numels.len()))?;
         let plan = Plan::cut(numels, Plan::span_len_max(gpu), |tensor, _, len| {
             let starts = (0..len).step_by(CHUNK_LEN as usize);
             let cut =
@@ -37,7 +45,7 @@ impl HistogramKernel {
             outputs: vec![counts.clone(), edges.clone()],
         };
         let paged = Paged::new(gpu, kernel, &plan, shaders, page_count_max);
-        Self { gpu: gpu.clone(), plan, paged, counts, edges }
+        Ok(Self { gpu: gpu.clone(), plan, paged, counts, edges })
     }
 
     /// Bytes of the counts of so many tensors.

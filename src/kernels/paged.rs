@@ -58,6 +58,7 @@ pub(crate) struct Kernel {
 }
 
 /// The shader compiled for so many pages a role.
+#[derive(Clone)]
 struct Variant {
     page_count: u32,
     layout: wgpu::BindGroupLayout,
@@ -118,6 +119,11 @@ impl Paged {
             rows: Vec::new(),
             uniforms: Vec::new(),
         }
+    }
+
+    /// Takes over what has been compiled for another plan of the same kernel.
+    pub fn adopt(&mut self, other: &Self) {
+        self.variants.clone_from(&other.variants);
     }
 
     /// Records the step's dispatches over what `reads` names; their tables are written to the queue before the next

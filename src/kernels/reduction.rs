@@ -12,6 +12,8 @@ pub(crate) struct Reduction {
 }
 
 impl Reduction {
+    /// `like` is one of the same form for other tensors, if there is one: what it has compiled is used again.
+    ///
     /// # Errors
     /// Where the tensors, by their elements, outgrow the adapter's limits.
     pub fn new(
@@ -20,11 +22,16 @@ impl Reduction {
         numels: &[u64],
         shaders: Shaders,
         limits: PretendLimits,
+        like: Option<&Self>,
     ) -> Result<Self, ModelTooLarge> {
         let plan = Plan::new(gpu, form, numels);
         plan.check(gpu)?;
-        let grad_reduce = GradReduce::new(gpu, form, &plan, shaders, limits.page_count);
-        let tensor_reduce = TensorReduce::new(gpu, form, &plan, &grad_reduce.records, shaders);
+        let mut grad_reduce = GradReduce::new(gpu, form, &plan, shaders, limits.page_count);
+        if let Some(like) = like {
+            grad_reduce.paged.adopt(&like.grad_reduce.paged);
+        }
+        let tensor_reduce =
+            TensorReduce::new(gpu, form, &plan, &grad_reduce.records, shaders, like.map(|like| &like.tensor_reduce));
         Ok(Self { plan, grad_reduce, tensor_reduce })
     }
 

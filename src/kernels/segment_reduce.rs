@@ -1,12 +1,15 @@
 //! Launcher of `segment_reduce.wgsl`: stretches of tensors to one record each.
 
 use super::paged::{Kernel, Paged, Terms};
-use crate::gpu::{Cut, Gpu, Plan, Reads, SEGMENT_WORDS, Shaders, segment, segment_reduce_wgsl};
+use crate::gpu::{Cut, Gpu, ModelTooLarge, Plan, Reads, SEGMENT_WORDS, Shaders, segment, segment_reduce_wgsl};
 use crate::stats::Segment;
 use crate::survey::{Stretch, Stretches};
 
 /// Bytes of a record.
 const RECORD_BYTES: u64 = 4 * SEGMENT_WORDS.len() as u64;
+
+/// Elements of a record at most: the host adds records in f64.
+const RECORD_LEN_MAX: u64 = 1 << 17;
 
 pub(crate) struct SegmentReduce {
     plan: Plan,
@@ -41,13 +44,15 @@ impl SegmentLayout {
 }
 
 impl SegmentReduce {
+    /// # Errors
+    /// Where the records outgrow a binding.
     pub fn new(
         gpu: &Gpu,
         numels: &[u64],
         stretches: &Stretches,
         shaders: Shaders,
         page_count_max: Option<u32>,
-    ) -> Self {
+    ) -> Result<Self, ModelTooLarge> {
         let mut by_tensor: Vec<Vec<&Stretch>> = vec![vec![]; numels.len()];
         stretches.list.iter().for_each(|stretch| by_tensor[stretch.tensor].push(stretch));
         let mut records = Vec::new();
@@ -55,14 +60,18 @@ impl SegmentReduce {
             let mut cuts = Vec::new();
             for stretch in &by_tensor[tensor] {
                 if let Some((first, count)) = stretch.within(&(start..start + len)) {
-                    records.push((tensor, stretch.slot, count));
-                    let extra = stretch.stride as u32;
-                    cuts.push(Cut { start: (first - start) as u32, len: count as u32, extra });
+                    for done in (0..count).step_by(RECORD_LEN_MAX as usize) {
+                        let len = RECORD_LEN_MAX.min(count - done);
+                        records.push((tensor, stretch.slot, len));
+                        let from = first + done * stretch.stride - start;
+                        cuts.push(Cut { start: from as u32, len: len as u32, extra: stretch.stride as u32 });
+                    }
                 }
             }
             cuts
         });
         let layout = SegmentLayout { records, slot_count: stretches.slot_count };
+        gpu.fits_binding("columns and channels", layout.bytes())?;
         let records = gpu.storage_buffer("gradscope segments", layout.bytes(), wgpu::BufferUsages::COPY_SRC);
         let kernel = Kernel {
             name: "segment_reduce",
@@ -71,7 +80,7 @@ impl SegmentReduce {
             outputs: vec![records.clone()],
         };
         let paged = Paged::new(gpu, kernel, &plan, shaders, page_count_max);
-        Self { plan, paged, records, layout }
+        Ok(Self { plan, paged, records, layout })
     }
 
     pub fn layout(&self) -> &SegmentLayout {

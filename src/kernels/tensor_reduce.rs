@@ -5,6 +5,7 @@ use crate::gpu::{self, Form, Gpu, Plan, RecordLayout, Shaders};
 
 /// Pipeline and buffers of the kernel for one plan.
 pub(crate) struct TensorReduce {
+    layout: wgpu::BindGroupLayout,
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     /// One record a tensor, in the order of the plan.
@@ -14,10 +15,19 @@ pub(crate) struct TensorReduce {
 }
 
 impl TensorReduce {
-    pub fn new(gpu: &Gpu, form: Form, plan: &Plan, records: &wgpu::Buffer, shaders: Shaders) -> Self {
+    /// `like` is one of the same form for another plan, if there is one: what it has compiled is used again.
+    pub fn new(
+        gpu: &Gpu,
+        form: Form,
+        plan: &Plan,
+        records: &wgpu::Buffer,
+        shaders: Shaders,
+        like: Option<&Self>,
+    ) -> Self {
         let entries = [Gpu::storage_entry(0, true), Gpu::storage_entry(1, true), Gpu::storage_entry(2, false)];
-        let (layout, pipeline) =
-            super::pipeline(gpu, "tensor_reduce", &entries, gpu::tensor_reduce_wgsl(form), shaders);
+        let compiled = like.map(|like| (like.layout.clone(), like.pipeline.clone()));
+        let (layout, pipeline) = compiled
+            .unwrap_or_else(|| super::pipeline(gpu, "tensor_reduce", &entries, gpu::tensor_reduce_wgsl(form), shaders));
         let table = bytemuck::cast_slice::<_, u8>(&plan.tensors);
         // Exactly sized: the shader takes the number of tensors from the array's length.
         let tensors = gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -31,7 +41,7 @@ impl TensorReduce {
         let summaries = gpu.storage_buffer("gradscope summaries", bytes, wgpu::BufferUsages::COPY_SRC);
         let resources = vec![tensors.as_entire_binding(), records.as_entire_binding(), summaries.as_entire_binding()];
         let bind_group = super::bind_group(gpu, "tensor_reduce", &layout, resources);
-        Self { pipeline, bind_group, summaries, grid: grid(plan.tensors.len() as u32, gpu.grid_len_max), bytes }
+        Self { layout, pipeline, bind_group, summaries, grid: grid(plan.tensors.len() as u32, gpu.grid_len_max), bytes }
     }
 
     /// Bytes that come back: a record a tensor.

@@ -29,7 +29,7 @@ pub enum WhenFull {
     Drop,
 }
 
-/// Steps that may be on their way back at once, at a few kilobytes each. burn lets 512 kernels run ahead: a step of
+/// Steps that may be on their way back at once, at some tens of kilobytes each. burn lets 512 kernels run ahead: a step of
 /// four or more never finds the ring full.
 const RING_LEN: usize = 128;
 
@@ -260,7 +260,9 @@ impl ScopeBuilder {
                 (0..params.len()).map(|place| places.contains(&place)).collect()
             }
         };
-        let groups = if self.seed_crossings { Groups::FULL } else { self.groups };
+        // Moves are held against planes and weights.
+        let moves = self.seed_crossings || self.groups.updates;
+        let groups = if moves { self.groups | Groups::FULL } else { self.groups };
         let form = Form { groups, seed: self.seed_crossings, tap: false };
         let settings = Settings {
             form,
@@ -304,6 +306,7 @@ impl ScopeBuilder {
             when_full: self.when_full,
             observer,
             events: VecDeque::new(),
+            event_weight: 0,
             wait_count: 0,
             unknown_count: 0,
             #[cfg(feature = "store")]

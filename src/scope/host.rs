@@ -8,8 +8,8 @@ use crate::cpu::histogram::histogram;
 use crate::cpu::segment_reduce::segment;
 use crate::engine::{Settings, averages_form};
 use crate::record::{EmaRecord, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
-use crate::stats::{Groups, Segment, linear_edges, order_key};
-use crate::survey::{Counted, Stretches, SurveyDue};
+use crate::stats::{Groups, Segment, linear_edges, order_key, scaled_edges};
+use crate::survey::{Counted, Stretches};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -78,7 +78,7 @@ impl HostObserver {
         let mut notices = Vec::new();
         let mut tensors = vec![TensorRecord::of(Gradient::Missing); self.tensors.len()];
         let thresholds = self.settings.epsilons.scaled_threshold_bits(given.scale);
-        let counted = given.survey.is_any().then(|| self.count(&given.survey, &parcel, thresholds[1]));
+        let counted = given.survey.is_any().then(|| self.count(given, &parcel, thresholds[1]));
         for (tensor, gradient, weight) in parcel.tensors {
             let host = &mut self.tensors[tensor];
             let fresh = |at: u64| at < given.step && (!keeping.neighbours || at + 1 == given.step);
@@ -98,13 +98,15 @@ impl HostObserver {
                     let (Some(Ok(values)), average) = (payload, &mut host.averages[place]) else { return None };
                     average_on(&mut average.values, values, scale, self.settings.average_factor);
                     let previous = average.step.filter(|at| keeping.keeps && fresh(*at));
+                    let mut unkept = State::default();
+                    let state = if keeping.keeps { &mut average.state } else { &mut unkept };
                     if previous.is_none() {
-                        average.state = State::default();
+                        *state = State::default();
                     }
                     average.step = if keeping.keeps { Some(given.step) } else { average.step };
                     let thresholds = self.settings.epsilons.threshold_bits();
                     let averages = averages_form().groups;
-                    Some(reduce(&average.values, thresholds, &mut average.state).finish().limited_to(averages))
+                    Some(reduce(&average.values, thresholds, state).finish().limited_to(averages))
                 };
                 let ema =
                     EmaRecord { gradient: average(0, &gradient, given.scale), parameter: average(1, &weight, 1.0) };
@@ -170,10 +172,11 @@ impl HostObserver {
     }
 
     /// What is due of the survey.
-    fn count(&self, due: &SurveyDue, parcel: &Parcel, threshold_bits: u32) -> Counted {
+    fn count(&self, given: &Given, parcel: &Parcel, threshold_bits: u32) -> Counted {
+        let due = &given.survey;
         let tensor_count = self.tensors.len();
         let mut values: Vec<Option<&[f32]>> = vec![None; 2 * tensor_count];
-        for (tensor, gradient, weight) in &parcel.tensors {
+        for (tensor, gradient, weight) in parcel.tensors.iter().filter(|(tensor, ..)| !given.not_due.contains(tensor)) {
             for (place, payload) in [(*tensor, gradient), (tensor_count + tensor, weight)] {
                 if let Some(Payload::Host(found)) = payload
                     && found.len() as u64 == self.tensors[*tensor].numel
@@ -190,14 +193,24 @@ impl HostObserver {
                         slots[stretch.slot].combine(segment(stretch.elements(values), threshold_bits));
                 }
             }
-            slots
+            slots.into_iter().map(|slot| slot.unscaled(given.scale)).collect()
         };
-        let counts = |(values, bounds): (&Option<&[f32]>, &Option<[f32; 2]>)| {
+        let counts = |(place, (values, bounds)): (usize, (&Option<&[f32]>, &Option<[f32; 2]>))| {
             let edges = bounds.map(|[min, max]| linear_edges(min, max));
-            values.map(|values| histogram(values, edges.as_deref()))
+            let scale = if place < tensor_count { given.scale } else { 1.0 };
+            let scaled = edges.as_ref().map(|edges| scaled_edges(edges, scale));
+            let mut counted = histogram((*values)?, scaled.as_deref());
+            if let (Some(linear), Some(edges)) = (&mut counted.linear, edges) {
+                linear.edges = edges;
+            }
+            Some(counted)
         };
         Counted {
-            histograms: due.histograms.iter().flat_map(|bounds| values.iter().zip(bounds).map(counts)).collect(),
+            histograms: due
+                .histograms
+                .iter()
+                .flat_map(|bounds| values.iter().zip(bounds).enumerate().map(counts))
+                .collect(),
             channels: self.settings.survey.channels.as_ref().filter(|_| due.channels).map(segments),
             sign_map: self.settings.survey.sign_map.as_ref().filter(|_| due.sign_map).map(segments),
         }

@@ -27,10 +27,23 @@ use std::sync::Arc;
 use std::time::Instant;
 use survey::Survey;
 
-/// Events kept for a caller who does not poll, fewer for a large model.
+/// Events kept for a caller who does not poll, fewer where they are large.
 const EVENT_COUNT_MAX: usize = 512;
-/// Tensor records that those events hold together, of about a kilobyte each.
-const EVENT_TENSOR_COUNT_MAX: usize = 50_000;
+/// Kilobytes that those events take together, about.
+const EVENT_WEIGHT_MAX: usize = 50_000;
+/// Events that are kept however large they are.
+const EVENT_COUNT_MIN: usize = 16;
+
+/// Kilobytes of an event, about.
+fn weight(event: &Event) -> usize {
+    let Event::Record(record) = event else { return 1 };
+    let shapes = record.shapes.as_ref().map_or(0, |shapes| {
+        let segments = shapes.channels.iter().map(|channels| channels.channels.len()).sum::<usize>()
+            + shapes.sign_map.as_ref().map_or(0, |map| map.columns.len());
+        3 * shapes.histograms.len() + segments / 20
+    });
+    1 + record.tensors.len() + record.taps.len() + shapes
+}
 
 /// By the key of a path, which tensor it is, if selected.
 type Places = std::collections::HashMap<u64, Option<usize>>;
@@ -83,6 +96,7 @@ pub struct Scope {
     when_full: WhenFull,
     observer: Observer,
     events: VecDeque<Event>,
+    event_weight: usize,
     summary: Summary,
     wait_count: u64,
     /// Parameters of the last step's model that were not there when the scope was built.
@@ -120,12 +134,12 @@ impl Scope {
         Step::new(self, number)
     }
 
-    /// What has come back since the last call: the last 512 events at most, fewer of a model of more than a hundred
-    /// tensors. Never waits for the GPU.
+    /// What has come back since the last call: the last 512 events at most, fewer where they are large. Never waits for the GPU.
     ///
     /// A step's numbers come with the work of later steps; [`Scope::read`] and [`Scope::finish`] wait for them.
     pub fn poll(&mut self) -> Vec<Event> {
         self.land();
+        self.event_weight = 0;
         self.events.drain(..).collect()
     }
 
@@ -166,6 +180,8 @@ impl Scope {
     /// # Errors
     /// As [`Scope::finish`].
     pub fn finish_as<M: Module>(mut self, model: &M, status: RunStatus) -> Result<Finished, Error> {
+        // What is under way comes home first: the ring has room then, and the queue is this thread's.
+        self.drain();
         if let (Some(last), true) = (self.last_step, self.observer.awaits_move()) {
             Step::last_move(&mut self, last.saturating_add(1)).weights(model).submit();
         }
@@ -301,9 +317,12 @@ impl Scope {
     }
 
     fn push(&mut self, event: Event) {
-        let most = (EVENT_TENSOR_COUNT_MAX / self.params.len().max(1)).clamp(16, EVENT_COUNT_MAX);
-        if self.events.len() >= most {
-            self.events.pop_front();
+        self.event_weight += weight(&event);
+        while self.events.len() >= EVENT_COUNT_MAX
+            || (self.event_weight > EVENT_WEIGHT_MAX && self.events.len() >= EVENT_COUNT_MIN)
+        {
+            let Some(oldest) = self.events.pop_front() else { break };
+            self.event_weight -= weight(&oldest);
             self.summary.unpolled_count += 1;
         }
         self.events.push_back(event);

@@ -263,6 +263,8 @@ pub(super) struct GpuObserver {
     /// Parameters whose next move is to be told, and the step they are of. A kept tensor makes the optimizer allocate
     /// rather than write in place; a kept address would not stop it.
     kept: Vec<Option<(u64, Primitive)>>,
+    /// Tensors that had their turn since the last hand-off, and no gradient.
+    lost: Vec<usize>,
     /// Where the last hand-off went, to drain it.
     destination: Option<bridge::Destination>,
     state_bytes: u64,
@@ -279,6 +281,7 @@ impl GpuObserver {
             layout,
             state_bytes: engine.state_bytes(),
             engine: Arc::new(Mutex::new(engine)),
+            lost: Vec::new(),
             destination: None,
         }
     }
@@ -290,6 +293,8 @@ impl GpuObserver {
             step: given.step,
             cargo: vec![],
             visited: parcel.tensors.iter().map(|(tensor, ..)| *tensor).collect(),
+            lost: std::mem::take(&mut self.lost),
+            primed: given.not_due.clone(),
             scale: given.scale,
             keeps: keeping.keeps,
             neighbours: keeping.neighbours,
@@ -306,7 +311,8 @@ impl GpuObserver {
         let fresh = |at: u64| at < given.step && (!keeping.neighbours || at + 1 == given.step);
         for (tensor, gradient, weight) in parcel.tensors {
             let pair = groups.updates.then_some(tensor);
-            let demand = if groups.dynamics { Demand::Indexed } else { Demand::Dense };
+            let demand = if groups.dynamics || groups.ema { Demand::Indexed } else { Demand::Dense };
+            let weight_demand = if groups.updates || groups.ema { Demand::Indexed } else { Demand::Dense };
             if orders {
                 load(gradient.clone(), Cargo::Ordered(tensor), Demand::RowMajor, None);
             }
@@ -315,10 +321,13 @@ impl GpuObserver {
             if let (true, Some(Payload::Gpu(primitive))) = (keeping.weights[tensor], &weight) {
                 self.kept[tensor] = Some((given.step, primitive.clone()));
             }
-            let weighed = weight.is_some();
-            load(weight, Cargo::Weight(tensor), Demand::Dense, pair);
+            // At a step that is only compared with, a parameter is kept, and averaged; it is not weighed.
+            let primed = observation.primed.contains(&tensor);
+            let weight = weight.filter(|_| groups.ema || !primed);
+            let weighed = weight.is_some() && !primed;
+            load(weight, Cargo::Weight(tensor), weight_demand, pair);
             if let Some((step, before)) = kept.filter(|(at, _)| weighed && fresh(*at)) {
-                load(Some(Payload::Gpu(before)), Cargo::Before { tensor, step }, Demand::Dense, pair);
+                load(Some(Payload::Gpu(before)), Cargo::Before { tensor, step }, weight_demand, pair);
             }
         }
         for scalar in parcel.scalars {
@@ -338,6 +347,7 @@ impl GpuObserver {
         let Some(first) = handed.first() else {
             // Nothing to hand off, and no place in burn's queue to wait for: this step is complete. The engine
             // finds the gap by the numbers of the steps.
+            self.lost_again(observation);
             given.cost.readback_bytes = 0;
             given.cost.submit_secs = started.elapsed().as_secs_f64();
             return self.ring.take_off(given, 0).complete_empty(Outcome::all_missing(self.layout.tensor_count()));
@@ -365,10 +375,20 @@ impl GpuObserver {
         }
     }
 
+    /// Keeps for the next hand-off what this one would have told.
+    fn lost_again(&mut self, observation: Observation) {
+        self.lost = observation.lost;
+        if observation.keeps {
+            self.lost.extend(observation.visited);
+        }
+    }
+
     fn prime(&mut self, given: &Given, parcel: Parcel, keeping: &Keeping) {
         let (handed, observation) = self.load(given, parcel, keeping);
         let engine = Arc::clone(&self.engine);
-        if !handed.is_empty() {
+        if handed.is_empty() {
+            self.lost_again(observation);
+        } else {
             bridge::hand_off(handed, move |resolutions| {
                 // A panic leaves no history: the next step then has nothing to compare with.
                 let _ = catch_unwind(AssertUnwindSafe(|| {

@@ -87,7 +87,7 @@ pub enum Span {
     /// The last step that was observed.
     Sample,
     /// The first observed step of the epoch before: compared at the first observed step of each epoch, and at no
-    /// other. Epochs are those given by [`Step::epoch`](crate::Step::epoch).
+    /// other. A parameter whose own schedule leaves that step out is not compared. Epochs are those given by [`Step::epoch`](crate::Step::epoch).
     Epoch,
 }
 

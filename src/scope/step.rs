@@ -8,6 +8,7 @@ use super::walk::{self, GradientSource};
 use super::{Places, Scope, WhenFull};
 use crate::error::Error;
 use crate::record::{Notice, NoticeKind, Param as ParamEntry};
+use crate::survey::SurveyDue;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use std::time::{Duration, Instant};
@@ -63,6 +64,7 @@ impl<'a> Step<'a> {
     pub(super) fn last_move(scope: &'a mut Scope, number: u64) -> Self {
         let mut step = Self::new(scope, number);
         step.given.last_move = true;
+        step.given.survey = SurveyDue::default();
         step.attention.fill(Attention::Observe);
         step
     }
@@ -85,7 +87,7 @@ impl<'a> Step<'a> {
     pub fn gradient_scale(mut self, scale: f64) -> Self {
         if scale.is_finite() && scale > 0.0 {
             self.given.scale = scale;
-        } else {
+        } else if self.attention.iter().any(|attention| *attention != Attention::None) {
             self.given.notices.push(NoticeKind::BadScale { scale: scale.to_string() });
         }
         self
@@ -195,7 +197,9 @@ impl<'a> Step<'a> {
         if unknown_count > self.scope.unknown_count {
             self.given.notices.push(NoticeKind::ModelChanged { unknown_count });
         }
-        self.scope.unknown_count = unknown_count;
+        if self.attention.iter().any(|attention| *attention != Attention::None) {
+            self.scope.unknown_count = unknown_count;
+        }
         self.spent += started.elapsed();
         self
     }
@@ -222,6 +226,9 @@ impl<'a> Step<'a> {
         scope.last_step = Some(step);
         if !due {
             scope.observer.prime(&given, parcel, &keeping);
+            for kind in given.notices {
+                scope.notify(Notice { step, kind });
+            }
             return Ok(());
         }
         #[cfg(feature = "store")]
@@ -236,6 +243,9 @@ impl<'a> Step<'a> {
         }
         if scope.observer.is_full() && scope.when_full == WhenFull::Drop {
             let in_flight_count = scope.observer.in_flight_count();
+            for kind in given.notices {
+                scope.notify(Notice { step, kind });
+            }
             scope.notify(Notice { step, kind: NoticeKind::StepDropped { in_flight_count } });
             let reason = format!("{in_flight_count} steps were in flight");
             return Err(Error::StepLost { step, reason });
@@ -246,6 +256,9 @@ impl<'a> Step<'a> {
             scope.observer.wait_for_oldest();
             scope.land();
             given.cost.wait_secs = waiting.elapsed().as_secs_f64();
+        }
+        if keeping.keeps {
+            scope.last_epoch = given.epoch;
         }
         scope.observer.submit(given, parcel, &keeping, started);
         // What is there at once, as from the CPU twins, is recorded at once.
@@ -266,7 +279,7 @@ pub(super) struct Keeping {
 }
 
 impl Scope {
-    fn keeping(&mut self, given: &Given, attention: &[Attention]) -> Keeping {
+    fn keeping(&self, given: &Given, attention: &[Attention]) -> Keeping {
         if given.last_move {
             return Keeping {
                 keeps: true,
@@ -279,9 +292,6 @@ impl Scope {
             Span::Step | Span::Sample => true,
             Span::Epoch => first_of_epoch && attention.contains(&Attention::Observe),
         };
-        if keeps {
-            self.last_epoch = given.epoch;
-        }
         let compared_next: Vec<bool> = self
             .schedules
             .iter()
@@ -305,8 +315,8 @@ struct Collect<'a, G, P> {
     payload: P,
     given: &'a mut Given,
     parcel: &'a mut Parcel,
-    /// Tensors whose gradient is there and cannot be handed on, and why.
-    refused: &'a mut Vec<(usize, String)>,
+    /// Tensors that are there and cannot be handed on, whether it is the gradient, and why.
+    refused: &'a mut Vec<(usize, bool, String)>,
     unknown: &'a mut usize,
 }
 
@@ -322,11 +332,12 @@ impl<G: GradientSource, P: super::observer::MakePayload> walk::OnParam for Colle
         if attention == Attention::None {
             return;
         }
-        let mut made = |part: Option<Tensor<D>>| -> Option<Payload> {
-            part.and_then(|part| self.payload.payload(part).map_err(|reason| self.refused.push((tensor, reason))).ok())
+        let mut made = |part: Option<Tensor<D>>, is_gradient: bool| -> Option<Payload> {
+            let made = self.payload.payload(part?);
+            made.map_err(|reason| self.refused.push((tensor, is_gradient, reason))).ok()
         };
-        let gradient = made(self.source.and_then(|source| source.gradient(param)));
-        let weight = made(self.weighs.then(|| param.val()));
+        let gradient = made(self.source.and_then(|source| source.gradient(param)), true);
+        let weight = made(self.weighs.then(|| param.val()), false);
         self.parcel.tensors.push((tensor, gradient, weight));
     }
 }
@@ -354,10 +365,10 @@ impl<G: GradientSource> walk::OnParam for CaptureTensors<'_, G> {
 }
 
 impl Given {
-    fn refuse(&mut self, refused: Vec<(usize, String)>, params: &[ParamEntry]) {
-        for (tensor, reason) in refused {
+    fn refuse(&mut self, refused: Vec<(usize, bool, String)>, params: &[ParamEntry]) {
+        for (tensor, is_gradient, reason) in refused {
             self.notices.push(NoticeKind::Unreadable { path: params[tensor].path.clone(), reason });
-            self.unreadable.push(tensor);
+            self.unreadable.extend(is_gradient.then_some(tensor));
         }
     }
 }

@@ -310,7 +310,7 @@ impl TensorSummary {
 
     /// `near_zero_count / numel` for each epsilon, in [0, 1].
     pub fn near_zero_ratio(&self) -> [f64; 2] {
-        self.near_zero_count.map(|count| count as f64 / self.numel as f64)
+        self.near_zero_count.map(|count| count as f64 / self.numel.max(1) as f64)
     }
 
     /// `sign_flip_count / signed_pair_count`, in [0, 1]; `None` where nothing could flip.

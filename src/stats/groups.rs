@@ -25,6 +25,7 @@ pub enum Group {
     Cosine,
     /// Element-wise moving averages of gradients and of parameters, and `Card` and `Dynamics` of those. Keeps two f32 and
     /// 6 bits an element; two passes more over gradients and parameters, 33 bytes moved an element; 336 bytes more.
+    /// They advance at captured steps as well as at observed ones.
     Ema,
 }
 

@@ -21,6 +21,7 @@ pub use parameter::{
 };
 pub(crate) use shape::{
     EDGE_COUNT, FLUSH_PLACE, HISTOGRAM_LEN, LINEAR_PLACE, OVERFLOW_PLACE, ZERO_PLACE, exponent_place, linear_place,
+    scaled_edges,
 };
 pub use shape::{EXPONENT_COUNT, Format, Histogram, LINEAR_COUNT, LinearHistogram, Segment, linear_edges};
 

@@ -185,7 +185,8 @@ pub struct RetainedMove {
 }
 
 /// Crossings as a Keras study of zero gradients counted them: the change of the gradient up to step t with the *next*
-/// move, t to t + 1, among gradients retained near zero at the larger epsilon. They stand in the row of t + 1.
+/// move, t to t + 1, among gradients retained near zero at the larger epsilon. They stand in the row of
+/// t + 1, where that has a gradient too: the last flips of a run are in none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeedCrossings {
     pub minimum_count: u64,

@@ -53,7 +53,8 @@ fn exponent_bits(exponent: i32) -> u32 {
 /// How the finite elements of a tensor spread.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
-    /// Elements by biased exponent: zeros and subnormals in bin 0, non-finite ones in bin 255. Exact.
+    /// Elements as they come, loss scale included, by biased exponent: zeros and subnormals in bin 0, non-finite ones in
+    /// bin 255. Exact. The counts of what formats lose are of the same.
     pub exponent_count: Vec<u64>,
     /// Zeros, of those in bin 0.
     pub zero_count: u64,
@@ -144,6 +145,11 @@ pub fn linear_edges(min: f32, max: f32) -> Vec<f32> {
     (0..EDGE_COUNT).map(edge).collect()
 }
 
+/// Edges of a histogram whose elements come multiplied by `scale`.
+pub(crate) fn scaled_edges(edges: &[f32], scale: f64) -> Vec<f32> {
+    edges.iter().map(|edge| ((f64::from(*edge) * scale) as f32).clamp(f32::MIN, f32::MAX)).collect()
+}
+
 /// What a stretch of a tensor holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
@@ -169,6 +175,12 @@ impl Segment {
             nonfinite_count: self.nonfinite_count + other.nonfinite_count,
             l2_norm_sq: self.l2_norm_sq + other.l2_norm_sq,
         }
+    }
+
+    /// Of `x / scale` from that of `x`; near zeros were counted at scaled epsilons.
+    #[must_use]
+    pub(crate) fn unscaled(self, scale: f64) -> Self {
+        Self { l2_norm_sq: self.l2_norm_sq / (scale * scale), ..self }
     }
 
     /// Elements that are finite and not near zero.

@@ -98,7 +98,7 @@ impl RunWriter {
     pub fn write(&mut self, record: &StepRecord) -> io::Result<()> {
         serde_json::to_writer(&mut self.steps, record)?;
         self.steps.write_all(b"\n")?;
-        self.step_count += 1;
+        self.step_count += u64::from(!record.last_move);
         if self.flushed.elapsed() >= FLUSH_EVERY {
             self.steps.flush()?;
             self.flushed = Instant::now();

@@ -3,7 +3,7 @@
 use crate::fixture::{Random, Values, bag, device, summary};
 use crate::oracle;
 use gradscope::record::Gradient;
-use gradscope::{Device, Event, Groups, NoticeKind, Schedule, Scope, ScopeBuilder, Span, StepRecord};
+use gradscope::{Device, Event, Group, Groups, NoticeKind, Schedule, Scope, ScopeBuilder, Span, StepRecord};
 
 const EPS: [f64; 2] = [1e-7, 1e-5];
 
@@ -192,4 +192,80 @@ fn taps_are_reduced_beside_the_gradients() {
         let told = scope.poll().iter().any(|event| event.to_string().contains("tap `gate` was skipped: a rail is NaN"));
         assert!(told);
     }
+}
+
+#[test]
+fn a_sample_without_gradients_breaks_the_chain() {
+    for device in devices() {
+        let model = bag(&device, &[100]);
+        let mut scope = Scope::builder(&device).span(Span::Sample).build(&model).unwrap();
+        let mut random = Random(45);
+        for there in [true, false, true, true] {
+            let step = scope.summary().step_count;
+            let values = there.then(|| random.gradients(100));
+            scope.step(step).gradients(&model, &model.gradients(&device, &[values])).submit();
+            let record = scope.read(step).unwrap();
+            let previous = match record.tensors[0].gradient {
+                Gradient::Observed { previous_step, .. } => previous_step,
+                _ => None,
+            };
+            assert_eq!(previous, (step == 3).then_some(2), "at step {step}");
+        }
+    }
+}
+
+#[test]
+fn averages_by_epoch_compare_with_the_epoch_before() {
+    let steps = random_steps(9, &[5000]);
+    let [ours, twins] = devices().map(|device| {
+        let builder = Scope::builder(&device).stats(Group::Ema).span(Span::Epoch);
+        run(&device, builder, &steps, |step| step / 4)
+    });
+    for (ours, twins) in ours.iter().zip(&twins) {
+        let transitions = |record: &StepRecord| {
+            let summary = record.tensors[0].ema.as_ref().unwrap().gradient.unwrap();
+            summary.dynamics.unwrap().transitions
+        };
+        assert_eq!(transitions(ours).is_some(), [4, 8].contains(&ours.step), "step {}", ours.step);
+        let [a, b] = [ours, twins].map(|record| transitions(record).map(|t| t.retained_count[1]));
+        assert!(a.zip(b).is_none_or(|(a, b)| a.abs_diff(b) <= 2), "step {}: {a:?}, {b:?}", ours.step);
+        assert_eq!(a.is_some(), b.is_some());
+    }
+}
+
+#[test]
+fn a_changed_model_is_told_of_at_every_schedule() {
+    let device = device();
+    let model = bag(&device, &[4]);
+    for span in [Span::Step, Span::Sample] {
+        let mut scope = Scope::builder(&device).every(3).span(span).build(&model).unwrap();
+        for step in 0..10 {
+            let grown = bag(&device, if step < 2 { &[4] } else { &[4, 4] });
+            scope.step(step).gradients(&grown, &grown.gradients(&device, &[None, None])).submit();
+        }
+        let events = scope.finish(&model).unwrap().events;
+        let told =
+            |event: &&Event| matches!(event, Event::Notice(n) if matches!(n.kind, NoticeKind::ModelChanged { .. }));
+        assert_eq!(events.iter().filter(told).count(), 1, "{span:?}: {events:?}");
+    }
+}
+
+#[test]
+fn the_last_move_carries_nothing_else() {
+    let device = device();
+    let model = bag(&device, &[4]);
+    let builder = Scope::builder(&device)
+        .seed_crossings(true)
+        .stats(Group::Cosine)
+        .histograms(Schedule::every(1))
+        .when_full(gradscope::WhenFull::Drop)
+        .ring_len(1);
+    let mut scope = builder.build(&model).unwrap();
+    assert_eq!(scope.groups(), Groups::FULL | Group::Cosine, "what is implied is added");
+    scope.step(0).gradients(&model, &model.gradients(&device, &[Some(vec![1.0; 4])])).submit();
+    let finished = scope.finish(&model).unwrap();
+    let [Event::Record(first), Event::Record(last)] = &finished.events[..] else { panic!("{:?}", finished.events) };
+    assert!(first.shapes.is_some() && !first.last_move);
+    assert!(last.last_move && last.shapes.is_none() && last.tensors[0].update.is_some());
+    assert_eq!(finished.summary.dropped_count, 0, "the ring had room");
 }

@@ -101,6 +101,38 @@ fn indices_are_logical_whatever_the_strides() {
     }
 }
 
+/// Gradient, parameter and the parameter before may lie alike, in an order that indices can't be told of.
+#[test]
+fn moves_are_paired_whatever_the_strides() {
+    let device = device();
+    for order in [[0, 1, 2, 3], [0, 2, 3, 1], [1, 0, 2, 3], [3, 2, 1, 0]] {
+        let shape = order.map(|dim| [6, 5, 4, 3][dim]);
+        let mut back = [0; 4];
+        order.iter().enumerate().for_each(|(place, &dim)| back[dim] = place as isize);
+        let lay =
+            |values: Vec<f32>| Tensor::<4>::from_data(TensorData::new(values, shape), device.burn()).permute(back);
+        let read = |tensor: &Tensor<4>| tensor.clone().into_data().try_to_vec::<f32>().unwrap();
+        let mut random = Random(11);
+        let mut model = Kernel { weight: Param::from_tensor(lay(random.gradients(360))) };
+        let mut scope = Scope::builder(&device).stats(Groups::FULL).build(&model).unwrap();
+        let mut seen: Vec<(Vec<f32>, Vec<f32>)> = Vec::new();
+        for step in 0..3 {
+            let gradient = lay(random.gradients(360));
+            seen.push((read(&gradient), read(&model.weight.val())));
+            let mut gradients = GradientsParams::new();
+            gradients.register(model.weight.id, gradient);
+            scope.step(step).gradients(&model, &gradients).submit();
+            let record = scope.read(step).unwrap();
+            let what = format!("{order:?}, step {step}");
+            if let [.., (p, before), (g, now)] = &seen[..] {
+                let expected = oracle::moved(now, before, Some((p, g)), [1e-7, 1e-5], step - 1);
+                oracle::assert_move(&record.tensors[0].update.unwrap(), &expected, 360, &what);
+            }
+            model = Kernel { weight: Param::initialized(model.weight.id, lay(random.gradients(360))) };
+        }
+    }
+}
+
 #[test]
 fn sliced() {
     // burn makes a view of a slice only where its ends are aligned to a binding's offset.

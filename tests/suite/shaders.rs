@@ -50,6 +50,22 @@ fn shaders_translate_to_every_platform() {
     }
 }
 
+/// What is not asked for is not paid for: the card reads a gradient and moves two bits of state, whatever else exists.
+#[test]
+fn the_card_binds_nothing_of_other_groups() {
+    let (shaders, words) = compose_for_tests(Form::default(), 1);
+    assert_eq!(words.len(), 17, "{words:?}");
+    let (_, wgsl) = shaders.iter().find(|(name, _)| *name == "grad_reduce").unwrap();
+    let module = naga::front::wgsl::parse_str(wgsl).unwrap();
+    let bound = module.global_variables.iter().filter(|(_, v)| v.binding.is_some());
+    let names: Vec<&str> = bound.filter_map(|(_, variable)| variable.name.as_deref()).collect();
+    assert_eq!(names.len(), 6, "{names:?}");
+    for name in ["dispatch", "chunks", "spans", "records", "state", "gradient_0"] {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+    assert_eq!(Form::default().state_bytes_for_tests(), 8, "two bits an element");
+}
+
 #[test]
 fn shared_memory_fits_the_default_limit() {
     for (name, _, module) in modules() {

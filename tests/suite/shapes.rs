@@ -83,6 +83,60 @@ fn histograms_count_every_element() {
     }
 }
 
+#[test]
+fn bounds_of_formats_are_counted_to_the_bit() {
+    let limits = [65504.0f32, 65520.0, 448.0, 464.0, 57344.0, 61440.0, 3.3895e38, f32::from_bits(0x7f7f_8000)];
+    let flushes = [-25, -10, -17].map(|power| 2f32.powi(power));
+    let around = |x: f32| [x.next_down(), x, x.next_up(), -x];
+    let values: Vec<f32> = limits.into_iter().chain(flushes).chain([f32::from_bits(0x8000)]).flat_map(around).collect();
+    for device in devices() {
+        let builder = Scope::builder(&device).histograms(Schedule::every(1));
+        let shapes = shapes(&device, builder, &[values.len()], std::slice::from_ref(&values));
+        check_histogram(&shapes.histograms[0].histogram, &values, "limits");
+    }
+}
+
+#[test]
+fn a_loss_scale_is_taken_out() {
+    let mut random = Random(55);
+    let values = random.gradients(4000);
+    for device in devices() {
+        let model = bag(&device, &[4000]);
+        let every = Schedule::every(1);
+        let builder = Scope::builder(&device).histograms(every.clone()).sign_map(SignMap::default().columns(8), every);
+        let mut scope = builder.build(&model).unwrap();
+        for (step, scale) in [(0, 1.0), (1, 4096.0)] {
+            let scaled = values.iter().map(|g| g * scale).collect();
+            let gradients = model.gradients(&device, &[Some(scaled)]);
+            scope.step(step).gradient_scale(f64::from(scale)).gradients(&model, &gradients).submit();
+            let shapes = scope.read(step).unwrap().shapes.unwrap();
+            for (column, found) in shapes.sign_map.unwrap().columns.iter().enumerate() {
+                check_segment(found, &values[column * 500..(column + 1) * 500], &format!("column {column} at {scale}"));
+            }
+            let Some(linear) = &shapes.histograms[0].histogram.linear else { continue };
+            assert_eq!(
+                (linear.underflow_count, linear.overflow_count),
+                (0, 0),
+                "bounds and gradients are of one scale"
+            );
+            assert_eq!(linear.count.iter().sum::<u64>(), 4000);
+        }
+    }
+}
+
+#[test]
+fn long_columns_are_within_tolerance() {
+    let values = vec![0.1f32; 3_000_000];
+    let device = device();
+    let builder = Scope::builder(&device).sign_map(SignMap::default().columns(1), Schedule::every(1));
+    let row = shapes(&device, builder, &[values.len()], std::slice::from_ref(&values)).sign_map.unwrap();
+    check_segment(&row.columns[0], &values, "one column");
+    let backwards = std::ops::Range { start: 10, end: 5 };
+    let map = SignMap::default().zoom(backwards);
+    let error = Scope::builder(&device).sign_map(map, Schedule::every(1)).build(&bag(&device, &[100])).err().unwrap();
+    assert!(error.to_string().contains("10..5"), "{error}");
+}
+
 /// What a stretch holds, counted plainly.
 fn segment(values: &[f32]) -> Segment {
     let near = |x: f32| x != 0.0 && f64::from(x.abs()) < 1e-5;

@@ -30,7 +30,9 @@ impl Report {
     /// Takes what has come back.
     pub fn take(&mut self, events: &[Event]) {
         for event in events {
-            if let Event::Record(record) = event {
+            if let Event::Record(record) = event
+                && !record.last_move
+            {
                 self.first_loss = self.first_loss.or(record.scalar("loss"));
                 self.submit_secs.push(record.cost.submit_secs);
                 self.handoff_secs.push(record.cost.handoff_secs);
