@@ -217,10 +217,10 @@ impl Bounds {
         }
         // Parameters that are not reduced at every step are known by their last histogram.
         for known in record.shapes.iter().flat_map(|shapes| &shapes.histograms) {
-            if let (HistogramOf::Parameter, Some(bound)) = (known.of, known.histogram.abs_bound()) {
-                if record.tensors[known.param].parameter.is_none() {
-                    self.0[tensor_count + known.param] = Some([-bound, bound]);
-                }
+            if let (HistogramOf::Parameter, Some(bound)) = (known.of, known.histogram.abs_bound())
+                && record.tensors[known.param].parameter.is_none()
+            {
+                self.0[tensor_count + known.param] = Some([-bound, bound]);
             }
         }
     }

@@ -159,7 +159,12 @@ impl Engine {
         let mut scalars = Vec::new();
         let mut taps = Vec::new();
         let nothing: Vec<Option<&Slice>> = vec![None; count];
-        let mut surveyed = SurveyReads { gradients: nothing.clone(), weights: nothing.clone(), ordered: nothing };
+        let mut surveyed = SurveyReads {
+            scale: observation.scale,
+            gradients: nothing.clone(),
+            weights: nothing.clone(),
+            ordered: nothing,
+        };
         for (&cargo, resolution) in observation.cargo.iter().zip(resolutions) {
             let resolution = resolution.as_ref().map_err(Clone::clone);
             match cargo {
@@ -254,7 +259,7 @@ impl Engine {
                 (surveyed.gradients[tensor], surveyed.weights[tensor], surveyed.ordered[tensor]) = (None, None, None);
             }
             let (due, staging) = (&observation.survey, &flight.staging);
-            let counted = self.survey.encode(&mut encoder, due, observation.scale, &surveyed, &terms, staging, end);
+            let counted = self.survey.encode(&mut encoder, due, &surveyed, &terms, staging, end);
             outcome.survey = Some(counted);
             end += self.survey.layout(count).bytes(due);
         }

@@ -27,6 +27,8 @@ pub(super) struct SurveyOutcome {
 
 /// The tensors of a step, by what a survey needs of them.
 pub(super) struct SurveyReads<'a> {
+    /// What gradients come multiplied by.
+    pub scale: f64,
     pub gradients: Vec<Option<&'a Slice>>,
     pub weights: Vec<Option<&'a Slice>>,
     /// Gradients in logical order.
@@ -67,13 +69,12 @@ impl GpuSurvey {
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         due: &SurveyDue,
-        scale: f64,
         tensors: &SurveyReads<'_>,
         terms: &Terms,
         staging: &wgpu::Buffer,
         mut at: u64,
     ) -> SurveyOutcome {
-        let mut outcome = SurveyOutcome { due: due.clone(), scale, ..SurveyOutcome::default() };
+        let mut outcome = SurveyOutcome { due: due.clone(), scale: tensors.scale, ..SurveyOutcome::default() };
         if let (Some(bounds), Some(kernel)) = (&due.histograms, &mut self.histograms) {
             let both = || tensors.gradients.iter().chain(&tensors.weights);
             outcome.counted = both().map(Option::is_some).collect();
@@ -82,7 +83,7 @@ impl GpuSurvey {
             // Gradients are counted as they come, between edges that are scaled as they are.
             let gradients = outcome.edges.len() / 2;
             let scaled = |(place, edges): (usize, &Option<Vec<f32>>)| {
-                let scale = if place < gradients { scale } else { 1.0 };
+                let scale = if place < gradients { tensors.scale } else { 1.0 };
                 edges.as_ref().map(|edges| scaled_edges(edges, scale))
             };
             let edges: Vec<_> = outcome.edges.iter().enumerate().map(scaled).collect();

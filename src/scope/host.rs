@@ -195,22 +195,20 @@ impl HostObserver {
             }
             slots.into_iter().map(|slot| slot.unscaled(given.scale)).collect()
         };
-        let counts = |(place, (values, bounds)): (usize, (&Option<&[f32]>, &Option<[f32; 2]>))| {
+        let counts = |place: usize, bounds: Option<[f32; 2]>| {
             let edges = bounds.map(|[min, max]| linear_edges(min, max));
             let scale = if place < tensor_count { given.scale } else { 1.0 };
             let scaled = edges.as_ref().map(|edges| scaled_edges(edges, scale));
-            let mut counted = histogram((*values)?, scaled.as_deref());
+            let mut counted = histogram(values[place]?, scaled.as_deref());
             if let (Some(linear), Some(edges)) = (&mut counted.linear, edges) {
                 linear.edges = edges;
             }
             Some(counted)
         };
+        let all =
+            |bounds: &Vec<Option<[f32; 2]>>| (0..values.len()).map(|place| counts(place, bounds[place])).collect();
         Counted {
-            histograms: due
-                .histograms
-                .iter()
-                .flat_map(|bounds| values.iter().zip(bounds).enumerate().map(counts))
-                .collect(),
+            histograms: due.histograms.as_ref().map(all).unwrap_or_default(),
             channels: self.settings.survey.channels.as_ref().filter(|_| due.channels).map(segments),
             sign_map: self.settings.survey.sign_map.as_ref().filter(|_| due.sign_map).map(segments),
         }
