@@ -11,9 +11,10 @@ demo: vulkan ## Train the main job: an MLP on real images, every gradient of eve
 test: vulkan ## All tests, on the GPU or on software Vulkan
 	cargo test --release --workspace
 
-lint: ## Formatting, and clippy with warnings denied
+lint: ## Formatting, and clippy with warnings denied, also of what views need without the engine
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo clippy --release -p gradscope --lib --no-default-features --features store -- -D warnings
 
 bench: vulkan ## The reductions on this machine's adapter
 	cargo bench --bench grad_reduce

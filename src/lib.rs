@@ -49,6 +49,7 @@ pub mod stats;
 #[cfg(feature = "store")]
 pub mod store;
 mod summary;
+#[cfg(feature = "engine")]
 mod survey;
 
 #[cfg(feature = "engine")]
@@ -59,6 +60,7 @@ pub use record::{Event, Notice, NoticeKind, RunStatus, StepRecord};
 pub use scope::{Finished, GradientSource, Schedule, Scope, ScopeBuilder, Span, Step, WhenFull, snapshot};
 pub use stats::{Group, Groups, TensorSummary};
 pub use summary::Summary;
+#[cfg(feature = "engine")]
 pub use survey::SignMap;
 
 /// What the tests look into and nobody else should.

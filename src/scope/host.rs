@@ -8,7 +8,7 @@ use crate::cpu::histogram::histogram;
 use crate::cpu::segment_reduce::segment;
 use crate::engine::{Settings, averages_form};
 use crate::record::{EmaRecord, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
-use crate::stats::{Groups, Segment, linear_edges, order_key, scaled_edges};
+use crate::stats::{Segment, linear_edges, order_key, scaled_edges};
 use crate::survey::{Counted, Stretches};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -55,7 +55,8 @@ impl HostObserver {
         Self { settings: settings.clone(), tensors, landed: VecDeque::new() }
     }
 
-    pub fn groups(&self) -> Groups {
+    #[cfg(feature = "store")]
+    pub fn groups(&self) -> crate::stats::Groups {
         self.settings.form.groups
     }
 

@@ -8,7 +8,6 @@ use crate::engine::{Cargo, Engine, Observation, Outcome, ReadLayout, SCALAR_COUN
 use crate::error::Error;
 use crate::gpu::{Flight, Form, Gpu, Ring};
 use crate::record::{Cost, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
-use crate::stats::Groups;
 use crate::survey::{Counted, SurveyDue};
 use burn::tensor::{DType, Device as BurnDevice, Tensor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -151,6 +150,7 @@ impl Observer {
     }
 
     /// Which engine this is, for the record.
+    #[cfg(feature = "store")]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Gpu(_) => "wgsl",
@@ -159,7 +159,8 @@ impl Observer {
     }
 
     /// The statistics it computes.
-    pub fn groups(&self) -> Groups {
+    #[cfg(feature = "store")]
+    pub fn groups(&self) -> crate::stats::Groups {
         match self {
             Self::Gpu(gpu) => gpu.form.groups,
             Self::Host(host) => host.groups(),

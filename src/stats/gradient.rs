@@ -1,6 +1,8 @@
 //! The summary of a gradient.
 
-use super::{Groups, Moments, from_order_key};
+#[cfg(feature = "engine")]
+use super::Groups;
+use super::{Moments, from_order_key};
 use serde::{Deserialize, Serialize};
 
 /// What a part of a gradient contributes to its tensor's summary.
@@ -323,6 +325,7 @@ impl TensorSummary {
 
     /// What of it was asked for.
     #[must_use]
+    #[cfg(feature = "engine")]
     pub(crate) fn limited_to(mut self, groups: Groups) -> Self {
         self.dynamics = self.dynamics.filter(|_| groups.dynamics);
         self.cosine_previous = self.cosine_previous.filter(|_| groups.cosine);
@@ -331,6 +334,7 @@ impl TensorSummary {
 
     /// Statistics of `g / scale` from those of `g`: extremes and sums, since thresholds were scaled beforehand.
     #[must_use]
+    #[cfg(feature = "engine")]
     pub(crate) fn unscaled(mut self, scale: f64) -> Self {
         let value = |x: Option<f32>| x.map(|x| (f64::from(x) / scale) as f32);
         (self.min, self.max) = (value(self.min), value(self.max));

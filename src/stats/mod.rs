@@ -19,11 +19,12 @@ pub use moments::Moments;
 pub use parameter::{
     Crossings, ParameterSummary, RetainedMove, SeedCrossings, UpdatePartial, UpdateSummary, WeightPartial,
 };
-pub(crate) use shape::{
-    EDGE_COUNT, FLUSH_PLACE, HISTOGRAM_LEN, LINEAR_PLACE, OVERFLOW_PLACE, ZERO_PLACE, exponent_place, linear_place,
-    scaled_edges,
-};
+#[cfg(feature = "engine")]
+pub(crate) use shape::{EDGE_COUNT, scaled_edges};
 pub use shape::{EXPONENT_COUNT, Format, Histogram, LINEAR_COUNT, LinearHistogram, Segment, linear_edges};
+pub(crate) use shape::{
+    FLUSH_PLACE, HISTOGRAM_LEN, LINEAR_PLACE, OVERFLOW_PLACE, ZERO_PLACE, exponent_place, linear_place,
+};
 
 /// The magnitude bits of an f32: everything but the sign.
 pub const MAGNITUDE_MASK: u32 = 0x7fff_ffff;

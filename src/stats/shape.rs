@@ -146,6 +146,7 @@ pub fn linear_edges(min: f32, max: f32) -> Vec<f32> {
 }
 
 /// Edges of a histogram whose elements come multiplied by `scale`.
+#[cfg(feature = "engine")]
 pub(crate) fn scaled_edges(edges: &[f32], scale: f64) -> Vec<f32> {
     edges.iter().map(|edge| ((f64::from(*edge) * scale) as f32).clamp(f32::MIN, f32::MAX)).collect()
 }
@@ -179,6 +180,7 @@ impl Segment {
 
     /// Of `x / scale` from that of `x`; near zeros were counted at scaled epsilons.
     #[must_use]
+    #[cfg(feature = "engine")]
     pub(crate) fn unscaled(self, scale: f64) -> Self {
         Self { l2_norm_sq: self.l2_norm_sq / (scale * scale), ..self }
     }
