@@ -1,0 +1,151 @@
+//! Figures over all tensors of a step.
+
+use super::TensorRecord;
+use crate::stats::{Crossings, ParameterSummary, Transitions, UpdateSummary};
+use serde::{Deserialize, Serialize};
+
+/// Figures over all observed gradients of a step, or of a group of layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Global {
+    /// Elements observed.
+    pub numel: u64,
+    /// Smallest finite element of all gradients.
+    pub min: Option<f32>,
+    /// Largest finite element of all gradients.
+    pub max: Option<f32>,
+    pub l1_norm: f64,
+    /// `sqrt(sum of squared l2 norms)`: what clipping by global norm compares, non-finite elements left out.
+    pub l2_norm: f64,
+    pub near_zero_count: [u64; 2],
+    pub zero_count: u64,
+    pub positive_count: u64,
+    pub negative_count: u64,
+    pub nan_count: u64,
+    pub pos_inf_count: u64,
+    pub neg_inf_count: u64,
+    /// Over the tensors that could be compared with the previous step; `None` where there was none.
+    pub sign_flip_count: Option<u64>,
+    pub signed_pair_count: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnormal_count: Option<u64>,
+    /// Over the tensors that could be compared with the previous step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transitions: Option<Transitions>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<GlobalParameters>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates: Option<GlobalUpdates>,
+}
+
+/// Figures over all parameters of a step, those without a gradient included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GlobalParameters {
+    pub numel: u64,
+    /// Smallest and largest finite element of all parameters.
+    pub min: Option<f32>,
+    pub max: Option<f32>,
+    pub l2_norm: f64,
+    pub near_zero_count: u64,
+    pub nonfinite_count: u64,
+}
+
+/// Figures over all moves of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GlobalUpdates {
+    pub numel: u64,
+    pub l2_norm: f64,
+    pub unchanged_count: u64,
+    pub nonfinite_count: u64,
+    /// Over the tensors whose flips could be compared.
+    pub crossings: Option<Crossings>,
+}
+
+impl Global {
+    /// Folds the tensors, in order.
+    pub fn of<'a>(tensors: impl IntoIterator<Item = &'a TensorRecord>) -> Self {
+        let mut global = Self::default();
+        let mut l2_norm_sq = 0.0;
+        for record in tensors {
+            if let Some(parameter) = &record.parameter {
+                global.parameters.get_or_insert_default().add(parameter);
+                if let Some(update) = &record.update {
+                    global.updates.get_or_insert_default().add(parameter.numel, update);
+                }
+            }
+            let Some(s) = record.summary() else { continue };
+            global.numel += s.numel;
+            global.min = least(global.min, s.min);
+            global.max = most(global.max, s.max);
+            global.l1_norm += s.l1_norm;
+            l2_norm_sq += s.l2_norm * s.l2_norm;
+            global.near_zero_count = [0, 1].map(|k| global.near_zero_count[k] + s.near_zero_count[k]);
+            global.zero_count += s.zero_count;
+            global.positive_count += s.positive_count;
+            global.negative_count += s.negative_count;
+            global.nan_count += s.nan_count;
+            global.pos_inf_count += s.pos_inf_count;
+            global.neg_inf_count += s.neg_inf_count;
+            add(&mut global.sign_flip_count, s.sign_flip_count);
+            add(&mut global.signed_pair_count, s.signed_pair_count);
+            add(&mut global.subnormal_count, s.dynamics.map(|dynamics| dynamics.subnormal_count));
+            if let Some(transitions) = s.dynamics.and_then(|dynamics| dynamics.transitions) {
+                global.transitions = Some(global.transitions.unwrap_or_default().combine(transitions));
+            }
+        }
+        global.l2_norm = l2_norm_sq.sqrt();
+        global
+    }
+
+    /// NaN and infinite elements together.
+    pub fn nonfinite_count(&self) -> u64 {
+        self.nan_count + self.pos_inf_count + self.neg_inf_count
+    }
+
+    /// `near_zero_count / numel` for each epsilon, in [0, 1]; `None` where nothing was observed.
+    pub fn near_zero_ratio(&self) -> Option<[f64; 2]> {
+        (self.numel > 0).then(|| self.near_zero_count.map(|count| count as f64 / self.numel as f64))
+    }
+
+    /// `sign_flip_count / signed_pair_count`; `None` where nothing could flip.
+    pub fn sign_flip_ratio(&self) -> Option<f64> {
+        let (flips, pairs) = (self.sign_flip_count?, self.signed_pair_count?);
+        (pairs > 0).then(|| flips as f64 / pairs as f64)
+    }
+}
+
+impl GlobalParameters {
+    fn add(&mut self, parameter: &ParameterSummary) {
+        self.numel += parameter.numel;
+        self.min = least(self.min, parameter.min);
+        self.max = most(self.max, parameter.max);
+        self.l2_norm = self.l2_norm.hypot(parameter.l2_norm);
+        self.near_zero_count += parameter.near_zero_count;
+        self.nonfinite_count += parameter.nonfinite_count;
+    }
+}
+
+impl GlobalUpdates {
+    fn add(&mut self, numel: u64, update: &UpdateSummary) {
+        self.numel += numel;
+        self.l2_norm = self.l2_norm.hypot(update.l2_norm);
+        self.unchanged_count += update.unchanged_count;
+        self.nonfinite_count += update.nonfinite_count;
+        if let Some(crossings) = update.crossings {
+            self.crossings = Some(self.crossings.unwrap_or_default().combine(crossings));
+        }
+    }
+}
+
+fn least(a: Option<f32>, b: Option<f32>) -> Option<f32> {
+    [a, b].into_iter().flatten().reduce(f32::min)
+}
+
+fn most(a: Option<f32>, b: Option<f32>) -> Option<f32> {
+    [a, b].into_iter().flatten().reduce(f32::max)
+}
+
+fn add(total: &mut Option<u64>, count: Option<u64>) {
+    if let Some(count) = count {
+        *total = Some(total.unwrap_or(0) + count);
+    }
+}

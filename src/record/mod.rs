@@ -1,0 +1,124 @@
+//! What one step leaves behind, and what a scope reports.
+
+mod global;
+mod notice;
+mod shapes;
+mod tensor;
+
+pub use global::{Global, GlobalParameters, GlobalUpdates};
+pub use notice::{Notice, NoticeKind};
+pub use shapes::{ChannelsRecord, HistogramOf, HistogramRecord, Shapes, SignMapRow};
+pub use tensor::{Averages, EmaRecord, Gradient, TapRecord, TensorRecord};
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A parameter of the observed model: an entry of the table that [`StepRecord::tensors`] follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Param {
+    /// Module path, such as `layer1.0.conv1.weight`.
+    pub path: String,
+    pub shape: Vec<usize>,
+    pub numel: u64,
+    /// Element type, such as `f32`.
+    pub dtype: String,
+}
+
+/// What observing the step cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// The training thread's time in `gradients()` and `submit()`, all told.
+    pub submit_secs: f64,
+    /// The part of it spent handing the tensors over to burn's device.
+    pub handoff_secs: f64,
+    /// The part of it spent waiting for a staging buffer; 0 while the ring has room.
+    pub wait_secs: f64,
+    /// Tensors that had to be made contiguous, or widened to f32, first.
+    pub copied_count: u32,
+    /// Bytes read back for the step, all together.
+    pub readback_bytes: u32,
+}
+
+/// One observed step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    pub step: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// Whether this is the record of the last move alone: no step was observed, and there are no gradients.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last_move: bool,
+    /// Named figures of the step, in the order they were given: GPU scalars and host values.
+    #[serde(deserialize_with = "scalars_or_nan")]
+    pub scalars: Vec<(String, f64)>,
+    /// One entry for each parameter of the scope's table, in its order.
+    pub tensors: Vec<TensorRecord>,
+    pub global: Global,
+    /// Groups of layers, by the names they were given, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<(String, Global)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taps: Vec<TapRecord>,
+    /// Where their schedules have them due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shapes: Option<Shapes>,
+    pub cost: Cost,
+}
+
+/// JSON has no NaN: a figure that is none is written as null.
+fn scalars_or_nan<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, f64)>, D::Error> {
+    let scalars: Vec<(String, Option<f64>)> = Deserialize::deserialize(deserializer)?;
+    Ok(scalars.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
+}
+
+impl StepRecord {
+    /// The figure given as `name` with this step.
+    pub fn scalar(&self, name: &str) -> Option<f64> {
+        self.scalars.iter().find(|(n, _)| n == name).map(|(_, value)| *value)
+    }
+}
+
+/// How a run stands, in its manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Records are being written, or the process was killed while they were.
+    Running,
+    /// Training came to its end.
+    Finished,
+    /// Training was asked to stop.
+    Interrupted,
+    /// The scope was dropped without being finished.
+    Unfinished,
+}
+
+/// What [`poll`](crate::Scope::poll) hands out.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "almost every one is the large one")]
+pub enum Event {
+    Record(StepRecord),
+    Notice(Notice),
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Notice(notice) => notice.fmt(f),
+            Self::Record(record) => {
+                write!(f, "step {}", record.step)?;
+                for (name, value) in &record.scalars {
+                    write!(f, " {name} {value:.4}")?;
+                }
+                let global = &record.global;
+                write!(f, " |g| {:.4e}", global.l2_norm)?;
+                if let Some(ratio) = global.sign_flip_ratio() {
+                    write!(f, " flips {:.1}%", 100.0 * ratio)?;
+                }
+                if global.nonfinite_count() > 0 {
+                    write!(f, " NON-FINITE {}", global.nonfinite_count())?;
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What went wrong with observing.
+
+use serde::Serialize;
+use std::fmt;
+
+/// Something that went wrong with observing, and that training did not stop for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// The step it happened at.
+    pub step: u64,
+    #[serde(flatten)]
+    pub kind: NoticeKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// The staging ring was full and the scope was told to drop rather than wait.
+    StepDropped { in_flight_count: usize },
+    /// A gradient's layout or element type changed; its history starts anew.
+    HistoryReset { path: String, reason: String },
+    /// A gradient could not be reduced.
+    Unreadable { path: String, reason: String },
+    /// The model has parameters that were not there when the scope was built.
+    ModelChanged { unknown_count: usize },
+    /// A scalar could not be read.
+    ScalarSkipped { name: String, reason: String },
+    /// A tap could not be reduced.
+    TapSkipped { name: String, reason: String },
+    /// A gradient scale that gradients can't be divided by.
+    BadScale { scale: String },
+    /// Raw tensors could not be written.
+    CaptureFailed { path: String, reason: String },
+    /// The step's summaries did not come back.
+    StepLost { reason: String },
+    /// The run folder can't be written any more; observing goes on without it.
+    StoreFailed { reason: String },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step {}: ", self.step)?;
+        match &self.kind {
+            NoticeKind::StepDropped { in_flight_count } => {
+                write!(
+                    f,
+                    "not observed: {in_flight_count} steps were in flight; a longer ring (`ring_len`) or `WhenFull::Wait` keeps every step"
+                )
+            }
+            NoticeKind::HistoryReset { path, reason } => write!(f, "{path}: {reason}; sign flips start anew"),
+            NoticeKind::Unreadable { path, reason } => write!(f, "{path}: not observed: {reason}"),
+            NoticeKind::ModelChanged { unknown_count } => write!(
+                f,
+                "{unknown_count} parameters of the model were not there when the scope was built, and are not observed; build a new scope for a changed model"
+            ),
+            NoticeKind::ScalarSkipped { name, reason } => write!(f, "scalar `{name}` was skipped: {reason}"),
+            NoticeKind::TapSkipped { name, reason } => write!(f, "tap `{name}` was skipped: {reason}"),
+            NoticeKind::BadScale { scale } => {
+                write!(
+                    f,
+                    "gradient scale {scale} is no finite, positive number; statistics are of gradients as they came"
+                )
+            }
+            NoticeKind::CaptureFailed { path, reason } => write!(f, "{path}: not captured: {reason}"),
+            NoticeKind::StepLost { reason } => write!(f, "lost: {reason}"),
+            NoticeKind::StoreFailed { reason } => write!(f, "the run folder is no longer written: {reason}"),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Distributions, at the steps that had them due.
+
+use crate::stats::{Histogram, Segment};
+use serde::{Deserialize, Serialize};
+
+/// Distributions of a step at which they were due.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shapes {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub histograms: Vec<HistogramRecord>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<ChannelsRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_map: Option<SignMapRow>,
+}
+
+/// How a gradient or a parameter spreads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistogramRecord {
+    /// Place in the scope's table of parameters.
+    pub param: usize,
+    pub of: HistogramOf,
+    pub histogram: Histogram,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HistogramOf {
+    Gradient,
+    Parameter,
+}
+
+/// A weight's gradient by output channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChannelsRecord {
+    /// Place in the scope's table of parameters.
+    pub param: usize,
+    /// The last dimension of a matrix, the first of a kernel of three dimensions or more.
+    pub channels: Vec<Segment>,
+}
+
+impl ChannelsRecord {
+    /// Channels all of whose gradients are zero: units that nothing trains.
+    pub fn dead_count(&self) -> usize {
+        self.channels.iter().filter(|channel| channel.zero_count == channel.numel).count()
+    }
+}
+
+/// One row of a [`SignMap`](crate::SignMap): what each column's gradients are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SignMapRow {
+    /// The elements shown, counted through the selected parameters laid end to end.
+    pub first_element: u64,
+    pub element_count: u64,
+    /// A column whose parameters had no gradient has no elements.
+    pub columns: Vec<Segment>,
+}
