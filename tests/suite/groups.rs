@@ -235,3 +235,18 @@ fn what_cannot_be_said_is_null() {
     let released = summary(1, 2).dynamics.unwrap().transitions.unwrap().released_ratio();
     assert_eq!(released, [None, None], "nothing was near zero");
 }
+
+#[test]
+fn the_smallest_normal_move_counts_and_a_subnormal_one_does_not() {
+    let device = device();
+    let steps: Vec<Values> = vec![vec![Some(vec![1.0])]; 3];
+    let weights = [0.0, f32::MIN_POSITIVE, 1.5 * f32::MIN_POSITIVE, f32::MIN_POSITIVE].map(|w| vec![vec![w]]);
+    let records = observe_weights(&device, Scope::builder(&device).stats(Group::Updates), &[1], &steps, &weights);
+    let moved = |step: usize| records[step].tensors[0].update.unwrap();
+    assert_eq!(moved(1).abs_max, f32::MIN_POSITIVE);
+    assert_eq!(
+        (moved(2).abs_max, moved(2).l1_norm, moved(2).unchanged_count),
+        (0.0, 0.0, 0),
+        "half of it is subnormal"
+    );
+}
