@@ -1,6 +1,6 @@
 //! Moving averages of gradients and parameters, and the dynamics of those.
 
-use super::Settings;
+use super::{Observation, Settings};
 use crate::gpu::{Form, Gpu, ModelTooLarge, Reads, RecordLayout, Slice};
 use crate::kernels::average::Average;
 use crate::kernels::paged::Terms;
@@ -28,15 +28,6 @@ pub(super) struct AverageFate {
     pub chunk_count: u32,
 }
 
-/// Which step averages are taken and compared at.
-pub(super) struct AverageStep {
-    pub step: u64,
-    /// What gradients come multiplied by.
-    pub scale: f64,
-    pub keeps: bool,
-    pub neighbours: bool,
-}
-
 impl GpuAverages {
     pub fn new(gpu: &Gpu, numels: &[u64], settings: &Settings) -> Result<Self, ModelTooLarge> {
         let twice = [numels, numels].concat();
@@ -57,12 +48,11 @@ impl GpuAverages {
     pub fn encode(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
-        at_step: &AverageStep,
+        observation: &Observation,
         slices: &[Option<&Slice>],
         terms: &Terms,
         copy: Option<(&wgpu::Buffer, u64)>,
     ) -> Vec<Option<AverageFate>> {
-        let fresh = |step: u64| step < at_step.step && (!at_step.neighbours || step + 1 == at_step.step);
         let mut fates = vec![None; slices.len()];
         let mut moves = vec![Reads::default(); slices.len()];
         let averages: Vec<Option<Slice>> =
@@ -71,8 +61,9 @@ impl GpuAverages {
         for (place, slice) in slices.iter().enumerate() {
             let (Some(slice), Some(average)) = (slice, &averages[place]) else { continue };
             let same_layout = self.layouts[place] == Some(slice.layout);
-            let previous_step = self.steps[place].filter(|step| same_layout && at_step.keeps && fresh(*step));
-            let scale = if place < slices.len() / 2 { at_step.scale } else { 1.0 };
+            let previous_step =
+                self.steps[place].filter(|step| same_layout && observation.keeps && observation.reaches(*step));
+            let scale = if place < slices.len() / 2 { observation.scale } else { 1.0 };
             moves[place] = Reads {
                 slices: [Some(slice), None, None],
                 has_previous: same_layout,
@@ -82,12 +73,12 @@ impl GpuAverages {
             reads[place] = Reads {
                 slices: [Some(average), None, None],
                 has_previous: previous_step.is_some(),
-                keeps: at_step.keeps,
+                keeps: observation.keeps,
                 ..Reads::default()
             };
             self.layouts[place] = Some(slice.layout);
-            if at_step.keeps {
-                self.steps[place] = Some(at_step.step);
+            if observation.keeps {
+                self.steps[place] = Some(observation.step);
             }
             let chunk_count = self.reduction.plan().chunk_count(place);
             fates[place] = Some(AverageFate { previous_step, numel: slice.numel, chunk_count });

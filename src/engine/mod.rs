@@ -14,7 +14,7 @@ use crate::kernels::reduction::Reduction;
 use crate::record::{NoticeKind, Param};
 use crate::stats::{Epsilons, Group, order_key};
 use crate::survey::{SurveyDue, SurveyPlan};
-use averages::{AverageStep, GpuAverages};
+use averages::GpuAverages;
 use read::{Fate, GradientFate};
 use std::sync::Arc;
 use survey::{GpuSurvey, SurveyReads};
@@ -56,6 +56,17 @@ pub(crate) struct Observation {
     /// Whether only the step right before is compared with, or the last that was kept.
     pub neighbours: bool,
     pub survey: SurveyDue,
+}
+
+/// Whether step `step` may be compared with what step `at` has left: with any before, or with its neighbour alone.
+pub(crate) fn reaches(step: u64, at: u64, neighbours: bool) -> bool {
+    at < step && (!neighbours || at + 1 == step)
+}
+
+impl Observation {
+    fn reaches(&self, at: u64) -> bool {
+        reaches(self.step, at, self.neighbours)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -226,16 +237,10 @@ impl Engine {
         let averages_at = self.reduction.bytes();
         if let Some(averages) = &mut self.averages {
             let slices = [&surveyed.gradients[..], &surveyed.weights[..]].concat();
-            let at_step = AverageStep {
-                step: observation.step,
-                scale: observation.scale,
-                keeps: observation.keeps,
-                neighbours: observation.neighbours,
-            };
             // Averages are unscaled.
             let terms = Terms { threshold_bits: self.epsilons.threshold_bits(), ..terms };
             let copy = flight.map(|flight| (&flight.staging, averages_at));
-            outcome.averages = averages.encode(&mut encoder, &at_step, &slices, &terms, copy);
+            outcome.averages = averages.encode(&mut encoder, observation, &slices, &terms, copy);
         }
         let Some(flight) = flight else {
             self.gpu.queue.submit([encoder.finish()]);
@@ -363,8 +368,7 @@ fn compare<'a>(
     after: &mut Option<History>,
 ) -> bool {
     let step = observation.step;
-    let previous =
-        before.filter(|history| history.step < step && (!observation.neighbours || history.step + 1 == step));
+    let previous = before.filter(|history| observation.reaches(history.step));
     let same_layout = previous.filter(|history| history.layout == slice.layout);
     read.slices[0] = Some(slice);
     // A step that is not kept is not compared either: its place in the sequence of kept ones is another's.

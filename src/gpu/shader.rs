@@ -41,10 +41,12 @@ impl Shaders {
             wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(wgsl.into()) };
         match self {
             Self::Checked => device.create_shader_module(descriptor),
-            // SAFETY: page indices are clamped to the span's last vector, which lies inside the binding:
-            // `Slice::is_bindable` bounds it by the buffer, and `Plan::group` binds a window that covers the
-            // span. Chunk, span, state and record indices come from `Plan`, whose buffers are sized by it; every loop
-            // is bounded by a chunk's length. The tests run both forms.
+            // SAFETY: loads from pages are clamped to the chunk's last vector, or are of elements that the chunk has;
+            // both lie inside the binding: `Slice::is_bindable` bounds the span by the buffer, and `Plan::group` binds
+            // a window that covers it. Chunk, span, state and record indices, and those of kept gradients, averages,
+            // counts and edges, come from the plan that sized their buffers, and the last vectors of kept gradients and
+            // averages are guarded by the chunk's length, which bounds every loop. The tests run the main kernel in
+            // both forms.
             Self::Trusted => unsafe {
                 device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
             },

@@ -6,7 +6,7 @@ use crate::cpu::average::average as average_on;
 use crate::cpu::grad_reduce::{State, moved, reduce, weigh};
 use crate::cpu::histogram::histogram;
 use crate::cpu::segment_reduce::segment;
-use crate::engine::{Settings, averages_form};
+use crate::engine::{Settings, averages_form, reaches};
 use crate::record::{EmaRecord, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
 use crate::stats::{Segment, linear_edges, order_key, scaled_edges};
 use crate::survey::{Counted, Stretches};
@@ -82,7 +82,7 @@ impl HostObserver {
         let counted = given.survey.is_any().then(|| self.count(given, &parcel, thresholds[1]));
         for (tensor, gradient, weight) in parcel.tensors {
             let host = &mut self.tensors[tensor];
-            let fresh = |at: u64| at < given.step && (!keeping.neighbours || at + 1 == given.step);
+            let fresh = |at: u64| reaches(given.step, at, keeping.neighbours);
             let history = if keeping.keeps { host.step.take() } else { None };
             let [gradient, weight] = [gradient, weight].map(|payload| match payload {
                 Some(Payload::Host(values)) if values.len() as u64 == host.numel => Some(Ok(values)),

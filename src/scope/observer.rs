@@ -4,7 +4,9 @@ use super::host::HostObserver;
 use super::step::Keeping;
 use crate::bridge::{self, Demand, Handed, Primitive};
 use crate::device::Device;
-use crate::engine::{Cargo, Engine, Observation, Outcome, ReadLayout, SCALAR_COUNT_MAX, Settings, TAP_COUNT_MAX};
+use crate::engine::{
+    Cargo, Engine, Observation, Outcome, ReadLayout, SCALAR_COUNT_MAX, Settings, TAP_COUNT_MAX, reaches,
+};
 use crate::error::Error;
 use crate::gpu::{Flight, Form, Gpu, Ring};
 use crate::record::{Cost, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
@@ -309,7 +311,7 @@ impl GpuObserver {
                 observation.cargo.push(cargo);
             }
         };
-        let fresh = |at: u64| at < given.step && (!keeping.neighbours || at + 1 == given.step);
+        let fresh = |at: u64| reaches(given.step, at, keeping.neighbours);
         for (tensor, gradient, weight) in parcel.tensors {
             let pair = groups.updates.then_some(tensor);
             let demand = if groups.dynamics || groups.ema { Demand::Indexed } else { Demand::Dense };
