@@ -101,6 +101,10 @@ fn device_of(primitive: &Primitive) -> CubeDevice {
     burn::backend::TensorMetadata::device(primitive)
 }
 
+/// Of the burn that this is written for.
+#[cfg(feature = "store")]
+pub const BURN_VERSION: &str = "0.22.1";
+
 /// Whether burn was built with fusion, by whoever in the dependency tree.
 pub const BURN_FUSION: bool = <Cube as HandOff>::FUSES;
 

@@ -35,6 +35,8 @@ pub enum Error {
     EmptySignMap { columns: usize, zoom: Option<std::ops::Range<u64>>, total: u64 },
     #[error("captures are written into a run folder, and there is none; name its place with `run`")]
     CaptureWithoutRun,
+    #[error("TensorBoard files are written beside a run folder, and there is none; name its place with `run`")]
+    TensorboardWithoutRun,
     #[error("average factor {0} is not in [0, 1); 0.9 is the default")]
     BadAverageFactor(f64),
     #[error("the model has no float parameters, so there is nothing to observe; is it the right module?")]
@@ -52,6 +54,8 @@ pub enum Error {
     ModelTooLarge(#[from] crate::gpu::ModelTooLarge),
     #[error("run folder {}: {reason}; name a place that can be written, or leave the run folder out", path.display())]
     RunFolder { path: PathBuf, reason: String },
+    #[error("{}: {reason}", path.display())]
+    UnreadableRun { path: PathBuf, reason: String },
     #[error("step {0} was not observed, or its record was handed out already")]
     UnknownStep(u64),
     #[error("step {step} was not observed: {reason}")]

@@ -7,7 +7,8 @@
 //!
 //! # Features
 //! - `engine` (default): scopes, on wgpu.
-//! - `store` (default): run folders.
+//! - `store` (default): run folders, written and read, and TensorBoard.
+//! - `parquet`: closed segments of run folders become Parquet, and are read as such.
 //! - `cpu`: [`DeviceChoice::Cpu`], burn's pure-Rust backend observed by the CPU twins.
 //! - `fusion`, `autotune`: turn burn's own features of that name on. gradscope works with either state.
 //!
@@ -59,6 +60,8 @@ pub use record::{Event, Notice, NoticeKind, RunStatus, StepRecord};
 #[cfg(feature = "engine")]
 pub use scope::{Finished, GradientSource, Schedule, Scope, ScopeBuilder, Span, Step, WhenFull, snapshot};
 pub use stats::{Group, Groups, TensorSummary};
+#[cfg(feature = "store")]
+pub use store::Run;
 pub use summary::Summary;
 #[cfg(feature = "engine")]
 pub use survey::SignMap;

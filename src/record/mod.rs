@@ -1,10 +1,12 @@
 //! What one step leaves behind, and what a scope reports.
 
+mod figures;
 mod global;
 mod notice;
 mod shapes;
 mod tensor;
 
+pub use figures::{Figure, Scale};
 pub use global::{Global, GlobalParameters, GlobalUpdates};
 pub use notice::{Notice, NoticeKind};
 pub use shapes::{ChannelsRecord, HistogramOf, HistogramRecord, Shapes, SignMapRow};

@@ -1,10 +1,10 @@
 //! What went wrong with observing.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Something that went wrong with observing, and that training did not stop for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     /// The step it happened at.
     pub step: u64,
@@ -12,7 +12,7 @@ pub struct Notice {
     pub kind: NoticeKind,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum NoticeKind {
     /// The staging ring was full and the scope was told to drop rather than wait.
@@ -33,8 +33,10 @@ pub enum NoticeKind {
     CaptureFailed { path: String, reason: String },
     /// The step's summaries did not come back.
     StepLost { reason: String },
-    /// The run folder can't be written any more; observing goes on without it.
+    /// The run folder can't be written; what can be kept is kept until it can, and observing goes on.
     StoreFailed { reason: String },
+    /// The disk is slower than training: steps are left out of the run folder, and counted there.
+    StoreBehind { queue_len: usize },
 }
 
 impl fmt::Display for Notice {
@@ -63,7 +65,16 @@ impl fmt::Display for Notice {
             }
             NoticeKind::CaptureFailed { path, reason } => write!(f, "{path}: not captured: {reason}"),
             NoticeKind::StepLost { reason } => write!(f, "lost: {reason}"),
-            NoticeKind::StoreFailed { reason } => write!(f, "the run folder is no longer written: {reason}"),
+            NoticeKind::StoreFailed { reason } => {
+                write!(
+                    f,
+                    "the run folder can't be written: {reason}; training goes on, and what the folder lacks is counted in its run.json"
+                )
+            }
+            NoticeKind::StoreBehind { queue_len } => write!(
+                f,
+                "the disk is slower than training: {queue_len} steps were waiting, and later ones are left out of the run folder; `every` or fewer statistics would keep pace"
+            ),
         }
     }
 }

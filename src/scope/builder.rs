@@ -11,6 +11,8 @@ use crate::error::Error;
 use crate::gpu::{Form, PretendLimits, Shaders};
 use crate::record::Param;
 use crate::stats::{Epsilons, Groups};
+#[cfg(feature = "store")]
+use crate::store::RunPlace;
 use crate::summary::Summary;
 use crate::survey::SignMap;
 use burn::module::Module;
@@ -56,7 +58,9 @@ pub struct ScopeBuilder {
     shaders: Shaders,
     limits: PretendLimits,
     #[cfg(feature = "store")]
-    run: Option<std::path::PathBuf>,
+    run: Option<RunPlace>,
+    #[cfg(feature = "store")]
+    tensorboard: Option<std::path::PathBuf>,
     #[cfg(feature = "store")]
     facts: Vec<(String, serde_json::Value)>,
     #[cfg(feature = "store")]
@@ -84,6 +88,8 @@ impl ScopeBuilder {
             limits: PretendLimits::default(),
             #[cfg(feature = "store")]
             run: None,
+            #[cfg(feature = "store")]
+            tensorboard: None,
             #[cfg(feature = "store")]
             facts: Vec::new(),
             #[cfg(feature = "store")]
@@ -205,10 +211,26 @@ impl ScopeBuilder {
         self
     }
 
-    /// Writes a run folder under `folder`. Default: nothing touches the disk.
+    /// Writes a run folder of its own under `folder`. Default: nothing touches the disk.
     #[cfg(feature = "store")]
     pub fn run(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
-        self.run = Some(folder.into());
+        self.run = Some(RunPlace::New(folder.into()));
+        self
+    }
+
+    /// Goes on with a run folder, from step `next_step`: the one after the checkpoint's last. What the folder has of that
+    /// step and later ones, from a run that went further and was lost, is no part of the run any more. The first step
+    /// compares with none.
+    #[cfg(feature = "store")]
+    pub fn resume(mut self, folder: impl Into<std::path::PathBuf>, next_step: u64) -> Self {
+        self.run = Some(RunPlace::Resumed { folder: folder.into(), first_step: next_step });
+        self
+    }
+
+    /// Writes TensorBoard event files into `folder` as the run goes, beside a run folder. Default: none.
+    #[cfg(feature = "store")]
+    pub fn tensorboard(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
+        self.tensorboard = Some(folder.into());
         self
     }
 
@@ -275,7 +297,11 @@ impl ScopeBuilder {
         let observer = Observer::new(&self.device, &params, &settings, self.ring_len)?;
         #[cfg(feature = "store")]
         let store = match &self.run {
-            Some(folder) => Some(crate::store::RunWriter::create(folder, self.manifest(&params, &observer))?),
+            Some(place) => {
+                let start = self.run_start(groups, &params, &observer);
+                Some(crate::store::RunWriter::open(place, start, self.tensorboard.as_deref())?)
+            }
+            None if self.tensorboard.is_some() => return Err(Error::TensorboardWithoutRun),
             None => None,
         };
         #[cfg(feature = "store")]
@@ -367,13 +393,17 @@ impl ScopeBuilder {
     }
 
     #[cfg(feature = "store")]
-    fn manifest(&self, params: &[Param], observer: &Observer) -> crate::store::Manifest {
-        crate::store::Manifest {
+    fn run_start(&self, groups: Groups, params: &[Param], observer: &Observer) -> crate::store::RunStart {
+        crate::store::RunStart {
+            burn_version: crate::bridge::BURN_VERSION.into(),
             adapter: self.device.describe(),
-            engine: observer.name(),
+            engine: observer.name().into(),
             fusion: crate::bridge::BURN_FUSION,
+            autotune: cfg!(feature = "autotune"),
+            groups,
+            seed_crossings: self.seed_crossings,
             settings: serde_json::json!({
-                "stats": observer.groups().to_string(),
+                "stats": groups.to_string(),
                 "seed_crossings": self.seed_crossings,
                 "epsilons": self.epsilons,
                 "schedule": self.schedule,

@@ -55,11 +55,6 @@ impl HostObserver {
         Self { settings: settings.clone(), tensors, landed: VecDeque::new() }
     }
 
-    #[cfg(feature = "store")]
-    pub fn groups(&self) -> crate::stats::Groups {
-        self.settings.form.groups
-    }
-
     pub fn submit(&mut self, mut given: Given, parcel: Parcel, keeping: &Keeping, started: Instant) {
         let (read, notices) = self.observe(&given, parcel, keeping);
         given.notices.extend(notices);

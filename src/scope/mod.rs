@@ -169,8 +169,10 @@ impl Scope {
     /// and sums the run up. `model` is as that move left it; without [`Group::Updates`](crate::Group) it is not looked
     /// at.
     ///
+    /// A run folder that can't be completed is told of in the events; what it holds so far stays.
+    ///
     /// # Errors
-    /// Where the run folder can't be completed; what it holds so far stays.
+    /// None at present.
     pub fn finish<M: Module>(self, model: &M) -> Result<Finished, Error> {
         self.finish_as(model, RunStatus::Finished)
     }
@@ -195,10 +197,12 @@ impl Scope {
         #[cfg(not(feature = "store"))]
         let _ = status;
         #[cfg(feature = "store")]
-        let folder = match self.store.take() {
-            Some(store) => Some(store.finish(status, &self.summary)?),
-            None => None,
-        };
+        let folder = self.store.take().and_then(|store| {
+            let (folder, failures) = store.finish(status, &self.summary);
+            let step = self.last_step.unwrap_or(0);
+            failures.into_iter().for_each(|kind| self.push(Event::Notice(Notice { step, kind })));
+            folder
+        });
         Ok(Finished {
             summary: std::mem::take(&mut self.summary),
             events: self.events.drain(..).collect(),
@@ -210,6 +214,15 @@ impl Scope {
     /// The run so far.
     pub fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    /// A figure that is known only after its step, such as a validation loss after the last step of an epoch: it goes to
+    /// the run folder, and to TensorBoard, where those are written.
+    #[cfg(feature = "store")]
+    pub fn log(&mut self, step: u64, epoch: Option<u64>, name: &str, value: f64) {
+        if let Some(store) = &mut self.store {
+            store.log(step, epoch, name, value);
+        }
     }
 
     /// Captures the tensors of [`ScopeBuilder::capture`] at the next observed step, whatever their schedule: what to do when
@@ -248,9 +261,7 @@ impl Scope {
     /// Turns steps whose numbers are there into events.
     fn land(&mut self) {
         #[cfg(feature = "store")]
-        for (step, kind) in self.capture.as_mut().map(|capture| capture.writer.failures()).unwrap_or_default() {
-            self.notify(Notice { step, kind });
-        }
+        self.tell_failures();
         while let Some(landed) = self.observer.poll() {
             self.record(landed);
         }
@@ -293,7 +304,9 @@ impl Scope {
                 self.survey.learn(&record);
                 self.summary.add(&record);
                 #[cfg(feature = "store")]
-                self.keep(step, |store| store.write(&record));
+                if let Some(store) = &mut self.store {
+                    store.write(&record);
+                }
                 self.push(Event::Record(record));
             }
         }
@@ -303,16 +316,21 @@ impl Scope {
     fn notify(&mut self, notice: Notice) {
         self.summary.count(&notice.kind);
         #[cfg(feature = "store")]
-        self.keep(notice.step, |store| store.write_notice(&notice));
+        if let Some(store) = &mut self.store {
+            store.write_notice(&notice);
+        }
         self.push(Event::Notice(notice));
     }
 
-    /// Writes to the run folder, where there is one; gives it up where that fails.
+    /// What the threads that write could not.
     #[cfg(feature = "store")]
-    fn keep(&mut self, step: u64, write: impl FnOnce(&mut crate::store::RunWriter) -> std::io::Result<()>) {
-        if let Some(error) = self.store.as_mut().and_then(|store| write(store).err()) {
-            self.store = None;
-            self.push(Event::Notice(Notice { step, kind: NoticeKind::StoreFailed { reason: error.to_string() } }));
+    fn tell_failures(&mut self) {
+        for (step, kind) in self.capture.as_mut().map(|capture| capture.writer.failures()).unwrap_or_default() {
+            self.notify(Notice { step, kind });
+        }
+        let step = self.last_step.unwrap_or(0);
+        for kind in self.store.as_mut().map(crate::store::RunWriter::failures).unwrap_or_default() {
+            self.notify(Notice { step, kind });
         }
     }
 

@@ -160,15 +160,6 @@ impl Observer {
         }
     }
 
-    /// The statistics it computes.
-    #[cfg(feature = "store")]
-    pub fn groups(&self) -> crate::stats::Groups {
-        match self {
-            Self::Gpu(gpu) => gpu.form.groups,
-            Self::Host(host) => host.groups(),
-        }
-    }
-
     /// What makes payloads for this engine.
     pub fn maker(&self) -> Maker<'_> {
         match self {

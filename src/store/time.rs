@@ -2,6 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// The present, as [`rfc3339`] writes it.
+pub(super) fn now() -> String {
+    rfc3339(SystemTime::now())
+}
+
 /// `20261121T213000Z`, for names of folders.
 pub(super) fn stamp(time: SystemTime) -> String {
     rfc3339(time).replace(['-', ':'], "")

@@ -8,6 +8,7 @@ mod layouts;
 mod lifecycle;
 mod oracle;
 mod property;
+mod run_folder;
 mod shaders;
 mod shapes;
 mod store;

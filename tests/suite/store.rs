@@ -1,7 +1,9 @@
 //! The run folder: what stands in it, and that failing to write it does not stop anything.
 
-use crate::fixture::{Random, bag, device};
-use gradscope::{Device, DeviceChoice, Event, NoticeKind, RunStatus, Schedule, Scope, StepRecord};
+use crate::fixture::{Random, bag, device, tensor};
+use gradscope::{
+    Device, DeviceChoice, Event, Group, Groups, NoticeKind, Run, RunStatus, Schedule, Scope, SignMap, StepRecord,
+};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -31,22 +33,81 @@ fn a_run_folder_holds_manifest_and_records() {
     assert_eq!(manifest["facts"]["model"], "bag");
     assert_eq!(manifest["params"][1]["path"], "tensors.1");
     assert_eq!(manifest["params"][1]["numel"], 65);
-    let text = fs::read_to_string(folder.join("steps.jsonl")).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let records: Vec<&StepRecord> = finished
+    let recorded: Vec<&StepRecord> = finished
         .events
         .iter()
         .filter_map(|event| if let Event::Record(record) = event { Some(record) } else { None })
         .collect();
-    assert_eq!(lines.len(), 5);
-    for (line, record) in lines.iter().zip(&records) {
-        assert_eq!(line["step"], record.step);
-        assert_eq!(line["scalars"][0][1], Value::Null, "JSON has no NaN");
-        assert_eq!(line["tensors"].as_array().unwrap().len(), record.tensors.len());
+    let read = records_of(&folder);
+    assert_eq!(recorded.len(), 5);
+    same_records(&recorded, &read);
+}
+
+/// What the folder holds.
+fn records_of(folder: &Path) -> Vec<StepRecord> {
+    let mut records = Vec::new();
+    Run::open(folder).unwrap().each_record(|record| records.push(record)).unwrap();
+    records
+}
+
+/// NaN equals itself in text.
+fn same_records(expected: &[&StepRecord], found: &[StepRecord]) {
+    assert_eq!(expected.len(), found.len());
+    for (expected, found) in expected.iter().zip(found) {
+        let [expected, found] = [*expected, found].map(|record| serde_json::to_string_pretty(record).unwrap());
+        assert_eq!(expected, found);
     }
-    for (line, record) in text.lines().zip(records) {
-        // The text is exact; JSON parsers need not be.
-        assert_eq!(line, serde_json::to_string(record).unwrap());
+}
+
+#[test]
+fn everything_a_scope_records_is_read_back_as_it_was() {
+    for device in [device(), Device::open(DeviceChoice::Cpu).unwrap()] {
+        let parent = tempfile::tempdir().unwrap();
+        let mut model = bag(&device, &[64, 65, 700]);
+        let mut scope = Scope::builder(&device)
+            .stats(Groups::FULL | Group::Cosine | Group::Ema)
+            .seed_crossings(true)
+            .group("first", "tensors.0")
+            .group("<b>/ünï", "tensors.[12]")
+            .schedule_for("tensors.2", Schedule::every(3))
+            .histograms(Schedule::every(2))
+            .channels(Schedule::every(4))
+            .sign_map(SignMap::default().columns(16), Schedule::every(2))
+            .run(parent.path())
+            .build(&model)
+            .unwrap();
+        let mut random = Random(9);
+        for step in 0..12 {
+            let values =
+                [Some(random.gradients(64)), (step % 4 != 2).then(|| random.poisons(65)), Some(random.poisons(700))];
+            let source = model.gradients(&device, &values);
+            let tapped = tensor(&device, &random.poisons(33));
+            scope
+                .step(step)
+                .epoch(step / 5)
+                .value("lr/<x>", 1e-3)
+                .value("none", f64::INFINITY)
+                .tap("relu", &tapped)
+                .tap_tails("tanh", &tapped, [-1.0, 1.0])
+                .gradients(&model, &source)
+                .submit();
+            model = model.with_weights(&device, &[64, 65, 700].map(|len| random.gradients(len)));
+        }
+        scope.log(11, Some(2), "validation/loss", 0.25);
+        let finished = scope.finish(&model).unwrap();
+        let folder = finished.folder.unwrap();
+        let recorded: Vec<&StepRecord> = finished
+            .events
+            .iter()
+            .filter_map(|event| if let Event::Record(record) = event { Some(record) } else { None })
+            .collect();
+        assert!(recorded.len() == 13 && recorded[12].last_move, "twelve steps and the last move");
+        assert!(recorded.iter().any(|record| record.shapes.is_some()) && recorded[3].tensors[0].ema.is_some());
+        same_records(&recorded, &records_of(&folder));
+        let run = Run::open(&folder).unwrap();
+        assert_eq!(run.status(), RunStatus::Finished);
+        let late = run.series(|name| name.source == "log").unwrap();
+        assert_eq!((late.len(), &late[0].points, &late[0].epochs), (1, &vec![(11, 0.25)], &vec![Some(2)]));
     }
 }
 
@@ -58,9 +119,9 @@ fn gaps_are_explained_in_the_folder() {
     let many = burn::tensor::Tensor::<1>::ones([3], device.burn());
     scope.step(7).scalar("loss", &many).submit();
     let folder = scope.finish(&model).unwrap().folder.unwrap();
-    let notices: Value = serde_json::from_str(&fs::read_to_string(folder.join("notices.jsonl")).unwrap()).unwrap();
-    assert_eq!(notices["step"], 7);
-    assert_eq!(notices["kind"], "scalar_skipped");
+    let notices = Run::open(&folder).unwrap().notices().unwrap();
+    assert_eq!((notices.len(), notices[0].step), (1, 7));
+    assert!(matches!(&notices[0].kind, NoticeKind::ScalarSkipped { name, .. } if name == "loss"), "{notices:?}");
     assert_eq!(manifest(&folder)["dropped_count"], 0);
 }
 
@@ -95,41 +156,67 @@ fn a_full_disk_stops_the_record_not_the_training() {
     let (device, parent) = (device(), tempfile::tempdir().unwrap());
     let model = bag(&device, &[8]);
     let mut scope = Scope::builder(&device).run(parent.path()).build(&model).unwrap();
-    // The writer's descriptor now leads to a device that is always full.
-    let steps = scope.run_folder().unwrap().join("steps.jsonl");
-    redirect_to_full(&steps);
     let values = [Some(vec![1.0; 8])];
-    let mut failures = 0;
-    let mut records = 0;
-    for step in 0..200 {
-        scope.step(step).gradients(&model, &model.gradients(&device, &values)).submit();
-        scope.read(step).unwrap();
-        for event in scope.poll() {
-            match event {
-                Event::Record(_) => records += 1,
-                Event::Notice(notice) if matches!(notice.kind, NoticeKind::StoreFailed { .. }) => failures += 1,
-                Event::Notice(notice) => panic!("{notice}"),
+    let (mut failures, mut records) = (0, 0);
+    let mut train = |scope: &mut Scope, steps: std::ops::Range<u64>| {
+        for step in steps {
+            scope.step(step).gradients(&model, &model.gradients(&device, &values)).submit();
+            scope.read(step).unwrap();
+            for event in scope.poll() {
+                match event {
+                    Event::Record(_) => records += 1,
+                    Event::Notice(notice) if matches!(notice.kind, NoticeKind::StoreFailed { .. }) => failures += 1,
+                    Event::Notice(notice) => panic!("{notice}"),
+                }
             }
         }
+    };
+    // Once a second rows are written; the files are there then.
+    let stats = scope.run_folder().unwrap().join("stats-0001.arrows");
+    let mut step = 0;
+    while !stats.exists() {
+        train(&mut scope, step..step + 1);
+        step += 1;
     }
-    assert_eq!((records, failures), (200, 1));
+    // The writer's descriptor now leads to a device that is always full.
+    let real = redirect_to_full(&stats);
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_millis(2500) {
+        train(&mut scope, step..step + 1);
+        step += 1;
+    }
+    // There is room again: what was kept meanwhile is written.
+    restore(real);
+    train(&mut scope, step..step + 1);
+    let folder = scope.run_folder().unwrap().to_owned();
+    let finished = scope.finish(&model).unwrap();
+    assert_eq!((records, failures), (step + 1, 1), "told once, and training went on");
+    assert_eq!(finished.folder.as_deref(), Some(folder.as_path()));
+    assert_eq!(records_of(&folder).len() as u64, step + 1);
+    assert_eq!(manifest(&folder)["unwritten_count"], 0);
 }
 
-/// Points every descriptor of this process that has `path` open at /dev/full.
+/// Points the descriptor of this process that has `path` open at /dev/full; the descriptor, and a copy of what it was.
 #[cfg(target_os = "linux")]
-fn redirect_to_full(path: &Path) {
-    use std::os::fd::AsRawFd;
+fn redirect_to_full(path: &Path) -> (i32, std::os::fd::OwnedFd) {
+    use std::os::fd::{AsRawFd, FromRawFd};
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut redirected = 0;
-    for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
-        if fs::read_link(entry.path()).is_ok_and(|target| target == path) {
-            let fd: i32 = entry.file_name().to_str().unwrap().parse().unwrap();
-            // SAFETY: both descriptors are open, and the replaced one's owner only writes to it.
-            assert_eq!(unsafe { libc::dup2(full.as_raw_fd(), fd) }, fd);
-            redirected += 1;
-        }
+    let open_at = |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|target| target == path);
+    let entry = fs::read_dir("/proc/self/fd").unwrap().flatten().find(open_at).unwrap();
+    let fd: i32 = entry.file_name().to_str().unwrap().parse().unwrap();
+    // SAFETY: both descriptors are open, and the replaced one's owner only writes to it.
+    unsafe {
+        let real = std::os::fd::OwnedFd::from_raw_fd(libc::dup(fd));
+        assert_eq!(libc::dup2(full.as_raw_fd(), fd), fd);
+        (fd, real)
     }
-    assert_eq!(redirected, 1);
+}
+
+#[cfg(target_os = "linux")]
+fn restore((fd, real): (i32, std::os::fd::OwnedFd)) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: both descriptors are open.
+    assert_eq!(unsafe { libc::dup2(real.as_raw_fd(), fd) }, fd);
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! The figures of a tensor that curves are drawn of: one list for overviews, pictures and TensorBoard.
+
+use super::TensorRecord;
+use crate::stats::{Groups, ParameterSummary, TensorSummary, UpdateSummary};
+
+/// How the values of a figure spread, and so what axis shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// Magnitudes that span decades.
+    Log,
+    /// Signed values.
+    Linear,
+    /// Shares in [0, 1].
+    Ratio,
+    /// Counts from 0.
+    Count,
+}
+
+/// A figure of one tensor at one step.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure {
+    /// As in tags, columns of overviews and exports.
+    pub name: &'static str,
+    /// In words.
+    pub title: &'static str,
+    pub scale: Scale,
+    /// `None` where the step has no such figure.
+    pub of: fn(&TensorRecord) -> Option<f64>,
+    /// Whether a scope that was asked for these groups has it.
+    pub is_in: fn(Groups) -> bool,
+}
+
+fn gradient(record: &TensorRecord, of: impl FnOnce(&TensorSummary) -> Option<f64>) -> Option<f64> {
+    record.summary().and_then(of)
+}
+
+fn parameter(record: &TensorRecord, of: impl FnOnce(&ParameterSummary) -> Option<f64>) -> Option<f64> {
+    record.parameter.as_ref().and_then(of)
+}
+
+fn update(record: &TensorRecord, of: impl FnOnce(&UpdateSummary, u64) -> Option<f64>) -> Option<f64> {
+    let numel = record.parameter.as_ref()?.numel;
+    record.update.as_ref().and_then(|update| of(update, numel))
+}
+
+fn released(record: &TensorRecord, epsilon: usize) -> Option<f64> {
+    gradient(record, |s| s.dynamics?.transitions?.released_ratio()[epsilon])
+}
+
+macro_rules! figures {
+    ($($name:ident $scale:ident $needs:tt $title:literal = |$r:ident| $of:expr;)*) => {
+        &[$(Figure {
+            name: stringify!($name),
+            title: $title,
+            scale: Scale::$scale,
+            of: |$r| $of,
+            is_in: figures!(@needs $needs),
+        }),*]
+    };
+    (@needs card) => { |_| true };
+    (@needs $group:ident) => { |groups| groups.$group };
+}
+
+impl Figure {
+    /// Every figure, in the order of overviews.
+    #[rustfmt::skip]
+    pub const ALL: &'static [Self] = figures! {
+        min Linear card "smallest gradient" = |r| gradient(r, |s| s.min.map(f64::from));
+        max Linear card "largest gradient" = |r| gradient(r, |s| s.max.map(f64::from));
+        abs_max Log card "largest gradient magnitude" = |r| gradient(r, |s| s.abs_max().map(f64::from));
+        abs_mean Log card "mean gradient magnitude" = |r| gradient(r, TensorSummary::abs_mean);
+        l1_norm Log card "gradient L1 norm" = |r| gradient(r, |s| Some(s.l1_norm));
+        l2_norm Log card "gradient L2 norm" = |r| gradient(r, |s| Some(s.l2_norm));
+        near_zero_ratio_1 Ratio card "near-zero gradients, smaller epsilon" = |r| gradient(r, |s| Some(s.near_zero_ratio()[0]));
+        near_zero_ratio_2 Ratio card "near-zero gradients, larger epsilon" = |r| gradient(r, |s| Some(s.near_zero_ratio()[1]));
+        sign_flip_ratio Ratio card "sign flips" = |r| gradient(r, TensorSummary::sign_flip_ratio);
+        nonfinite_count Count card "non-finite gradients" = |r| gradient(r, |s| Some(s.nonfinite_count() as f64));
+        cosine_previous Linear cosine "cosine with the gradient before" = |r| gradient(r, |s| s.cosine_previous);
+        mean Linear dynamics "mean gradient" = |r| gradient(r, TensorSummary::mean);
+        std Log dynamics "standard deviation of the gradient" = |r| gradient(r, |s| s.dynamics?.std);
+        released_ratio_1 Ratio dynamics "near zeros released, smaller epsilon" = |r| released(r, 0);
+        released_ratio_2 Ratio dynamics "near zeros released, larger epsilon" = |r| released(r, 1);
+        param_min Linear params "smallest weight" = |r| parameter(r, |p| p.min.map(f64::from));
+        param_max Linear params "largest weight" = |r| parameter(r, |p| p.max.map(f64::from));
+        param_l2_norm Log params "weight L2 norm" = |r| parameter(r, |p| Some(p.l2_norm));
+        param_nonfinite_count Count params "non-finite weights" = |r| parameter(r, |p| Some(p.nonfinite_count as f64));
+        update_l2_norm Log updates "L2 norm of the move" = |r| update(r, |u, _| Some(u.l2_norm));
+        update_to_weight Log updates "move / weight norm" = |r| update(r, |u, _| Some(u.update_to_weight));
+        unchanged_ratio Ratio updates "weights that did not move" =
+            |r| update(r, |u, numel| (numel > 0).then(|| u.unchanged_count as f64 / numel as f64));
+        minimum_count Count updates "minima crossed" = |r| update(r, |u, _| u.crossings.map(|c| c.minimum_count as f64));
+        maximum_count Count updates "maxima crossed" = |r| update(r, |u, _| u.crossings.map(|c| c.maximum_count as f64));
+    };
+
+    /// Those of a scope that was asked for `groups`.
+    pub fn of_groups(groups: Groups) -> impl Iterator<Item = &'static Self> {
+        Self::ALL.iter().filter(move |figure| (figure.is_in)(groups))
+    }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        Self::ALL.iter().find(|figure| figure.name == name)
+    }
+}

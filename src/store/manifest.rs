@@ -1,0 +1,163 @@
+//! `run.json`: what a run is, and which segments it has.
+
+use super::time;
+use crate::error::Error;
+use crate::record::{Notice, Param, RunStatus};
+use crate::stats::Groups;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Version of the run folder's form. Version 1, a JSON line a step, was never published.
+pub const SCHEMA_VERSION: u32 = 2;
+
+const FILE: &str = "run.json";
+
+/// The manifest of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    pub schema_version: u32,
+    /// Of the writer, at the run's last start.
+    pub gradscope_version: String,
+    /// Version of burn that the writer was built with.
+    #[serde(default)]
+    pub burn_version: String,
+    pub status: RunStatus,
+    /// UTC, `2026-11-21T21:30:00Z`.
+    pub start: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+    /// Steps recorded, over all segments.
+    #[serde(default)]
+    pub step_count: u64,
+    /// Steps left out because the staging ring was full.
+    #[serde(default)]
+    pub dropped_count: u64,
+    /// Steps whose summaries did not come back.
+    #[serde(default)]
+    pub lost_count: u64,
+    /// Steps, and figures given after them, that were observed and could not be written: the disk was full, gone or too
+    /// slow.
+    #[serde(default)]
+    pub unwritten_count: u64,
+    pub adapter: String,
+    /// Which engine reduces the gradients.
+    pub engine: String,
+    /// Whether burn was built with its fusion, and whether gradscope turned its autotune on.
+    pub fusion: bool,
+    #[serde(default)]
+    pub autotune: bool,
+    /// Of the scope, at the run's last start.
+    pub settings: Value,
+    /// The caller's own facts: model, optimizer, seed, data.
+    #[serde(default)]
+    pub facts: Map<String, Value>,
+    /// What the column `tensor` counts through.
+    pub params: Vec<Param>,
+    /// One a start of the process that trained.
+    pub segments: Vec<Segment>,
+}
+
+/// What one process wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// From 1: `stats-0001.arrows`.
+    pub index: u32,
+    /// Rows of earlier segments at or past this step are no part of the run any more. 0 for the first segment.
+    pub first_step: u64,
+    pub start: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+}
+
+/// A line of `notices.jsonl`.
+#[derive(Serialize, Deserialize)]
+pub(super) struct NoticeLine {
+    pub segment: u32,
+    #[serde(flatten)]
+    pub notice: Notice,
+}
+
+impl Manifest {
+    /// Reads the manifest of a run folder.
+    ///
+    /// # Errors
+    /// Where there is none, it is no manifest, or it is of a newer form.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(FILE);
+        let unreadable = |reason: String| Error::UnreadableRun { path: path.clone(), reason };
+        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => unreadable(
+                "it is not there: this is no run folder; name the one below runs/ that holds a run.json".into(),
+            ),
+            _ => unreadable(error.to_string()),
+        })?;
+        // The version first: a newer manifest need not have today's fields.
+        let value: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| unreadable(format!("it is damaged ({error}); restore it from a copy")))?;
+        match value.get("schema_version").and_then(Value::as_u64) {
+            Some(version) if version > u64::from(SCHEMA_VERSION) => Err(unreadable(format!(
+                "its form is version {version}, and this gradscope reads up to {SCHEMA_VERSION}: a newer gradscope opens it"
+            ))),
+            Some(version) if version == u64::from(SCHEMA_VERSION) => serde_json::from_value(value)
+                .map_err(|error| unreadable(format!("it is damaged ({error}); restore it from a copy"))),
+            Some(version) => Err(unreadable(format!("its form is version {version}, which was never published"))),
+            None => Err(unreadable("it has no schema_version: some other program's file?".into())),
+        }
+    }
+
+    /// Whole or not at all: a reader never meets half a manifest.
+    pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
+        let partial = folder.join("run.json.partial");
+        fs::write(&partial, serde_json::to_vec_pretty(self)?)?;
+        fs::rename(partial, folder.join(FILE))
+    }
+
+    /// Whether the folder still has its manifest.
+    pub(super) fn is_there(folder: &Path) -> bool {
+        folder.join(FILE).exists()
+    }
+
+    /// The statistics that the run's last scope was asked for.
+    pub fn groups(&self) -> Groups {
+        self.settings["stats"].as_str().and_then(|list| list.parse().ok()).unwrap_or_default()
+    }
+
+    /// The epsilons of near zeros; the defaults where the settings don't tell.
+    pub fn epsilons(&self) -> [f64; 2] {
+        serde_json::from_value(self.settings["epsilons"].clone())
+            .unwrap_or_else(|_| crate::stats::Epsilons::default().values())
+    }
+
+    /// Share of the past in moving averages.
+    pub(super) fn average_factor(&self) -> f64 {
+        self.settings["average_factor"].as_f64().unwrap_or(0.9)
+    }
+
+    /// Rows of the segment at or past this step are no part of the run: a later one goes on from there.
+    pub fn limit(&self, index: u32) -> u64 {
+        let later = self.segments.iter().filter(|segment| segment.index > index);
+        later.map(|segment| segment.first_step).min().unwrap_or(u64::MAX)
+    }
+
+    /// Begins a segment that goes on from `first_step`.
+    pub(super) fn begin(&mut self, first_step: u64) -> u32 {
+        let index = self.segments.iter().map(|segment| segment.index).max().unwrap_or(0) + 1;
+        let start = time::now();
+        self.segments.push(Segment { index, first_step, start, end: None });
+        self.status = RunStatus::Running;
+        self.end = None;
+        index
+    }
+
+    pub(super) fn close(&mut self, status: RunStatus) {
+        let end = time::now();
+        self.status = status;
+        if let Some(segment) = self.segments.last_mut() {
+            segment.end = Some(end.clone());
+        }
+        self.end = Some(end);
+    }
+}

@@ -1,0 +1,47 @@
+//! The tables of a run: what stands in a row, how records become rows and rows records.
+
+mod scalars;
+mod shapes;
+mod stats;
+mod taps;
+
+pub(super) use scalars::{ScalarRow, ScalarTable, Source, StepScalars};
+pub(super) use shapes::{HistogramTable, MapRow, MapTable, histogram_rows, map_rows};
+pub(super) use stats::{StatsArrays, StatsTable};
+pub(super) use taps::{TapTable, tap_rows};
+
+use super::columns::ArrayOf;
+use arrow_array::cast::AsArray;
+use arrow_array::{RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, SchemaRef};
+
+/// Rows on their way to a segment.
+pub(super) trait Table {
+    fn name(&self) -> &'static str;
+    fn row_count(&self) -> usize;
+    /// The rows so far, as a batch.
+    fn take(&mut self) -> RecordBatch;
+}
+
+fn key_fields() -> Vec<Field> {
+    vec![Field::new("step", DataType::UInt64, false), Field::new("epoch", DataType::UInt64, true)]
+}
+
+/// The batch of columns that were made by `schema`'s own list.
+fn batch(schema: SchemaRef, columns: Vec<arrow_array::ArrayRef>) -> RecordBatch {
+    RecordBatch::try_new(schema, columns).expect("the columns are made in the schema's order")
+}
+
+fn text<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, String> {
+    let column = batch.column_by_name(name).ok_or_else(|| format!("the column `{name}` is not there"))?;
+    column.as_string_opt::<i32>().ok_or_else(|| format!("the column `{name}` is no text"))
+}
+
+fn numbers(batch: &RecordBatch, name: &str) -> Result<ArrayOf<u64>, String> {
+    super::columns::bound::<u64>(batch, "", name).ok_or_else(|| format!("the column `{name}` is not there"))
+}
+
+/// Steps of a batch.
+pub(super) fn steps(batch: &RecordBatch) -> Result<ArrayOf<u64>, String> {
+    numbers(batch, "step")
+}

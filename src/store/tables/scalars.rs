@@ -1,0 +1,239 @@
+//! `scalars`: a row a figure and step, that no single tensor owns.
+
+use super::{Table, batch, key_fields, numbers, text};
+use crate::record::{Cost, Global, StepRecord};
+use crate::store::columns::{ArrayOf, Columns, bound, cell, columns, done};
+use crate::store::rows::GlobalRow;
+use arrow_array::builder::{Float64Builder, StringBuilder, UInt64Builder};
+use arrow_array::{Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use std::sync::Arc;
+
+/// Where a figure comes from: the column `source`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in crate::store) enum Source {
+    /// Given with the step.
+    Scalar,
+    /// Given after the step.
+    Log,
+    /// Over all tensors.
+    Global,
+    /// Over a group of layers, by its name.
+    Group(String),
+    /// What observing cost.
+    Cost,
+}
+
+const GROUP: &str = "group/";
+
+impl Source {
+    fn text(&self) -> String {
+        match self {
+            Self::Scalar => "scalar".into(),
+            Self::Log => "log".into(),
+            Self::Global => "global".into(),
+            Self::Cost => "cost".into(),
+            Self::Group(name) => format!("{GROUP}{name}"),
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "log" => Self::Log,
+            "global" => Self::Global,
+            "cost" => Self::Cost,
+            text => text.strip_prefix(GROUP).map_or(Self::Scalar, |name| Self::Group(name.to_owned())),
+        }
+    }
+}
+
+columns! { CostRow CostBuilders CostArrays {
+    submit_secs: f64, handoff_secs: f64, wait_secs: f64, copied_count: u64, readback_bytes: u64, last_move: u64,
+}}
+
+pub(in crate::store) struct ScalarTable {
+    schema: SchemaRef,
+    row_count: usize,
+    step: UInt64Builder,
+    epoch: UInt64Builder,
+    source: StringBuilder,
+    name: StringBuilder,
+    value: Float64Builder,
+}
+
+impl ScalarTable {
+    pub fn new() -> Self {
+        let mut fields = key_fields();
+        fields.extend([
+            Field::new("source", DataType::Utf8, false),
+            Field::new("name", DataType::Utf8, false),
+            Field::new("value", DataType::Float64, true),
+        ]);
+        Self {
+            schema: Arc::new(Schema::new(fields)),
+            row_count: 0,
+            step: UInt64Builder::new(),
+            epoch: UInt64Builder::new(),
+            source: StringBuilder::new(),
+            name: StringBuilder::new(),
+            value: Float64Builder::new(),
+        }
+    }
+
+    pub fn put(&mut self, step: u64, epoch: Option<u64>, source: &Source, name: &str, value: f64) {
+        self.row_count += 1;
+        self.step.append_value(step);
+        self.epoch.append_option(epoch);
+        self.source.append_value(source.text());
+        self.name.append_value(name);
+        self.value.append_value(value);
+    }
+
+    pub fn push(&mut self, record: &StepRecord) {
+        let (step, epoch) = (record.step, record.epoch);
+        for (name, value) in &record.scalars {
+            self.put(step, epoch, &Source::Scalar, name, *value);
+        }
+        let global = |table: &mut Self, source: Source, global: &Global| {
+            GlobalRow::of(global).each(|name, value| table.put(step, epoch, &source, name, value));
+        };
+        global(self, Source::Global, &record.global);
+        for (name, figures) in &record.groups {
+            global(self, Source::Group(name.clone()), figures);
+        }
+        let cost = &record.cost;
+        let row = CostRow {
+            submit_secs: Some(cost.submit_secs),
+            handoff_secs: Some(cost.handoff_secs),
+            wait_secs: Some(cost.wait_secs),
+            copied_count: Some(u64::from(cost.copied_count)),
+            readback_bytes: Some(u64::from(cost.readback_bytes)),
+            last_move: record.last_move.then_some(1),
+        };
+        row.each(|name, value| self.put(step, epoch, &Source::Cost, name, value));
+    }
+}
+
+impl Table for ScalarTable {
+    fn name(&self) -> &'static str {
+        "scalars"
+    }
+
+    fn row_count(&self) -> usize {
+        self.row_count
+    }
+
+    fn take(&mut self) -> RecordBatch {
+        self.row_count = 0;
+        let columns = vec![
+            done(self.step.finish()),
+            done(self.epoch.finish()),
+            done(self.source.finish()),
+            done(self.name.finish()),
+            done(self.value.finish()),
+        ];
+        batch(self.schema.clone(), columns)
+    }
+}
+
+/// One figure read back.
+pub(in crate::store) struct ScalarRow<'a> {
+    pub step: u64,
+    pub epoch: Option<u64>,
+    pub source: &'a str,
+    pub name: &'a str,
+    /// NaN where it was none.
+    pub value: f64,
+}
+
+struct Arrays {
+    step: ArrayOf<u64>,
+    epoch: Option<ArrayOf<u64>>,
+    source: StringArray,
+    name: StringArray,
+    value: ArrayOf<f64>,
+}
+
+impl<'a> ScalarRow<'a> {
+    /// Hands every row of the batch to `row`, in order.
+    pub fn each(batch: &RecordBatch, mut row: impl FnMut(ScalarRow<'_>)) -> Result<(), String> {
+        let arrays = Arrays {
+            step: numbers(batch, "step")?,
+            epoch: bound::<u64>(batch, "", "epoch"),
+            source: text(batch, "source")?.clone(),
+            name: text(batch, "name")?.clone(),
+            value: bound::<f64>(batch, "", "value").ok_or("the column `value` is not there")?,
+        };
+        for i in 0..batch.num_rows() {
+            row(ScalarRow {
+                step: arrays.step.value(i),
+                epoch: cell(arrays.epoch.as_ref(), i),
+                source: arrays.source.value(i),
+                name: arrays.name.value(i),
+                value: if arrays.value.is_valid(i) { arrays.value.value(i) } else { f64::NAN },
+            });
+        }
+        Ok(())
+    }
+
+    pub fn source(&self) -> Source {
+        Source::parse(self.source)
+    }
+}
+
+/// Collects the figures of one step.
+#[derive(Default)]
+pub(in crate::store) struct StepScalars {
+    pub epoch: Option<u64>,
+    pub scalars: Vec<(String, f64)>,
+    global: GlobalRow,
+    groups: Vec<(String, GlobalRow)>,
+    cost: CostRow,
+}
+
+impl StepScalars {
+    /// Takes a row of this step; what came after the step is no part of its record.
+    pub fn take(&mut self, row: &ScalarRow<'_>) {
+        match row.source() {
+            Source::Log => return,
+            Source::Scalar => self.scalars.push((row.name.to_owned(), row.value)),
+            Source::Global => {
+                self.global.set(row.name, row.value);
+            }
+            Source::Cost => {
+                self.cost.set(row.name, row.value);
+            }
+            Source::Group(name) => {
+                if self.groups.last().is_none_or(|(last, _)| *last != name) {
+                    self.groups.push((name, GlobalRow::default()));
+                }
+                if let Some((_, group)) = self.groups.last_mut() {
+                    group.set(row.name, row.value);
+                }
+            }
+        }
+        self.epoch = row.epoch;
+    }
+
+    pub fn is_last_move(&self) -> bool {
+        self.cost.last_move.is_some()
+    }
+
+    pub fn cost(&self) -> Cost {
+        Cost {
+            submit_secs: self.cost.submit_secs.unwrap_or(0.0),
+            handoff_secs: self.cost.handoff_secs.unwrap_or(0.0),
+            wait_secs: self.cost.wait_secs.unwrap_or(0.0),
+            copied_count: self.cost.copied_count.unwrap_or(0) as u32,
+            readback_bytes: self.cost.readback_bytes.unwrap_or(0) as u32,
+        }
+    }
+
+    pub fn global(&self) -> Global {
+        self.global.global().unwrap_or_default()
+    }
+
+    pub fn groups(&self) -> Vec<(String, Global)> {
+        self.groups.iter().map(|(name, row)| (name.clone(), row.global().unwrap_or_default())).collect()
+    }
+}

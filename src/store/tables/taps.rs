@@ -1,0 +1,91 @@
+//! `taps`: a row a tap and step.
+
+use super::{Table, batch, key_fields, numbers, text};
+use crate::record::{StepRecord, TapRecord};
+use crate::store::columns::{Columns, columns, done};
+use crate::store::rows::{CardBuilders, CardRow, CosineRow, DynamicsBuilders, DynamicsRow};
+use arrow_array::RecordBatch;
+use arrow_array::builder::{StringBuilder, UInt64Builder};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use std::sync::Arc;
+
+columns! { TailRow TailBuilders TailArrays { tail_low_count: u64, tail_high_count: u64 }}
+
+pub(in crate::store) struct TapTable {
+    schema: SchemaRef,
+    row_count: usize,
+    step: UInt64Builder,
+    epoch: UInt64Builder,
+    name: StringBuilder,
+    card: CardBuilders,
+    dynamics: DynamicsBuilders,
+    tails: TailBuilders,
+}
+
+impl TapTable {
+    pub fn new() -> Self {
+        let mut fields = key_fields();
+        fields.push(Field::new("name", DataType::Utf8, false));
+        fields.extend(CardRow::fields(""));
+        fields.extend(DynamicsRow::fields(""));
+        fields.extend(TailRow::fields(""));
+        Self {
+            schema: Arc::new(Schema::new(fields)),
+            row_count: 0,
+            step: UInt64Builder::new(),
+            epoch: UInt64Builder::new(),
+            name: StringBuilder::new(),
+            card: CardBuilders::default(),
+            dynamics: DynamicsBuilders::default(),
+            tails: TailBuilders::default(),
+        }
+    }
+
+    pub fn push(&mut self, record: &StepRecord) {
+        for tap in &record.taps {
+            self.row_count += 1;
+            self.step.append_value(record.step);
+            self.epoch.append_option(record.epoch);
+            self.name.append_value(&tap.name);
+            CardRow::of(&tap.summary).append(&mut self.card);
+            tap.summary.dynamics.as_ref().map(DynamicsRow::of).unwrap_or_default().append(&mut self.dynamics);
+            let tails = TailRow {
+                tail_low_count: tap.tail_count.map(|tails| tails[0]),
+                tail_high_count: tap.tail_count.map(|tails| tails[1]),
+            };
+            tails.append(&mut self.tails);
+        }
+    }
+}
+
+impl Table for TapTable {
+    fn name(&self) -> &'static str {
+        "taps"
+    }
+
+    fn row_count(&self) -> usize {
+        self.row_count
+    }
+
+    fn take(&mut self) -> RecordBatch {
+        self.row_count = 0;
+        let mut columns = vec![done(self.step.finish()), done(self.epoch.finish()), done(self.name.finish())];
+        columns.extend(CardRow::finish(&mut self.card));
+        columns.extend(DynamicsRow::finish(&mut self.dynamics));
+        columns.extend(TailRow::finish(&mut self.tails));
+        batch(self.schema.clone(), columns)
+    }
+}
+
+/// The taps of a batch, with their steps.
+pub(in crate::store) fn tap_rows(batch: &RecordBatch, mut tap: impl FnMut(u64, TapRecord)) -> Result<(), String> {
+    let (step, name) = (numbers(batch, "step")?, text(batch, "name")?);
+    let (card, dynamics, tails) = (CardRow::bind(batch, ""), DynamicsRow::bind(batch, ""), TailRow::bind(batch, ""));
+    for row in 0..batch.num_rows() {
+        let (dynamics, tails) = (DynamicsRow::at(&dynamics, row), TailRow::at(&tails, row));
+        let Some(summary) = CardRow::at(&card, row).summary(CosineRow::default(), &dynamics) else { continue };
+        let tail_count = tails.tail_low_count.zip(tails.tail_high_count).map(|(low, high)| [low, high]);
+        tap(step.value(row), TapRecord { name: name.value(row).to_owned(), summary, tail_count });
+    }
+    Ok(())
+}
