@@ -1,6 +1,8 @@
 //! The gradscope command. Thin: what it does stands in the modules.
 
+mod runs;
 mod train;
+mod view;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -21,6 +23,8 @@ struct Cli {
 enum Command {
     /// Train on Fashion-MNIST and watch every gradient of every step.
     Train(train::Options),
+    /// Draw a run: losses, norms, near zeros, flips, moves, histograms, the sign map; each as SVG and PNG.
+    Plot(view::PlotOptions),
 }
 
 /// Exit code for bad input, as for bad usage: nothing was written.
@@ -31,11 +35,22 @@ const INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     quiet_mesa();
     let cli = Cli::parse();
-    let options = match cli.command {
-        Some(Command::Train(options)) => options,
-        None => cli.train,
+    let done = match cli.command {
+        Some(Command::Train(options)) => return trained(&options),
+        None => return trained(&cli.train),
+        Some(Command::Plot(options)) => view::plot(&options),
     };
-    match train::run(&options) {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gradscope: {error:#}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}
+
+fn trained(options: &train::Options) -> ExitCode {
+    match train::run(options) {
         Ok(train::Ending::Finished) => ExitCode::SUCCESS,
         Ok(train::Ending::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(train::Failure { error, started }) => {

@@ -60,7 +60,7 @@ pub struct ScopeBuilder {
     #[cfg(feature = "store")]
     run: Option<RunPlace>,
     #[cfg(feature = "store")]
-    tensorboard: Option<std::path::PathBuf>,
+    tensorboard: bool,
     #[cfg(feature = "store")]
     facts: Vec<(String, serde_json::Value)>,
     #[cfg(feature = "store")]
@@ -89,7 +89,7 @@ impl ScopeBuilder {
             #[cfg(feature = "store")]
             run: None,
             #[cfg(feature = "store")]
-            tensorboard: None,
+            tensorboard: false,
             #[cfg(feature = "store")]
             facts: Vec::new(),
             #[cfg(feature = "store")]
@@ -227,10 +227,10 @@ impl ScopeBuilder {
         self
     }
 
-    /// Writes TensorBoard event files into `folder` as the run goes, beside a run folder. Default: none.
+    /// Writes TensorBoard event files as the run goes, into `tensorboard/` in the run folder. Default: off.
     #[cfg(feature = "store")]
-    pub fn tensorboard(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
-        self.tensorboard = Some(folder.into());
+    pub fn tensorboard(mut self, on: bool) -> Self {
+        self.tensorboard = on;
         self
     }
 
@@ -299,9 +299,9 @@ impl ScopeBuilder {
         let store = match &self.run {
             Some(place) => {
                 let start = self.run_start(groups, &params, &observer);
-                Some(crate::store::RunWriter::open(place, start, self.tensorboard.as_deref())?)
+                Some(crate::store::RunWriter::open(place, start)?)
             }
-            None if self.tensorboard.is_some() => return Err(Error::TensorboardWithoutRun),
+            None if self.tensorboard => return Err(Error::TensorboardWithoutRun),
             None => None,
         };
         #[cfg(feature = "store")]
@@ -402,6 +402,7 @@ impl ScopeBuilder {
             autotune: cfg!(feature = "autotune"),
             groups,
             seed_crossings: self.seed_crossings,
+            tensorboard: self.tensorboard,
             settings: serde_json::json!({
                 "stats": groups.to_string(),
                 "seed_crossings": self.seed_crossings,

@@ -23,4 +23,4 @@ pub use manifest::{Manifest, SCHEMA_VERSION, Segment};
 pub use overview::Envelope;
 pub use run::{Run, Series, SeriesName, TensorRow};
 pub use tensorboard::{EventWriter, Tensorboard};
-pub use writer::{RunPlace, RunStart, RunWriter};
+pub use writer::{RunPlace, RunStart, RunWriter, TENSORBOARD};

@@ -331,27 +331,29 @@ impl GlobalRow {
         row
     }
 
-    pub fn global(&self) -> Option<Global> {
-        Some(Global {
-            numel: self.numel?,
+    /// Counts that are not there are 0.
+    pub fn global(&self) -> Global {
+        let count = |count: Option<u64>| count.unwrap_or(0);
+        Global {
+            numel: count(self.numel),
             min: self.min,
             max: self.max,
-            l1_norm: self.l1_norm?,
-            l2_norm: self.l2_norm?,
-            near_zero_count: both(self.near_zero_count_1, self.near_zero_count_2)?,
-            zero_count: self.zero_count?,
-            positive_count: self.positive_count?,
-            negative_count: self.negative_count?,
-            nan_count: self.nan_count?,
-            pos_inf_count: self.pos_inf_count?,
-            neg_inf_count: self.neg_inf_count?,
+            l1_norm: self.l1_norm.unwrap_or(0.0),
+            l2_norm: self.l2_norm.unwrap_or(0.0),
+            near_zero_count: [count(self.near_zero_count_1), count(self.near_zero_count_2)],
+            zero_count: count(self.zero_count),
+            positive_count: count(self.positive_count),
+            negative_count: count(self.negative_count),
+            nan_count: count(self.nan_count),
+            pos_inf_count: count(self.pos_inf_count),
+            neg_inf_count: count(self.neg_inf_count),
             sign_flip_count: self.sign_flip_count,
             signed_pair_count: self.signed_pair_count,
             subnormal_count: self.subnormal_count,
             transitions: self.transitions(),
             parameters: self.parameters(),
             updates: self.updates(),
-        })
+        }
     }
 
     fn transitions(&self) -> Option<Transitions> {

@@ -261,6 +261,14 @@ impl Run {
         Ok(lines)
     }
 
+    /// The parameters that the sign map lays end to end, by their places.
+    pub fn sign_map_params(&self) -> Vec<usize> {
+        let pattern = self.manifest.settings["survey"]["sign_map"][0]["pattern"].as_str();
+        let regex = pattern.and_then(|pattern| regex::Regex::new(pattern).ok());
+        let selected = |param: &Param| regex.as_ref().is_none_or(|regex| regex.is_match(&param.path));
+        (0..self.params().len()).filter(|&place| selected(&self.params()[place])).collect()
+    }
+
     /// What went wrong with observing.
     ///
     /// # Errors

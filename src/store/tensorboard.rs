@@ -119,6 +119,16 @@ impl EventWriter {
         self.summary(step, &summary);
     }
 
+    /// What earlier files have of `step` and later ones counts no more.
+    pub fn restart(&mut self, step: u64) {
+        /// TensorFlow's number for a session's start.
+        const START: u64 = 1;
+        let [mut session, mut event]: [Message; 2] = Default::default();
+        session.integer(1, START);
+        event.bytes(7, &session.0);
+        self.event(step, event);
+    }
+
     fn value(&mut self, step: u64, tag: &str, field: u32, content: &Message) {
         let [mut value, mut summary]: [Message; 2] = Default::default();
         value.bytes(1, tag.as_bytes());
@@ -183,6 +193,9 @@ impl Tensorboard {
         let failed = |error: io::Error| Error::RunFolder { path: folder.to_owned(), reason: error.to_string() };
         let mut writer = EventWriter::create(folder).map_err(failed)?;
         let first_step = manifest.segments.last().map_or(0, |segment| segment.first_step);
+        if manifest.segments.len() > 1 {
+            writer.restart(first_step);
+        }
         writer.text(first_step, "run/hyperparameters", &hyperparameters(manifest));
         writer.flush().map_err(failed)?;
         let paths: Vec<String> = manifest.params.iter().map(|param| param.path.clone()).collect();

@@ -15,6 +15,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const QUEUE_LEN: usize = 256;
 /// Notices that are kept for a disk that has no room.
 const NOTICE_BYTES_MAX: usize = 1 << 20;
+/// The folder of event files in a run folder.
+pub const TENSORBOARD: &str = "tensorboard";
 /// Held while a process writes the run.
 const LOCK: &str = "lock";
 
@@ -41,6 +44,8 @@ pub struct RunStart {
     pub settings: Value,
     pub groups: Groups,
     pub seed_crossings: bool,
+    /// Whether event files are written too.
+    pub tensorboard: bool,
     pub params: Vec<Param>,
     /// The caller's own facts: model, optimizer, seed, data.
     pub facts: Vec<(String, Value)>,
@@ -66,6 +71,9 @@ enum Message {
 pub struct RunWriter {
     folder: PathBuf,
     queue: Option<SyncSender<Message>>,
+    /// Messages that were sent, and that the thread has taken.
+    sent_count: AtomicU64,
+    taken_count: Arc<AtomicU64>,
     thread: Option<JoinHandle<Result<(), String>>>,
     failures: Receiver<NoticeKind>,
     /// Steps and late figures that found the queue full, and whether that was told.
@@ -74,17 +82,16 @@ pub struct RunWriter {
 }
 
 impl RunWriter {
-    /// Makes the run's folder, or the next segment of one, and starts the thread. With a folder for `tensorboard`, event
-    /// files are written there as the run goes.
+    /// Makes the run's folder, or the next segment of one, and starts the thread.
     ///
     /// # Errors
     /// Where the folder or a file in it can't be made, is being written by another process, or is of another model.
-    pub fn open(place: &RunPlace, start: RunStart, tensorboard: Option<&Path>) -> Result<Self, Error> {
+    pub fn open(place: &RunPlace, start: RunStart) -> Result<Self, Error> {
         let (folder, first_step) = match place {
             RunPlace::New(parent) => (new_folder(parent)?, None),
             RunPlace::Resumed { folder, first_step } => (folder.clone(), Some(*first_step)),
         };
-        Self::open_in(&folder, first_step, start, tensorboard).inspect_err(|_| {
+        Self::open_in(&folder, first_step, start).inspect_err(|_| {
             if first_step.is_none() {
                 // Nothing half-made stays behind.
                 let _ = fs::remove_dir_all(&folder);
@@ -92,12 +99,7 @@ impl RunWriter {
         })
     }
 
-    fn open_in(
-        folder: &Path,
-        first_step: Option<u64>,
-        start: RunStart,
-        tensorboard: Option<&Path>,
-    ) -> Result<Self, Error> {
+    fn open_in(folder: &Path, first_step: Option<u64>, start: RunStart) -> Result<Self, Error> {
         let failed = |error: io::Error| Error::RunFolder { path: folder.to_owned(), reason: error.to_string() };
         let earlier = first_step.map(|_| Manifest::read(folder)).transpose()?;
         let lock = lock(folder)?;
@@ -105,12 +107,15 @@ impl RunWriter {
         let index = manifest.begin(first_step.unwrap_or(0));
         manifest.write(folder).map_err(failed)?;
         fs::create_dir_all(folder.join(overview::FOLDER)).map_err(failed)?;
-        let tensorboard = tensorboard.map(|folder| Tensorboard::create(folder, &manifest)).transpose()?;
+        let tensorboard =
+            start.tensorboard.then(|| Tensorboard::create(&folder.join(TENSORBOARD), &manifest)).transpose()?;
         let params: Arc<[Param]> = start.params.into();
         let figures: Vec<_> = Figure::of_groups(start.groups).collect();
         let (queue, messages) = sync_channel(QUEUE_LEN);
         let (failing, failures) = channel();
+        let taken_count = Arc::new(AtomicU64::new(0));
         let worker = Worker {
+            taken_count: Arc::clone(&taken_count),
             overview: Overview::new(&figures, params.len(), |level| overview::path(folder, index, level)),
             stats: SegmentFile::new(
                 folder,
@@ -137,6 +142,8 @@ impl RunWriter {
         Ok(Self {
             folder: folder.to_owned(),
             queue: Some(queue),
+            sent_count: AtomicU64::new(0),
+            taken_count,
             thread: Some(thread),
             failures,
             unwritten_count: 0,
@@ -170,9 +177,17 @@ impl RunWriter {
 
     fn send(&self, message: Message) -> bool {
         self.queue.as_ref().is_some_and(|queue| match queue.try_send(message) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.sent_count.fetch_add(1, Relaxed);
+                true
+            }
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
         })
+    }
+
+    /// Messages that wait for the disk.
+    pub fn queued_count(&self) -> u64 {
+        self.sent_count.load(Relaxed).saturating_sub(self.taken_count.load(Relaxed))
     }
 
     /// What went wrong since it was last asked; each kind of failure is told once.
@@ -314,6 +329,7 @@ struct Worker {
     notices: Vec<u8>,
     tensorboard: Option<Tensorboard>,
     state: State,
+    taken_count: Arc<AtomicU64>,
     failing: Sender<NoticeKind>,
     _lock: File,
 }
@@ -324,7 +340,9 @@ impl Worker {
         let compacting = super::compact::in_background(&self.folder, &self.manifest, self.index);
         let mut flushed = Instant::now();
         loop {
-            match messages.recv_timeout(FLUSH_EVERY.saturating_sub(flushed.elapsed())) {
+            let message = messages.recv_timeout(FLUSH_EVERY.saturating_sub(flushed.elapsed()));
+            self.taken_count.fetch_add(u64::from(message.is_ok()), Relaxed);
+            match message {
                 Ok(Message::Record(record)) => self.record(&record),
                 Ok(Message::Notice(notice)) => self.notice(&notice),
                 Ok(Message::Log { step, epoch, name, value }) => {

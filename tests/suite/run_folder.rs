@@ -24,6 +24,7 @@ fn start(params: &[Param]) -> RunStart {
         settings: serde_json::json!({ "stats": "card,dynamics" }),
         groups: gradscope::Group::Dynamics.into(),
         seed_crossings: false,
+        tensorboard: false,
         params: params.to_vec(),
         facts: vec![],
     }
@@ -60,7 +61,7 @@ fn record(step: u64, tensor_count: usize) -> StepRecord {
 }
 
 fn write(place: &RunPlace, params: &[Param], steps: std::ops::Range<u64>) -> RunWriter {
-    let mut writer = RunWriter::open(place, start(params), None).unwrap();
+    let mut writer = RunWriter::open(place, start(params)).unwrap();
     for step in steps {
         writer.write(&record(step, params.len()));
         if step % 100 == 99 {
@@ -224,7 +225,7 @@ fn one_process_writes_a_run_and_only_its_own_model() {
     let place = RunPlace::New(parent.path().to_owned());
     let writer = write(&place, &two, 0..3);
     let resumed = RunPlace::Resumed { folder: writer.folder().to_owned(), first_step: 3 };
-    let again = |params: &[Param]| RunWriter::open(&resumed, start(params), None).err().unwrap().to_string();
+    let again = |params: &[Param]| RunWriter::open(&resumed, start(params)).err().unwrap().to_string();
     assert!(again(&two).contains("another process is writing it"), "{}", again(&two));
     assert!(Run::open(writer.folder()).unwrap().is_live());
     let folder = writer.finish(RunStatus::Finished, &Summary::new(&two)).0.unwrap();
@@ -233,14 +234,14 @@ fn one_process_writes_a_run_and_only_its_own_model() {
     assert!(again(&other).contains("another model"), "{}", again(&other));
     assert_eq!(steps(&folder), [0, 1, 2], "nothing was touched");
     let nowhere = RunPlace::Resumed { folder: parent.path().join("none"), first_step: 3 };
-    assert!(RunWriter::open(&nowhere, start(&two), None).err().unwrap().to_string().contains("no run folder"));
+    assert!(RunWriter::open(&nowhere, start(&two)).err().unwrap().to_string().contains("no run folder"));
 }
 
 #[cfg(unix)]
 #[test]
 fn a_disk_slower_than_training_is_counted_not_waited_for() {
     let (parent, params) = (tempfile::tempdir().unwrap(), params(&["a"]));
-    let mut writer = RunWriter::open(&RunPlace::New(parent.path().to_owned()), start(&params), None).unwrap();
+    let mut writer = RunWriter::open(&RunPlace::New(parent.path().to_owned()), start(&params)).unwrap();
     let folder = writer.folder().to_owned();
     // Opening a pipe for writing takes until somebody reads it.
     let pipe = folder.join("notices.jsonl");
@@ -294,7 +295,7 @@ fn names_are_kept_whatever_they_are() {
     let long = "x".repeat(300);
     let names = ["a/b.weight", "слой.вес", "<script>alert(1)</script>", "a,\"b\"\n|c", long.as_str(), ""];
     let (parent, params) = (tempfile::tempdir().unwrap(), params(&names));
-    let mut writer = RunWriter::open(&RunPlace::New(parent.path().to_owned()), start(&params), None).unwrap();
+    let mut writer = RunWriter::open(&RunPlace::New(parent.path().to_owned()), start(&params)).unwrap();
     let mut expected = record(0, params.len());
     expected.scalars = names.iter().map(|name| ((*name).to_owned(), 1.0)).collect();
     expected.groups = names.iter().map(|name| ((*name).to_owned(), expected.global)).collect();
@@ -339,7 +340,7 @@ fn groups_choose_the_columns() {
     let (parent, params) = (tempfile::tempdir().unwrap(), params(&["a"]));
     let mut start = start(&params);
     start.groups = Groups::CARD;
-    let mut writer = RunWriter::open(&RunPlace::New(parent.path().to_owned()), start, None).unwrap();
+    let mut writer = RunWriter::open(&RunPlace::New(parent.path().to_owned()), start).unwrap();
     writer.write(&record(0, 1));
     let folder = writer.finish(RunStatus::Finished, &Summary::new(&params)).0.unwrap();
     Run::open(&folder)

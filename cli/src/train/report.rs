@@ -8,6 +8,8 @@ use std::time::Instant;
 /// Figures of the run that the end report prints.
 pub struct Report {
     started: Instant,
+    /// Of a resumed run, where it goes on.
+    first_step: u64,
     pub test_accuracy: Option<f64>,
     last: Option<StepRecord>,
     first_loss: Option<f64>,
@@ -16,9 +18,10 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn start() -> Self {
+    pub fn start(first_step: u64) -> Self {
         Self {
             started: Instant::now(),
+            first_step,
             test_accuracy: None,
             last: None,
             first_loss: None,
@@ -44,7 +47,7 @@ impl Report {
     /// The table, the accuracy, and what observing cost.
     pub fn text(&self, step_count: u64, finished: Option<&Finished>) -> String {
         let secs = self.started.elapsed().as_secs_f64();
-        let step_count = step_count.max(1);
+        let step_count = (step_count - self.first_step).max(1);
         let mut text = String::new();
         let mut line = |line: String| writeln!(text, "{line}").expect("a String takes every write");
         if let Some(finished) = finished {

@@ -95,7 +95,12 @@ impl ScalarTable {
             self.put(step, epoch, &Source::Scalar, name, *value);
         }
         let global = |table: &mut Self, source: Source, global: &Global| {
-            GlobalRow::of(global).each(|name, value| table.put(step, epoch, &source, name, value));
+            GlobalRow::of(global).each(|name, value| {
+                // The last move comes without gradients: zeros of theirs would be points of curves.
+                if !record.last_move || name.starts_with("param_") || name.starts_with("update_") {
+                    table.put(step, epoch, &source, name, value);
+                }
+            });
         };
         global(self, Source::Global, &record.global);
         for (name, figures) in &record.groups {
@@ -230,10 +235,10 @@ impl StepScalars {
     }
 
     pub fn global(&self) -> Global {
-        self.global.global().unwrap_or_default()
+        self.global.global()
     }
 
     pub fn groups(&self) -> Vec<(String, Global)> {
-        self.groups.iter().map(|(name, row)| (name.clone(), row.global().unwrap_or_default())).collect()
+        self.groups.iter().map(|(name, row)| (name.clone(), row.global())).collect()
     }
 }

@@ -1,0 +1,83 @@
+//! Checkpoints: model, optimizer and step, in the run folder.
+
+use anyhow::{Context, Result, anyhow};
+use burn::module::Module;
+use burn::optim::ModuleOptimizer;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FOLDER: &str = "checkpoints";
+const MODEL: &str = "model.bpk";
+const OPTIMIZER: &str = "optimizer.bpk";
+const STATE: &str = "state.json";
+/// How many are kept: the last, and the one before it.
+const KEPT_COUNT: usize = 2;
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct State {
+    /// Steps done, and so the number of the next one.
+    pub step: u64,
+}
+
+/// Saves a checkpoint, whole or not at all, and removes the oldest.
+pub fn save<M: Module>(run: &Path, state: State, model: &M, optimizer: &ModuleOptimizer) -> Result<()> {
+    let folder = run.join(FOLDER);
+    let partial = folder.join("partial");
+    let place = folder.join(format!("step-{:010}", state.step));
+    let in_words = |what: &str| format!("checkpoint {}: {what}", place.display());
+    let _ = fs::remove_dir_all(&partial);
+    fs::create_dir_all(&partial).with_context(|| in_words("its folder"))?;
+    model.clone().save_file(partial.join(MODEL)).map_err(|error| anyhow!("{}: {error}", in_words("the model")))?;
+    optimizer.save(partial.join(OPTIMIZER)).map_err(|error| anyhow!("{}: {error}", in_words("the optimizer")))?;
+    fs::write(partial.join(STATE), serde_json::to_vec(&state)?).with_context(|| in_words("its state"))?;
+    let _ = fs::remove_dir_all(&place);
+    fs::rename(&partial, &place).with_context(|| in_words("its place"))?;
+    let mut all = list(run);
+    all.sort();
+    for old in &all[..all.len().saturating_sub(KEPT_COUNT)] {
+        let _ = fs::remove_dir_all(old);
+    }
+    Ok(())
+}
+
+fn list(run: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(run.join(FOLDER)).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.join(STATE).exists()).collect()
+}
+
+/// A checkpoint to go on from.
+pub struct Checkpoint {
+    folder: PathBuf,
+    pub state: State,
+}
+
+impl Checkpoint {
+    /// The last one of a run.
+    pub fn last(run: &Path) -> Result<Self> {
+        let folder = list(run).into_iter().max().with_context(|| {
+            format!(
+                "--resume {}: it has no checkpoint: it was stopped before its first one (`--checkpoint-every`), or ran without a record; start anew",
+                run.display()
+            )
+        })?;
+        let path = folder.join(STATE);
+        let state = fs::read(&path).map_err(anyhow::Error::from).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        let state = state
+            .with_context(|| format!("{}: remove that checkpoint to go on from the one before", path.display()))?;
+        Ok(Self { folder, state })
+    }
+
+    /// Puts the checkpoint's values in.
+    pub fn load<M: Module>(&self, model: M, optimizer: ModuleOptimizer) -> Result<(M, ModuleOptimizer)> {
+        let failed = |what: &str, error: &dyn std::fmt::Display| {
+            anyhow!(
+                "{}: {error}; remove that checkpoint to go on from the one before",
+                self.folder.join(what).display()
+            )
+        };
+        let model = model.try_load_file(self.folder.join(MODEL)).map_err(|error| failed(MODEL, &error))?;
+        let optimizer = optimizer.load(self.folder.join(OPTIMIZER)).map_err(|error| failed(OPTIMIZER, &error))?;
+        Ok((model, optimizer))
+    }
+}

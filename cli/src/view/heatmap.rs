@@ -1,0 +1,161 @@
+//! Layers by steps, a colour a value.
+
+use super::chart::{self, FONT_SIZE, TITLE_HEIGHT, inner, shortened, style, text_width, thousands};
+use super::palette::{self, Rgb};
+use super::picture::{Picture, Raster};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+/// Decades that a logarithmic scale shows at most: below are the darkest cells.
+const DECADE_COUNT_MAX: f64 = 14.0;
+const PLOT_WIDTH: u32 = 900;
+const BAR_WIDTH: u32 = 120;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell {
+    /// There was nothing to observe.
+    None,
+    Nonfinite,
+    Value(f32),
+}
+
+pub struct Heatmap {
+    /// Of the file.
+    pub name: String,
+    pub title: String,
+    pub rows: Vec<String>,
+    /// First and last step.
+    pub steps: [u64; 2],
+    pub column_count: usize,
+    /// Row by row.
+    pub cells: Vec<Cell>,
+    /// Magnitudes that span decades, or shares and counts from 0.
+    pub log: bool,
+    pub share: bool,
+}
+
+impl Heatmap {
+    /// `None` where there is nothing to draw.
+    pub fn picture(&self) -> Option<Picture> {
+        let place = |value: f32| if self.log { f64::from(value).log10() } else { f64::from(value) };
+        let values = self.cells.iter().filter_map(|cell| match cell {
+            Cell::Value(value) if !self.log || *value > 0.0 => Some(place(*value)),
+            _ => None,
+        });
+        let [low, high] = values.fold([f64::INFINITY, f64::NEG_INFINITY], |[a, b], v| [a.min(v), b.max(v)]);
+        if self.column_count == 0 || (low > high && !self.cells.contains(&Cell::Nonfinite)) {
+            return None;
+        }
+        let (low, high) = match (self.share, self.log) {
+            _ if low > high => (0.0, 1.0),
+            (true, _) => (0.0, 1.0),
+            (_, true) => (low.floor().max(high.ceil() - DECADE_COUNT_MAX), high.ceil().max(low.floor() + 1.0)),
+            (_, false) => (0.0, high.max(f64::MIN_POSITIVE)),
+        };
+        let color = |cell: &Cell| match cell {
+            Cell::None => palette::NONE,
+            Cell::Nonfinite => palette::NONFINITE,
+            Cell::Value(value) if self.log && *value <= 0.0 => palette::sequential(0.0),
+            Cell::Value(value) => palette::sequential((place(*value) - low) / (high - low)),
+        };
+        let row_height = if self.rows.len() <= 80 { 17 } else { 13 };
+        let font_size = if self.rows.len() <= 80 { FONT_SIZE } else { 12 };
+        let names_width = self.rows.iter().map(|row| text_width(&shortened(row))).max().unwrap_or(0) + 20;
+        let height = (row_height * self.rows.len() as u32).max(140);
+        let size = [names_width + PLOT_WIDTH + BAR_WIDTH, TITLE_HEIGHT + height + 50];
+        let frame = [names_width as f32, TITLE_HEIGHT as f32, PLOT_WIDTH as f32, height as f32];
+        let mut svg = String::new();
+        {
+            let root = SVGBackend::with_string(&mut svg, (size[0], size[1])).into_drawing_area();
+            root.draw(&Text::new(self.title.clone(), (14, 10), style(20))).ok()?;
+            steps_below(&root, self.steps, frame)?;
+            let each = f64::from(height) / self.rows.len() as f64;
+            for (row, name) in self.rows.iter().enumerate() {
+                let y = TITLE_HEIGHT as i32 + (each * (row as f64 + 0.5)) as i32;
+                let right = style(font_size).pos(Pos::new(HPos::Right, VPos::Center));
+                root.draw(&Text::new(shortened(name), (names_width as i32 - 6, y), right)).ok()?;
+            }
+            let x = (names_width + PLOT_WIDTH + 20) as i32;
+            let bar_height = f64::from(height.min(260));
+            let label = |share: f64| {
+                let value = low + (high - low) * share;
+                match (self.share, self.log) {
+                    (true, _) => chart::percent(&value),
+                    (_, true) => format!("1e{value:.0}"),
+                    _ => chart::number(&value),
+                }
+            };
+            let parts = if self.log { ((high - low) as usize).clamp(1, 7) } else { 4 };
+            for part in 0..=parts {
+                let share = part as f64 / parts as f64;
+                let y = TITLE_HEIGHT as i32 + (bar_height * (1.0 - share)) as i32;
+                root.draw(&PathElement::new([(x + 18, y), (x + 22, y)], chart::TEXT)).ok()?;
+                let left = style(FONT_SIZE).pos(Pos::new(HPos::Left, VPos::Center));
+                root.draw(&Text::new(label(share), (x + 26, y), left)).ok()?;
+            }
+            key(&root, &self.cells, (x, TITLE_HEIGHT as i32 + bar_height as i32 + 22))?;
+            root.present().ok()?;
+        }
+        let cells = Raster {
+            place: frame,
+            size: [self.column_count as u32, self.rows.len() as u32],
+            rgb: self.cells.iter().map(color).collect(),
+        };
+        let bar = Raster {
+            place: [(names_width + PLOT_WIDTH + 20) as f32, TITLE_HEIGHT as f32, 18.0, height.min(260) as f32],
+            size: [1, 128],
+            rgb: (0..128).map(|row| palette::sequential(1.0 - f64::from(row) / 127.0)).collect(),
+        };
+        let (name, title) = (self.name.clone(), self.title.clone());
+        Some(Picture { name, title, size, body: inner(&svg), rasters: vec![cells, bar] })
+    }
+}
+
+type Root<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+/// A frame, and numbers of steps below it.
+pub fn steps_below(root: &Root<'_>, steps: [u64; 2], [x, y, width, height]: [f32; 4]) -> Option<()> {
+    let [left, top, right, bottom] = [x, y, x + width, y + height].map(|len| len as i32);
+    let frame = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
+    root.draw(&PathElement::new(frame, chart::TEXT)).ok()?;
+    let [first, last] = steps.map(|step| step as f64);
+    let tick = nice_tick((last - first).max(1.0) / 8.0);
+    let mut step = (first / tick).ceil() * tick;
+    while step <= last {
+        // The middle of the step's own column.
+        let at = left + (f64::from(width) * (step - first + 0.5) / (last - first + 1.0)) as i32;
+        root.draw(&PathElement::new([(at, bottom), (at, bottom + 5)], chart::TEXT)).ok()?;
+        let below = style(FONT_SIZE).pos(Pos::new(HPos::Center, VPos::Top));
+        root.draw(&Text::new(thousands(step), (at, bottom + 8), below)).ok()?;
+        step += tick;
+    }
+    let below = style(FONT_SIZE).pos(Pos::new(HPos::Center, VPos::Top));
+    root.draw(&Text::new("step", ((left + right) / 2, bottom + 28), below)).ok()
+}
+
+/// 1, 2 or 5 times a power of ten.
+fn nice_tick(raw: f64) -> f64 {
+    let power = 10f64.powf(raw.log10().floor());
+    let tick = [1.0, 2.0, 5.0, 10.0].into_iter().find(|tick| tick * power >= raw).unwrap_or(10.0) * power;
+    tick.max(1.0)
+}
+
+/// What the colours of no scale mean, where they are there.
+fn key(root: &Root<'_>, cells: &[Cell], (x, mut y): (i32, i32)) -> Option<()> {
+    let entries: [(Cell, Rgb, &str); 2] =
+        [(Cell::None, palette::NONE, "no value"), (Cell::Nonfinite, palette::NONFINITE, "non-finite")];
+    for (cell, rgb, text) in entries {
+        if cells.contains(&cell) {
+            swatch(root, rgb, text, (x, y))?;
+            y += 20;
+        }
+    }
+    Some(())
+}
+
+/// A coloured square and what it means.
+pub fn swatch(root: &Root<'_>, rgb: Rgb, text: &str, (x, y): (i32, i32)) -> Option<()> {
+    root.draw(&Rectangle::new([(x, y), (x + 12, y + 12)], chart::color(rgb).filled())).ok()?;
+    root.draw(&Rectangle::new([(x, y), (x + 12, y + 12)], chart::TEXT)).ok()?;
+    root.draw(&Text::new(text.to_owned(), (x + 18, y), style(FONT_SIZE))).ok()
+}

@@ -1,0 +1,71 @@
+//! Pictures of run folders. They read folders, never a GPU.
+
+mod chart;
+mod heatmap;
+mod palette;
+mod picture;
+mod pictures;
+mod ridgeline;
+mod sign_map;
+
+use crate::runs;
+use anyhow::{Context, Result};
+use clap::Args;
+use gradscope::Run;
+use pictures::Gallery;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub struct PlotOptions {
+    /// Run folder, or a folder of runs, of which the newest is taken.
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+
+    /// Where the pictures go [default: plots/ in the run folder].
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+/// `gradscope plot`.
+pub fn plot(options: &PlotOptions) -> Result<()> {
+    let run = runs::find(&options.run)?;
+    let folder = options.output.clone().unwrap_or_else(|| run.folder().join("plots"));
+    let gallery = write_plots(&run, &folder)?;
+    for missing in &gallery.missing {
+        eprintln!("gradscope: no picture of {missing}");
+    }
+    println!("{} pictures, each as SVG and PNG, in {}", gallery.pictures.len(), folder.display());
+    Ok(())
+}
+
+/// Draws all pictures of a run into a folder.
+pub fn write_plots(run: &Run, folder: &Path) -> Result<Gallery> {
+    let gallery = pictures::gallery(run)?;
+    fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+    for picture in &gallery.pictures {
+        let path = folder.join(&picture.name);
+        let write = |extension: &str, bytes: &[u8]| {
+            let path = path.with_extension(extension);
+            fs::write(&path, bytes).with_context(|| format!("{}", path.display()))
+        };
+        write("svg", picture.svg().as_bytes())?;
+        write("png", &picture.png().1)?;
+    }
+    Ok(gallery)
+}
+
+/// What a run that has just ended is asked for.
+pub fn after_run(folder: &Path, plots: bool, tensorboard: bool, quiet: bool) -> Result<()> {
+    if !plots && !tensorboard {
+        return Ok(());
+    }
+    let run = Run::open(folder)?;
+    if plots {
+        let gallery = write_plots(&run, &folder.join("plots"))?;
+        if !quiet {
+            println!("{} pictures in {}", gallery.pictures.len(), folder.join("plots").display());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,326 @@
+//! Which pictures a run has.
+
+use super::chart::{Axis, Chart, Line, colors};
+use super::heatmap::{Cell, Heatmap};
+use super::palette;
+use super::picture::Picture;
+use super::ridgeline::{self, Panel};
+use super::sign_map::{self, Stretch};
+use anyhow::Result;
+use gradscope::record::{Figure, HistogramOf, Scale};
+use gradscope::store::{Curves, Envelope, Series};
+use gradscope::{Groups, Run};
+use std::collections::BTreeMap;
+
+/// Points of a curve.
+const POINT_COUNT: usize = 1000;
+/// More curves than that have no legible names: they become rows of a heatmap.
+const LINE_COUNT_MAX: usize = 12;
+const EPOCH_COUNT_MAX: usize = 8;
+
+/// Figures of single tensors that have a picture, with the file's name.
+const FIGURES: [(&str, &str); 14] = [
+    ("gradient-l2-norm", "l2_norm"),
+    ("gradient-l1-norm", "l1_norm"),
+    ("gradient-max", "abs_max"),
+    ("near-zero-smaller-epsilon", "near_zero_ratio_1"),
+    ("near-zero-larger-epsilon", "near_zero_ratio_2"),
+    ("released-smaller-epsilon", "released_ratio_1"),
+    ("released-larger-epsilon", "released_ratio_2"),
+    ("sign-flips", "sign_flip_ratio"),
+    ("weight-l2-norm", "param_l2_norm"),
+    ("move-l2-norm", "update_l2_norm"),
+    ("move-to-weight", "update_to_weight"),
+    ("minima-crossed", "minimum_count"),
+    ("maxima-crossed", "maximum_count"),
+    ("unmoved-weights", "unchanged_ratio"),
+];
+
+/// The pictures of a run, in the order of a report, and what there is no picture of, with the reason.
+pub struct Gallery {
+    pub pictures: Vec<Picture>,
+    pub missing: Vec<String>,
+}
+
+/// What of a run curves are drawn from.
+struct Source<'a> {
+    run: &'a Run,
+    curves: Curves,
+    series: Vec<Series>,
+}
+
+/// Draws everything that the run has.
+pub fn gallery(run: &Run) -> Result<Gallery> {
+    let drawn = ["loss", "accuracy", "validation/loss", "validation/accuracy"];
+    let global = ["min", "max", "param_min", "param_max", "l2_norm"];
+    let series = run.series(|name| match name.source.as_str() {
+        "global" => global.contains(&name.name.as_str()),
+        "scalar" | "log" => drawn.contains(&name.name.as_str()),
+        _ => false,
+    })?;
+    let source = Source { run, curves: run.curves(POINT_COUNT)?, series };
+    let mut gallery = Gallery { pictures: vec![], missing: vec![] };
+    source.scalars(&mut gallery);
+    source.norms(&mut gallery);
+    source.flow(&mut gallery)?;
+    source.figures(&mut gallery);
+    source.maps(&mut gallery)?;
+    source.histograms(&mut gallery)?;
+    Ok(gallery)
+}
+
+impl Gallery {
+    fn add(&mut self, picture: Option<Picture>) {
+        self.pictures.extend(picture);
+    }
+}
+
+/// A figure over all tensors in at most [`POINT_COUNT`] spans.
+fn thinned(points: &[(u64, f64)]) -> Vec<(f64, Envelope)> {
+    let span = points.len().div_ceil(POINT_COUNT).max(1);
+    let envelope = |span: &[(u64, f64)]| {
+        let values = || span.iter().map(|(_, value)| *value as f32);
+        let (min, max) = (values().fold(f32::NAN, f32::min), values().fold(f32::NAN, f32::max));
+        (span[0].0 as f64, Envelope { min, max, last: values().last().unwrap_or(f32::NAN) })
+    };
+    points.chunks(span).map(envelope).collect()
+}
+
+impl Source<'_> {
+    fn named(&self, source: &str, name: &str) -> Option<&Series> {
+        self.series.iter().find(|series| series.name.source == source && series.name.name == name)
+    }
+
+    fn lines(&self, wanted: &[(&str, &str, &str)]) -> Vec<Line> {
+        let found = wanted.iter().filter_map(|(source, name, title)| Some((self.named(source, name)?, *title)));
+        let found: Vec<_> = found.collect();
+        let line = |(&(series, title), color): (&(&Series, &str), _)| Line {
+            name: str::to_owned(title),
+            color,
+            points: thinned(&series.points),
+        };
+        found.iter().zip(colors(found.len())).map(line).collect()
+    }
+
+    fn scalars(&self, gallery: &mut Gallery) {
+        let chart = |name: &str, title: &str, y_label: &str, axis, lines| {
+            let [name, title, y_label] = [name, title, y_label].map(str::to_owned);
+            Chart { name, title, x_label: "step".into(), y_label, axis, lines, x_names: None }.picture()
+        };
+        let loss = [("scalar", "loss", "training"), ("log", "validation/loss", "validation")];
+        gallery.add(chart("loss", "Loss", "loss", Axis::Linear, self.lines(&loss)));
+        let accuracy = [("scalar", "accuracy", "training batch"), ("log", "validation/accuracy", "validation")];
+        gallery.add(chart("accuracy", "Accuracy", "accuracy", Axis::Share, self.lines(&accuracy)));
+        let total = [("global", "l2_norm", "L2 norm of all gradients")];
+        gallery.add(chart(
+            "global-gradient-norm",
+            "L2 norm of all gradients",
+            "L2 norm",
+            Axis::Log,
+            self.lines(&total),
+        ));
+        let gradients = [("global", "min", "smallest gradient"), ("global", "max", "largest gradient")];
+        let title = "Smallest and largest gradient of all layers";
+        gallery.add(chart("global-gradient-min-max", title, "gradient", Axis::Linear, self.lines(&gradients)));
+        let weights = [("global", "param_min", "smallest weight"), ("global", "param_max", "largest weight")];
+        let title = "Smallest and largest weight of all layers";
+        let picture = chart("global-weight-min-max", title, "weight", Axis::Linear, self.lines(&weights));
+        if picture.is_none() {
+            gallery.missing.push("weights: the run was recorded without `--stats params`".into());
+        }
+        gallery.add(picture);
+    }
+
+    /// The one picture of all layers and steps.
+    fn norms(&self, gallery: &mut Gallery) {
+        if self.run.params().len() <= LINE_COUNT_MAX
+            && let Some(figure) = Figure::named("l2_norm")
+        {
+            gallery.add(self.heatmap("gradient-norm-map", figure, "Gradient L2 norm by layer and step".into()));
+        }
+    }
+
+    fn heatmap(&self, name: &str, figure: &Figure, title: String) -> Option<Picture> {
+        let spans = self.curves.spans();
+        // The last move comes after the last gradients.
+        let has = |tensor: usize, span: usize| {
+            self.curves.of(figure.name, tensor).and_then(|mut curve| curve.nth(span)).is_some_and(|e| !e.max.is_nan())
+        };
+        let end = (0..spans.len()).rev().find(|&span| (0..self.run.params().len()).any(|tensor| has(tensor, span)))?;
+        let spans = &spans[..=end];
+        let (first, last) = (spans.iter().copied().flatten().next()?, spans.iter().copied().flatten().next_back()?);
+        let mut cells = Vec::with_capacity(spans.len() * self.run.params().len());
+        for tensor in 0..self.run.params().len() {
+            let nonfinite: Vec<_> = self.curves.of("nonfinite_count", tensor)?.collect();
+            let of_gradients = figure.name != "param_l2_norm" && !figure.name.starts_with("update");
+            for (envelope, nonfinite) in self.curves.of(figure.name, tensor)?.zip(nonfinite).take(spans.len()) {
+                cells.push(match envelope.max {
+                    _ if of_gradients && nonfinite.max > 0.0 => Cell::Nonfinite,
+                    max if max.is_nan() => Cell::None,
+                    max if max.is_infinite() => Cell::Nonfinite,
+                    max => Cell::Value(max),
+                });
+            }
+        }
+        let heatmap = Heatmap {
+            name: name.into(),
+            title,
+            rows: self.run.params().iter().map(|param| param.path.clone()).collect(),
+            steps: [first[0], last[1]],
+            column_count: spans.len(),
+            cells,
+            log: figure.scale == Scale::Log,
+            share: figure.scale == Scale::Ratio,
+        };
+        heatmap.picture()
+    }
+
+    fn figures(&self, gallery: &mut Gallery) {
+        let epsilons = self.run.manifest().epsilons();
+        let mut left_out: Vec<&str> = vec![];
+        for (name, figure) in FIGURES {
+            let Some(figure) = Figure::named(figure) else { continue };
+            if !(figure.is_in)(self.run.manifest().groups()) {
+                left_out.push(figure.title);
+                continue;
+            }
+            let title = figure.title.replace("smaller epsilon", &format!("|g| < {:e}", epsilons[0]));
+            let title = title.replace("larger epsilon", &format!("|g| < {:e}", epsilons[1]));
+            let title = format!("{}{}", title[..1].to_uppercase(), &title[1..]);
+            let params = self.run.params();
+            gallery.add(if params.len() > LINE_COUNT_MAX {
+                self.heatmap(name, figure, title)
+            } else {
+                let lines = (0..params.len()).zip(colors(params.len())).filter_map(|(tensor, color)| {
+                    let spans = self.curves.spans().iter();
+                    let envelopes = self.curves.of(figure.name, tensor)?;
+                    let points = spans.zip(envelopes).filter_map(|(span, envelope)| {
+                        let at = (*span)?;
+                        Some((at[0] as f64, envelope))
+                    });
+                    Some(Line { name: params[tensor].path.clone(), color, points: points.collect() })
+                });
+                let axis = match figure.scale {
+                    Scale::Log => Axis::Log,
+                    Scale::Ratio => Axis::Share,
+                    Scale::Linear | Scale::Count => Axis::Linear,
+                };
+                let y_label = match figure.scale {
+                    Scale::Ratio => "share of elements",
+                    Scale::Count => "elements",
+                    Scale::Log | Scale::Linear => figure.title,
+                };
+                let (name, y_label, lines) = (name.into(), y_label.into(), lines.collect());
+                Chart { name, title, x_label: "step".into(), y_label, axis, lines, x_names: None }.picture()
+            });
+        }
+        if !left_out.is_empty() {
+            let wanted = Groups::FULL;
+            gallery.missing.push(format!("{}: `--stats full` ({wanted}) records them", left_out.join(", ")));
+        }
+    }
+
+    /// Mean and largest gradient through the layers, a line an epoch.
+    fn flow(&self, gallery: &mut Gallery) -> Result<()> {
+        let epochs = self.epochs();
+        let names: Vec<_> = self.run.params().iter().map(|param| param.path.clone()).collect();
+        let all: Vec<u64> = epochs.keys().copied().collect();
+        let shown: Vec<u64> = match all.len() {
+            0..=EPOCH_COUNT_MAX => all,
+            len => (0..EPOCH_COUNT_MAX).map(|i| all[i * (len - 1) / (EPOCH_COUNT_MAX - 1)]).collect(),
+        };
+        for (name, figure, title) in [
+            ("gradient-flow-mean", "abs_mean", "Mean gradient magnitude through the layers"),
+            ("gradient-flow-max", "abs_max", "Largest gradient magnitude through the layers"),
+        ] {
+            let mut lines = Vec::new();
+            for (place, epoch) in shown.iter().enumerate() {
+                let mut points = Vec::new();
+                for tensor in 0..names.len() {
+                    let Some(curve) = self.curves.of(figure, tensor) else { continue };
+                    let of_epoch = curve.enumerate().filter(|(span, _)| epochs[epoch].contains(span)).map(|(_, e)| e);
+                    let (mut sum, mut count, mut largest) = (0.0, 0, f32::NAN);
+                    for envelope in of_epoch.filter(|envelope| envelope.last.is_finite()) {
+                        sum += f64::from(envelope.last);
+                        count += 1;
+                        largest = largest.max(envelope.max);
+                    }
+                    let value = match figure {
+                        "abs_max" => largest,
+                        _ if count > 0 => (sum / f64::from(count)) as f32,
+                        _ => f32::NAN,
+                    };
+                    points.push((tensor as f64, Envelope { min: value, max: value, last: value }));
+                }
+                let color = palette::sequential(0.9 * place as f64 / (shown.len() - 1).max(1) as f64);
+                lines.push(Line { name: format!("epoch {epoch}"), color, points });
+            }
+            let (name, title) = (name.into(), title.into());
+            let y_label = if figure == "abs_mean" { "mean |g| over the epoch" } else { "largest |g| in the epoch" };
+            let x_names = Some(names.clone());
+            let y_label = y_label.into();
+            gallery
+                .add(Chart { name, title, x_label: String::new(), y_label, axis: Axis::Log, lines, x_names }.picture());
+        }
+        Ok(())
+    }
+
+    /// The spans of each epoch; one epoch where the run has none.
+    fn epochs(&self) -> BTreeMap<u64, Vec<usize>> {
+        let mut of_step = BTreeMap::new();
+        if let Some(series) = self.named("global", "l2_norm") {
+            let told = series.epochs.iter().any(Option::is_some);
+            for ((step, _), epoch) in series.points.iter().zip(&series.epochs) {
+                // The last move is in no epoch.
+                if epoch.is_some() || !told {
+                    of_step.insert(*step, epoch.unwrap_or(0));
+                }
+            }
+        }
+        let mut epochs: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for (place, span) in self.curves.spans().iter().enumerate() {
+            let Some([first, last]) = *span else { continue };
+            if let Some((_, epoch)) = of_step.range(first..=last).next() {
+                epochs.entry(*epoch).or_default().push(place);
+            }
+        }
+        epochs
+    }
+
+    fn maps(&self, gallery: &mut Gallery) -> Result<()> {
+        let mut first = 0;
+        let stretches = self.run.sign_map_params().into_iter().map(|place| {
+            let param = &self.run.params()[place];
+            let elements = first..first + param.numel;
+            first = elements.end;
+            Stretch { path: param.path.clone(), elements }
+        });
+        let found = sign_map::pictures(&self.run.sign_map()?, &stretches.collect::<Vec<_>>());
+        if found.is_empty() {
+            gallery.missing.push("sign map: `--sign-map 1` records one".into());
+        }
+        gallery.pictures.extend(found);
+        Ok(())
+    }
+
+    fn histograms(&self, gallery: &mut Gallery) -> Result<()> {
+        for (of, name, title) in [
+            (HistogramOf::Parameter, "weight-histograms", "Weights, from the first step (back) to the last (front)"),
+            (HistogramOf::Gradient, "gradient-histograms", "Gradients, from the first step (back) to the last (front)"),
+        ] {
+            let panel = |param: &gradscope::record::Param| Panel { name: param.path.clone(), ridges: vec![] };
+            let mut panels: Vec<Panel> = self.run.params().iter().map(panel).collect();
+            self.run.each_histogram(|step, record| {
+                if let (true, Some(linear)) = (record.of == of, record.histogram.linear) {
+                    panels[record.param].ridges.push((step, linear));
+                }
+            })?;
+            let picture = ridgeline::picture(name, title, &panels);
+            if picture.is_none() {
+                gallery.missing.push(format!("{}: `--histograms 10` records them", name.replace('-', " ")));
+            }
+            gallery.add(picture);
+        }
+        Ok(())
+    }
+}

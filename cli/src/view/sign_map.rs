@@ -1,0 +1,168 @@
+//! The sign map: parameters laid end to end, a line a step, near-zero gradients by their sign.
+
+use super::chart::{self, FONT_SIZE, inner, shortened, style};
+use super::heatmap::swatch;
+use super::palette::{self, Rgb};
+use super::picture::{Picture, Raster};
+use gradscope::record::SignMapRow;
+use gradscope::stats::Segment;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use std::ops::Range;
+
+const WIDTH: u32 = 1024;
+/// Title and the meaning of colours.
+const TOP: u32 = 74;
+const LEFT: u32 = 90;
+/// Cells across and down of a zoom.
+const ZOOM: usize = 48;
+
+/// Where a parameter lies among the columns.
+pub struct Stretch {
+    pub path: String,
+    pub elements: Range<u64>,
+}
+
+/// The map, and the part of it where most happens; `None` without lines.
+pub fn pictures(lines: &[(u64, SignMapRow)], stretches: &[Stretch]) -> Vec<Picture> {
+    // A resumed run may have been asked for another map: the last one counts.
+    let Some((_, last)) = lines.last() else { return vec![] };
+    let alike = |(_, row): &&(u64, SignMapRow)| {
+        row.columns.len() == last.columns.len() && row.first_element == last.first_element
+    };
+    let lines: Vec<_> = lines.iter().filter(alike).collect();
+    if last.columns.is_empty() {
+        return vec![];
+    }
+    let whole = Part { columns: 0..last.columns.len(), lines: 0..lines.len() };
+    let zoom = liveliest(&lines);
+    let title = "Near-zero gradients by sign";
+    let mut found: Vec<Picture> = draw("sign-map", title, &lines, stretches, &whole).into_iter().collect();
+    if zoom != whole {
+        found.extend(draw("sign-map-zoom", &format!("{title}, where they change most"), &lines, stretches, &zoom));
+    }
+    found
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Part {
+    columns: Range<usize>,
+    lines: Range<usize>,
+}
+
+fn color(segment: &Segment) -> Rgb {
+    if segment.numel == 0 {
+        return palette::NONE;
+    }
+    if segment.nonfinite_count > 0 {
+        return palette::NONFINITE;
+    }
+    let numel = segment.numel as f64;
+    let parts = [
+        (segment.other_count(), palette::LARGE),
+        (segment.near_zero_negative_count, palette::NEGATIVE),
+        (segment.near_zero_positive_count, palette::POSITIVE),
+        (segment.zero_count, palette::ZERO),
+    ];
+    std::array::from_fn(|i| {
+        parts.iter().map(|(n, rgb)| *n as f64 / numel * f64::from(rgb[i])).sum::<f64>().round() as u8
+    })
+}
+
+/// The window of columns, at the last lines, in which most cells differ from the line before.
+fn liveliest(lines: &[&(u64, SignMapRow)]) -> Part {
+    let column_count = lines[0].1.columns.len();
+    let shown = lines.len().saturating_sub(ZOOM)..lines.len();
+    let changes: Vec<usize> = (0..column_count)
+        .map(|column| {
+            let cell = |line: usize| color(&lines[line].1.columns[column]);
+            (shown.start + 1..shown.end).filter(|&line| cell(line) != cell(line - 1)).count()
+        })
+        .collect();
+    let width = ZOOM.min(column_count);
+    let start = (0..=column_count - width).max_by_key(|&start| {
+        // The first of equals.
+        (changes[start..start + width].iter().sum::<usize>(), column_count - start)
+    });
+    let start = start.unwrap_or(0);
+    Part { columns: start..start + width, lines: shown }
+}
+
+fn draw(name: &str, title: &str, lines: &[&(u64, SignMapRow)], stretches: &[Stretch], part: &Part) -> Option<Picture> {
+    let row = &lines[0].1;
+    let (columns, rows) = (part.columns.len() as u32, part.lines.len() as u32);
+    let width = columns * (WIDTH / columns).max(1);
+    let each_row = (480 / rows.max(1)).clamp(1, 10);
+    let height = rows * each_row;
+    let names_height = 270;
+    let size = [LEFT + width + 30, TOP + height + names_height];
+    let elements_at = |column: usize| {
+        row.first_element + (u128::from(row.element_count) * column as u128 / row.columns.len() as u128) as u64
+    };
+    let shown = elements_at(part.columns.start)..elements_at(part.columns.end);
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, (size[0], size[1])).into_drawing_area();
+        let per_column = (shown.end - shown.start) as f64 / f64::from(columns);
+        let title = format!(
+            "{title} (elements {} to {}, {} a column)",
+            chart::thousands(shown.start as f64),
+            chart::thousands(shown.end.saturating_sub(1) as f64),
+            chart::number(&(per_column * 100.0).round().mul_add(0.01, 0.0))
+        );
+        root.draw(&Text::new(title, (14, 10), style(20))).ok()?;
+        let entries = [
+            (palette::LARGE, "not near zero"),
+            (palette::NEGATIVE, "near zero, negative"),
+            (palette::POSITIVE, "near zero, positive"),
+            (palette::ZERO, "zero"),
+            (palette::NONFINITE, "non-finite"),
+            (palette::NONE, "no gradient"),
+        ];
+        let mut x = LEFT as i32;
+        for (rgb, text) in entries {
+            swatch(&root, rgb, text, (x, 46))?;
+            x += chart::text_width(text) as i32 + 40;
+        }
+        let [left, top, right, bottom] = [LEFT, TOP, LEFT + width, TOP + height].map(|len| len as i32);
+        let frame = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
+        root.draw(&PathElement::new(frame, chart::TEXT)).ok()?;
+        let count = (rows as usize).min((height / 18).max(2) as usize).min(12);
+        for label in 0..count {
+            let line = part.lines.start + label * (rows as usize - 1) / (count - 1).max(1);
+            let y = top + ((line - part.lines.start) as f64 * f64::from(each_row) + f64::from(each_row) / 2.0) as i32;
+            let text = style(FONT_SIZE).pos(Pos::new(HPos::Right, VPos::Center));
+            root.draw(&Text::new(chart::thousands(lines[line].0 as f64), (left - 6, y), text)).ok()?;
+        }
+        root.draw(&Text::new("step", (14, top - 18), style(FONT_SIZE))).ok()?;
+        let at = |element: u64| {
+            let share = (element - shown.start) as f64 / (shown.end - shown.start) as f64;
+            left + (share * f64::from(width)) as i32
+        };
+        let mut named_to = i32::MIN;
+        for stretch in stretches {
+            let (from, to) = (stretch.elements.start.max(shown.start), stretch.elements.end.min(shown.end));
+            if from >= to {
+                continue;
+            }
+            let (start, end) = (at(from), at(to));
+            if start > left && end - start > 3 {
+                root.draw(&PathElement::new([(start, top), (start, bottom + 4)], chart::color([0x22, 0x55, 0xcc])))
+                    .ok()?;
+            }
+            let middle = (start + end) / 2;
+            // Names that would lie on one another are left out: those of the smallest parameters.
+            if end - start >= 4 && middle - named_to >= 16 {
+                let below = style(FONT_SIZE).transform(FontTransform::Rotate90);
+                root.draw(&Text::new(shortened(&stretch.path), (middle + 5, bottom + 8), below)).ok()?;
+                named_to = middle;
+            }
+        }
+        root.present().ok()?;
+    }
+    let cells =
+        lines[part.lines.clone()].iter().flat_map(|(_, row)| row.columns[part.columns.clone()].iter().map(color));
+    let raster =
+        Raster { place: [LEFT, TOP, width, height].map(|len| len as f32), size: [columns, rows], rgb: cells.collect() };
+    Some(Picture { name: name.into(), title: title.into(), size, body: inner(&svg), rasters: vec![raster] })
+}
