@@ -1,5 +1,6 @@
 //! The gradscope command. Thin: what it does stands in the modules.
 
+mod export;
 mod runs;
 mod train;
 mod view;
@@ -25,6 +26,10 @@ enum Command {
     Train(train::Options),
     /// Draw a run: losses, norms, near zeros, flips, moves, histograms, the sign map; each as SVG and PNG.
     Plot(view::PlotOptions),
+    /// Write a run as one self-contained page, findings first; or two runs side by side.
+    Report(view::ReportOptions),
+    /// Write a run as JSON, CSV, Parquet or TensorBoard event files.
+    Export(export::Options),
 }
 
 /// Exit code for bad input, as for bad usage: nothing was written.
@@ -39,6 +44,8 @@ fn main() -> ExitCode {
         Some(Command::Train(options)) => return trained(&options),
         None => return trained(&cli.train),
         Some(Command::Plot(options)) => view::plot(&options),
+        Some(Command::Report(options)) => view::report(&options),
+        Some(Command::Export(options)) => export::export(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -114,7 +114,9 @@ fn the_main_job_trains_on_the_gpu_and_prints_its_table() {
     assert!(error.contains("training mlp on"), "{error}");
     assert!(!error.contains("XDG_RUNTIME_DIR"), "{error}");
     let run = fs::read_dir(dir.path().join("runs/mlp")).unwrap().next().unwrap().unwrap().path();
-    assert_eq!(fs::read_to_string(run.join("steps.jsonl")).unwrap().lines().count(), 30);
+    let mut steps = 0;
+    gradscope::Run::open(run).unwrap().each_record(|_| steps += 1).unwrap();
+    assert_eq!(steps, 30);
 }
 
 #[test]
@@ -167,17 +169,21 @@ fn ctrl_c_ends_after_the_step_with_everything_recorded() {
         .expect("the command runs");
     // Training is on its way once records have reached the disk.
     let run = || fs::read_dir(dir.path().join("runs/mlp")).ok()?.next()?.ok().map(|entry| entry.path());
-    let line_count =
-        || run().and_then(|run| fs::read_to_string(run.join("steps.jsonl")).ok()).map(|t| t.lines().count());
-    while line_count().is_none_or(|count| count == 0) {
+    let step_count = || {
+        let mut steps = 0;
+        let read = gradscope::Run::open(run()?).ok()?.each_record(|_| steps += 1);
+        read.ok().map(|()| steps)
+    };
+    while step_count().is_none_or(|count| count == 0) {
         assert!(child.try_wait().unwrap().is_none(), "training ended by itself");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let manifest: String = fs::read_to_string(run().unwrap().join("run.json")).unwrap();
-    assert!(manifest.contains("\"status\": \"interrupted\""), "{manifest}");
-    assert!(manifest.contains(&format!("\"step_count\": {}", line_count().unwrap())), "{manifest}");
+    let ended = gradscope::Run::open(run().unwrap()).unwrap();
+    assert_eq!(ended.status(), gradscope::RunStatus::Interrupted);
+    assert_eq!(Some(ended.manifest().step_count), step_count());
+    assert!(run().unwrap().join("checkpoints").exists(), "it can go on");
 }
 
 #[test]

@@ -225,6 +225,16 @@ impl Scope {
         }
     }
 
+    /// Waits until every step so far is in the run folder. Call it before a checkpoint is saved: a run that goes on from
+    /// there has no gap then.
+    #[cfg(feature = "store")]
+    pub fn sync(&mut self) {
+        self.drain();
+        if let Some(store) = &self.store {
+            store.sync();
+        }
+    }
+
     /// Captures the tensors of [`ScopeBuilder::capture`] at the next observed step, whatever their schedule: what to do when
     /// a record shows something that wants a closer look.
     #[cfg(feature = "store")]

@@ -2,6 +2,7 @@
 
 use super::manifest::Manifest;
 use super::overview::{self, Overview};
+use super::run::Run;
 use super::source::{Batches, Source, TABLES, arrow_path, damaged, parquet_path};
 use super::tables::StatsArrays;
 use crate::error::Error;
@@ -66,7 +67,7 @@ fn compact(folder: &Path, manifest: &Manifest, index: u32, limit: u64) -> Result
         let failed = |error: std::io::Error| Error::RunFolder { path: parquet.clone(), reason: error.to_string() };
         let partial = parquet.with_extension("parquet.partial");
         let overview = (table == "stats").then(|| rebuilt_overview(folder, manifest, index));
-        let written = write(&source, &partial, overview);
+        let written = write(std::slice::from_ref(&source), &partial, overview);
         let overviews = written.inspect_err(|_| {
             let _ = fs::remove_file(&partial);
         })?;
@@ -89,33 +90,48 @@ fn rebuilt_overview(folder: &Path, manifest: &Manifest, index: u32) -> Overview 
     })
 }
 
-/// The overview's files; `None` where the source has no rows at all.
-fn write(source: &Source, path: &Path, mut overview: Option<Overview>) -> Result<Option<Vec<PathBuf>>, Error> {
+/// Writes the rows of `sources`, which have the same columns; the overview's files, or `None` where there are no rows.
+fn write(sources: &[Source], path: &Path, mut overview: Option<Overview>) -> Result<Option<Vec<PathBuf>>, Error> {
     let mut writer = None;
-    source.each(None, |batch| {
-        let writer = match &mut writer {
-            Some(writer) => writer,
-            None => {
-                let file = File::create(path).map_err(|error| error.to_string())?;
-                let properties = properties(&batch.schema());
-                let made = ArrowWriter::try_new(file, batch.schema(), Some(properties));
-                writer.insert(made.map_err(|error| error.to_string())?)
+    for source in sources {
+        source.each(None, |batch| {
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                None => {
+                    let file = File::create(path).map_err(|error| error.to_string())?;
+                    let properties = properties(&batch.schema());
+                    let made = ArrowWriter::try_new(file, batch.schema(), Some(properties));
+                    writer.insert(made.map_err(|error| error.to_string())?)
+                }
+            };
+            if let Some(overview) = &mut overview {
+                let rows = StatsArrays::bind(batch)?;
+                for row in 0..batch.num_rows() {
+                    let tensor = usize::try_from(rows.tensor.value(row)).unwrap_or(usize::MAX);
+                    overview.add(rows.step.value(row), tensor, &rows.record(row));
+                }
             }
-        };
-        if let Some(overview) = &mut overview {
-            let rows = StatsArrays::bind(batch)?;
-            for row in 0..batch.num_rows() {
-                overview.add(rows.step.value(row), rows.tensor.value(row) as usize, &rows.record(row));
-            }
-        }
-        writer.write(batch).map_err(|error| error.to_string())
-    })?;
+            writer.write(batch).map_err(|error| error.to_string())
+        })?;
+    }
     let failed = |reason: String| Error::RunFolder { path: path.to_owned(), reason };
     let Some(writer) = writer else { return Ok(None) };
     writer.close().map_err(|error| failed(error.to_string()))?;
     let Some(mut overview) = overview else { return Ok(Some(vec![])) };
     overview.finish().map_err(|error| failed(error.to_string()))?;
     Ok(Some(overview.paths()))
+}
+
+impl Run {
+    /// Writes a table as one Parquet file; false where the run has no such rows.
+    ///
+    /// # Errors
+    /// Where a file is damaged, the file can't be written, or segments differ in their columns, since a run was resumed
+    /// with other statistics.
+    pub fn write_parquet(&self, table: &str, path: &Path) -> Result<bool, Error> {
+        let sources: Vec<Source> = self.sources(table)?.into_iter().map(|(_, source)| source).collect();
+        Ok(write(&sources, path, None)?.is_some())
+    }
 }
 
 /// Neighbouring rows are of neighbouring tensors: floats share their exponents' bytes, counts their high bits.

@@ -131,6 +131,23 @@ impl Manifest {
             .unwrap_or_else(|_| crate::stats::Epsilons::default().values())
     }
 
+    /// Facts in words, those inside a fact by its name and theirs: `recipe.lr`. What is null is left out.
+    pub fn fact_lines(&self) -> Vec<(String, String)> {
+        fn lines(name: &str, value: &Value, into: &mut Vec<(String, String)>) {
+            match value {
+                Value::Null => {}
+                Value::Object(fields) => {
+                    fields.iter().for_each(|(field, value)| lines(&format!("{name}.{field}"), value, into));
+                }
+                Value::String(text) => into.push((name.to_owned(), text.clone())),
+                value => into.push((name.to_owned(), value.to_string())),
+            }
+        }
+        let mut found = Vec::new();
+        self.facts.iter().for_each(|(name, value)| lines(name, value, &mut found));
+        found
+    }
+
     /// Share of the past in moving averages.
     pub(super) fn average_factor(&self) -> f64 {
         self.settings["average_factor"].as_f64().unwrap_or(0.9)

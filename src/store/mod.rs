@@ -2,6 +2,7 @@
 //!
 //! `docs/run-format.md` has the form. A [`Run`] reads one; [`RunWriter`] is what a scope writes with.
 
+mod cells;
 mod columns;
 #[cfg(feature = "parquet")]
 mod compact;
@@ -18,6 +19,7 @@ mod tensorboard;
 mod time;
 mod writer;
 
+pub use cells::Value;
 pub use curves::Curves;
 pub use manifest::{Manifest, SCHEMA_VERSION, Segment};
 pub use overview::Envelope;

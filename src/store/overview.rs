@@ -88,10 +88,10 @@ impl Overview {
         Self { figures: figures.into(), levels }
     }
 
-    /// Takes one tensor at one step; steps ascend.
+    /// Takes one tensor at one step; steps ascend. A tensor that the run does not have is left out.
     pub fn add(&mut self, step: u64, tensor: usize, record: &TensorRecord) {
         let Self { figures, levels } = self;
-        let Some(finest) = levels.first_mut() else { return };
+        let Some(finest) = levels.first_mut().filter(|finest| tensor < finest.seen.len()) else { return };
         if finest.span.is_some_and(|[first, _]| first >> FINEST != step >> FINEST) {
             close(levels);
         }
@@ -125,6 +125,7 @@ impl Overview {
     }
 
     /// The files of the levels that have any rows.
+    #[cfg(feature = "parquet")]
     pub fn paths(&self) -> Vec<PathBuf> {
         let written = self.levels.iter().map(|level| level.stream.path());
         written.filter(|path| path.exists()).map(Path::to_owned).collect()

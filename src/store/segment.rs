@@ -3,6 +3,7 @@
 use super::tables::Table;
 use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -15,98 +16,90 @@ pub(super) struct Stream {
     path: PathBuf,
     file: Option<File>,
     encoder: Option<StreamWriter<Vec<u8>>>,
-    /// Encoded and not on disk.
-    pending: Vec<u8>,
-    pending_row_count: u64,
-    /// Of the schema's message at the start of `pending`; 0 once it is on disk.
-    header_len: usize,
+    /// Encoded and not on disk; the schema comes first.
+    pending: VecDeque<Message>,
     written_len: u64,
     /// Rows that could not be kept.
     pub lost_row_count: u64,
 }
 
+struct Message {
+    bytes: Vec<u8>,
+    row_count: u64,
+    /// Without the schema later batches can't be read.
+    is_schema: bool,
+}
+
 impl Stream {
     pub fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            file: None,
-            encoder: None,
-            pending: Vec::new(),
-            pending_row_count: 0,
-            header_len: 0,
-            written_len: 0,
-            lost_row_count: 0,
-        }
+        Self { path, file: None, encoder: None, pending: VecDeque::new(), written_len: 0, lost_row_count: 0 }
     }
 
+    #[cfg(feature = "parquet")]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Encodes a batch; it is written by the next [`Stream::flush`].
     pub fn put(&mut self, batch: &RecordBatch) -> io::Result<()> {
-        if self.encoder.is_none() {
-            let encoder = StreamWriter::try_new(Vec::new(), &batch.schema()).map_err(io::Error::other)?;
-            self.header_len = encoder.get_ref().len();
-            self.encoder = Some(encoder);
-        }
-        if let Some(encoder) = &mut self.encoder {
-            encoder.write(batch).map_err(io::Error::other)?;
-            self.pending.append(encoder.get_mut());
-            self.pending_row_count += batch.num_rows() as u64;
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            None => {
+                let mut encoder = StreamWriter::try_new(Vec::new(), &batch.schema()).map_err(io::Error::other)?;
+                let bytes = std::mem::take(encoder.get_mut());
+                self.pending.push_back(Message { bytes, row_count: 0, is_schema: true });
+                self.encoder.insert(encoder)
+            }
+        };
+        encoder.write(batch).map_err(io::Error::other)?;
+        let bytes = std::mem::take(encoder.get_mut());
+        self.pending.push_back(Message { bytes, row_count: batch.num_rows() as u64, is_schema: false });
+        Ok(())
+    }
+
+    /// Writes what is pending, batch by batch. Where that fails the file ends with its last whole batch, and what is
+    /// pending is kept for another try while it is not too much.
+    pub fn flush(&mut self) -> io::Result<()> {
+        while let Some(message) = self.pending.front() {
+            if let Err(error) = write(&mut self.file, &self.path, self.written_len, &message.bytes) {
+                if let Some(file) = &self.file {
+                    let _ = file.set_len(self.written_len);
+                }
+                if self.pending.iter().map(|message| message.bytes.len()).sum::<usize>() > PENDING_BYTES_MAX {
+                    self.give_up();
+                }
+                return Err(error);
+            }
+            self.written_len += message.bytes.len() as u64;
+            self.pending.pop_front();
         }
         Ok(())
     }
 
-    /// Writes what is pending. Where that fails the file ends with its last whole batch, and what is pending is kept for
-    /// another try while it is not too much.
-    pub fn flush(&mut self) -> io::Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let written = self.write();
-        match &written {
-            Ok(()) => {
-                self.written_len += self.pending.len() as u64;
-                self.pending.clear();
-                self.header_len = 0;
-                self.pending_row_count = 0;
-            }
-            Err(_) => {
-                if let Some(file) = &self.file {
-                    let _ = file.set_len(self.written_len);
-                }
-                if self.pending.len() > PENDING_BYTES_MAX {
-                    self.give_up();
-                }
-            }
-        }
-        written
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => self.file.insert(OpenOptions::new().write(true).create_new(true).open(&self.path)?),
-        };
-        file.seek(SeekFrom::Start(self.written_len))?;
-        file.write_all(&self.pending)
-    }
-
-    /// Rows that are pending are lost, but for the schema, without which later ones could not be read.
+    /// Rows that are pending are lost.
     pub fn give_up(&mut self) {
-        self.pending.truncate(self.header_len);
-        self.lost_row_count += std::mem::take(&mut self.pending_row_count);
+        self.lost_row_count += self.pending.iter().map(|message| message.row_count).sum::<u64>();
+        self.pending.retain(|message| message.is_schema);
     }
 
     /// Writes what is pending and the stream's end.
     pub fn finish(&mut self) -> io::Result<()> {
         if let Some(mut encoder) = self.encoder.take() {
             encoder.finish().map_err(io::Error::other)?;
-            self.pending.append(encoder.get_mut());
+            let bytes = std::mem::take(encoder.get_mut());
+            self.pending.push_back(Message { bytes, row_count: 0, is_schema: false });
         }
         self.flush()
     }
+}
+
+fn write(file: &mut Option<File>, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+    let file = match file {
+        Some(file) => file,
+        None => file.insert(OpenOptions::new().write(true).create_new(true).open(path)?),
+    };
+    file.seek(SeekFrom::Start(at))?;
+    file.write_all(bytes)
 }
 
 /// A table and the stream it goes to.

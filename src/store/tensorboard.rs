@@ -292,10 +292,11 @@ fn buckets(histogram: &Histogram) -> (Vec<f64>, Vec<u64>) {
 fn hyperparameters(manifest: &Manifest) -> String {
     let mut table = String::from("| | |\n|---|---|\n");
     let settings = manifest.settings.as_object().into_iter().flatten();
-    for (name, value) in manifest.facts.iter().chain(settings) {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let settings =
+        settings.map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
+    for (name, value) in manifest.fact_lines().into_iter().chain(settings) {
         let cell = |text: &str| text.replace('|', "\\|").replace(['\r', '\n'], " ").replace('<', "&lt;");
-        table += &format!("| {} | {} |\n", cell(name), cell(&value));
+        table += &format!("| {} | {} |\n", cell(&name), cell(&value));
     }
     table += &format!("| adapter | {} |\n| engine | {} |\n", manifest.adapter, manifest.engine);
     table

@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Records that may wait for the disk. One that finds the queue full is counted and left out.
 const QUEUE_LEN: usize = 256;
+/// A disk that takes longer than this is not waited for.
+const SYNC_SECS_MAX: Duration = Duration::from_secs(30);
 /// Notices that are kept for a disk that has no room.
 const NOTICE_BYTES_MAX: usize = 1 << 20;
 /// The folder of event files in a run folder.
@@ -63,8 +65,20 @@ pub enum RunPlace {
 enum Message {
     Record(Box<StepRecord>),
     Notice(Notice),
-    Log { step: u64, epoch: Option<u64>, name: String, value: f64 },
-    Finish { status: RunStatus, dropped_count: u64, lost_count: u64, unwritten_count: u64 },
+    Log {
+        step: u64,
+        epoch: Option<u64>,
+        name: String,
+        value: f64,
+    },
+    /// Everything so far is to be on disk; the answer says that it was tried.
+    Sync(Sender<()>),
+    Finish {
+        status: RunStatus,
+        dropped_count: u64,
+        lost_count: u64,
+        unwritten_count: u64,
+    },
 }
 
 /// The way to the writing thread.
@@ -76,9 +90,10 @@ pub struct RunWriter {
     taken_count: Arc<AtomicU64>,
     thread: Option<JoinHandle<Result<(), String>>>,
     failures: Receiver<NoticeKind>,
-    /// Steps and late figures that found the queue full, and whether that was told.
+    /// Steps and late figures that found the queue full.
     unwritten_count: u64,
-    told: bool,
+    told_behind: bool,
+    told_failed: bool,
 }
 
 impl RunWriter {
@@ -147,7 +162,8 @@ impl RunWriter {
             thread: Some(thread),
             failures,
             unwritten_count: 0,
-            told: false,
+            told_behind: false,
+            told_failed: false,
         })
     }
 
@@ -185,6 +201,22 @@ impl RunWriter {
         })
     }
 
+    /// Waits until everything sent so far is on disk, or was tried to be; not for ever.
+    pub fn sync(&self) {
+        let Some(queue) = &self.queue else { return };
+        let begun = Instant::now();
+        let (tried, wait) = channel();
+        let mut message = Message::Sync(tried);
+        while let Err(TrySendError::Full(back)) = queue.try_send(message) {
+            if begun.elapsed() > SYNC_SECS_MAX {
+                return;
+            }
+            message = back;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = wait.recv_timeout(SYNC_SECS_MAX.saturating_sub(begun.elapsed()));
+    }
+
     /// Messages that wait for the disk.
     pub fn queued_count(&self) -> u64 {
         self.sent_count.load(Relaxed).saturating_sub(self.taken_count.load(Relaxed))
@@ -193,8 +225,9 @@ impl RunWriter {
     /// What went wrong since it was last asked; each kind of failure is told once.
     pub fn failures(&mut self) -> Vec<NoticeKind> {
         let mut failures: Vec<_> = self.failures.try_iter().collect();
-        if self.unwritten_count > 0 && !self.told {
-            self.told = true;
+        self.told_failed |= !failures.is_empty();
+        if self.unwritten_count > 0 && !self.told_behind {
+            self.told_behind = true;
             failures.push(NoticeKind::StoreBehind { queue_len: QUEUE_LEN });
         }
         failures
@@ -217,7 +250,7 @@ impl RunWriter {
         let kept = match ended {
             None | Some(Ok(Ok(()))) => true,
             Some(Ok(Err(reason))) => {
-                if failures.is_empty() {
+                if !self.told_failed {
                     failures.push(NoticeKind::StoreFailed { reason });
                 }
                 false
@@ -350,6 +383,12 @@ impl Worker {
                     if let Some(tensorboard) = &mut self.tensorboard {
                         tensorboard.scalar(step, &name, value);
                     }
+                }
+                Ok(Message::Sync(tried)) => {
+                    let written = self.flush();
+                    self.judge(written);
+                    // Nobody listens where waiting took too long.
+                    let _ = tried.send(());
                 }
                 Ok(Message::Finish { status, dropped_count, lost_count, unwritten_count }) => {
                     self.manifest.dropped_count += dropped_count;

@@ -115,7 +115,9 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
     if let Some((run, _)) = resumed {
         progress.say(&format!("going on with {} at step {step}", run.folder().display()));
     }
-    let save = |step: u64, model: &M, optimizer: &_| {
+    let save = |scope: Option<&mut Scope>, step: u64, model: &M, optimizer: &_| {
+        // A checkpoint that is ahead of the record would leave a gap in a resumed run.
+        scope.into_iter().for_each(Scope::sync);
         let saved = folder.as_ref().map(|folder| checkpoint::save(folder, State { step }, model, optimizer));
         if let Some(Err(error)) = saved {
             progress.say(&format!("notice: {error:#}"));
@@ -163,13 +165,13 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
         log(scope.as_mut(), step, epoch, &tested);
         report.test_accuracy = Some(tested.accuracy);
         if epoch.is_multiple_of(recipe.checkpoint_every) && step < step_count {
-            save(step, &model, &optimizer);
+            save(scope.as_mut(), step, &model, &optimizer);
             saved_at = step;
         }
         begun = Instant::now();
     }
     if step > saved_at {
-        save(step, &model, &optimizer);
+        save(scope.as_mut(), step, &model, &optimizer);
     }
     // Training that stopped inside an epoch was last tested before it.
     if !step.is_multiple_of(steps_an_epoch) {
@@ -217,7 +219,9 @@ fn scope<M: Module>(setup: &Setup, model: &M) -> Result<Scope> {
         builder = builder.histograms(every(n));
     }
     if let Some(n) = recipe.sign_map {
-        builder = builder.sign_map(SignMap::default(), every(n));
+        let zoom = recipe.sign_map_zoom.clone();
+        let map = zoom.map_or_else(SignMap::default, |elements| SignMap::default().zoom(elements));
+        builder = builder.sign_map(map, every(n));
     }
     match resumed {
         Some((run, checkpoint)) => builder = builder.resume(run.folder(), checkpoint.state.step),

@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use gradscope::stats::Epsilons;
 use gradscope::{DeviceChoice, Groups, Run};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// What stands in a run's facts under this name brings the run back.
@@ -66,6 +67,10 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "resume")]
     sign_map: Option<u64>,
 
+    /// Elements that the sign map shows, FIRST..END; with 1024 of them or fewer every column is one gradient [default: all].
+    #[arg(long, value_name = "ELEMENTS", value_parser = elements, requires = "sign_map", conflicts_with = "resume")]
+    sign_map_zoom: Option<Range<u64>>,
+
     /// The two magnitudes under which a gradient counts as near zero.
     #[arg(
         long,
@@ -119,6 +124,11 @@ pub enum ModelName {
     Cnn,
 }
 
+fn elements(text: &str) -> Result<Range<u64>, String> {
+    let range = text.split_once("..").and_then(|(first, end)| Some(first.parse().ok()?..end.parse().ok()?));
+    range.filter(|range: &Range<u64>| !range.is_empty()).ok_or_else(|| "two numbers are needed, such as 0..1024".into())
+}
+
 impl ModelName {
     pub fn name(self) -> &'static str {
         match self {
@@ -151,6 +161,8 @@ pub struct Recipe {
     pub every: u64,
     pub histograms: Option<u64>,
     pub sign_map: Option<u64>,
+    #[serde(default)]
+    pub sign_map_zoom: Option<Range<u64>>,
     pub eps: [f64; 2],
     pub checkpoint_every: u64,
 }
@@ -193,6 +205,7 @@ impl Options {
             every: self.every,
             histograms: self.histograms,
             sign_map: self.sign_map,
+            sign_map_zoom: self.sign_map_zoom.clone(),
             eps,
             checkpoint_every: self.checkpoint_every,
         })

@@ -15,6 +15,10 @@ pub const TITLE_HEIGHT: u32 = 40;
 /// Pixels a character takes, about.
 const CHAR_WIDTH: f64 = 7.0;
 const LINE_HEIGHT: u32 = 17;
+/// Positive values that spread wider than this get a logarithmic axis.
+const DECADES: f64 = 1e3;
+/// Curves of few points show them.
+const MARKED_COUNT: usize = 40;
 /// Pixels for the labels of the y axis.
 const LEFT: u32 = 100;
 /// Characters of a name that are shown.
@@ -70,7 +74,12 @@ pub fn style(size: u32) -> TextStyle<'static> {
 
 impl Chart {
     /// `None` where there is nothing to draw.
-    pub fn picture(&self) -> Option<Picture> {
+    pub fn picture(mut self) -> Option<Picture> {
+        let values = || self.lines.iter().flat_map(|line| &line.points).flat_map(|(_, e)| [e.min, e.max]);
+        let [low, high] = values().filter(|v| v.is_finite()).fold([f32::MAX, 0.0], |[a, b], v| [a.min(v), b.max(v)]);
+        if self.axis == Axis::Linear && low > 0.0 && f64::from(high) > DECADES * f64::from(low) {
+            self.axis = Axis::Log;
+        }
         let keep = |value: f32| value.is_finite() && (self.axis != Axis::Log || value > 0.0);
         let mut values = Vec::new();
         let mut steps = Vec::new();
@@ -181,7 +190,7 @@ impl Chart {
                     chart.draw_series([Polygon::new(band, rgb.mix(0.22))])?;
                 }
                 let last: Vec<_> = part.iter().map(|(x, e)| (*x, f64::from(e.last))).collect();
-                if last.len() == 1 || self.x_names.is_some() {
+                if last.len() == 1 || line.points.len() <= MARKED_COUNT {
                     chart.draw_series(last.iter().map(|at| Circle::new(*at, 2, rgb.filled())))?;
                 }
                 if last.len() > 1 {

@@ -5,14 +5,19 @@ mod heatmap;
 mod palette;
 mod picture;
 mod pictures;
+mod report;
 mod ridgeline;
 mod sign_map;
 
-use crate::runs;
+use crate::{export, runs};
 use anyhow::{Context, Result};
 use clap::Args;
 use gradscope::Run;
+use gradscope::store::TENSORBOARD;
 use pictures::Gallery;
+pub use pictures::sign_maps;
+pub use report::{ReportOptions, report};
+pub use sign_map::NAME as SIGN_MAP;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -61,6 +66,9 @@ pub fn after_run(folder: &Path, plots: bool, tensorboard: bool, quiet: bool) -> 
         return Ok(());
     }
     let run = Run::open(folder)?;
+    if tensorboard {
+        export::write_tensorboard_pictures(&run, &folder.join(TENSORBOARD))?;
+    }
     if plots {
         let gallery = write_plots(&run, &folder.join("plots"))?;
         if !quiet {

@@ -69,6 +69,19 @@ pub fn gallery(run: &Run) -> Result<Gallery> {
     Ok(gallery)
 }
 
+/// The sign map and its zoom, where the run has one.
+pub fn sign_maps(run: &Run) -> Result<Vec<Picture>> {
+    let mut first = 0;
+    let stretches = run.sign_map_params().into_iter().map(|place| {
+        let param = &run.params()[place];
+        let elements = first..first + param.numel;
+        first = elements.end;
+        Stretch { path: param.path.clone(), elements }
+    });
+    let stretches: Vec<_> = stretches.collect();
+    Ok(sign_map::pictures(&run.sign_map()?, &stretches))
+}
+
 impl Gallery {
     fn add(&mut self, picture: Option<Picture>) {
         self.pictures.extend(picture);
@@ -288,14 +301,7 @@ impl Source<'_> {
     }
 
     fn maps(&self, gallery: &mut Gallery) -> Result<()> {
-        let mut first = 0;
-        let stretches = self.run.sign_map_params().into_iter().map(|place| {
-            let param = &self.run.params()[place];
-            let elements = first..first + param.numel;
-            first = elements.end;
-            Stretch { path: param.path.clone(), elements }
-        });
-        let found = sign_map::pictures(&self.run.sign_map()?, &stretches.collect::<Vec<_>>());
+        let found = sign_maps(self.run)?;
         if found.is_empty() {
             gallery.missing.push("sign map: `--sign-map 1` records one".into());
         }

@@ -10,10 +10,14 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::ops::Range;
 
+/// Of the whole map's file.
+pub const NAME: &str = "sign-map";
 const WIDTH: u32 = 1024;
 /// Title and the meaning of colours.
 const TOP: u32 = 74;
 const LEFT: u32 = 90;
+/// Of lines between parameters.
+const BORDER: Rgb = [0x22, 0x55, 0xcc];
 /// Cells across and down of a zoom.
 const ZOOM: usize = 48;
 
@@ -37,7 +41,7 @@ pub fn pictures(lines: &[(u64, SignMapRow)], stretches: &[Stretch]) -> Vec<Pictu
     let whole = Part { columns: 0..last.columns.len(), lines: 0..lines.len() };
     let zoom = liveliest(&lines);
     let title = "Near-zero gradients by sign";
-    let mut found: Vec<Picture> = draw("sign-map", title, &lines, stretches, &whole).into_iter().collect();
+    let mut found: Vec<Picture> = draw(NAME, title, &lines, stretches, &whole).into_iter().collect();
     if zoom != whole {
         found.extend(draw("sign-map-zoom", &format!("{title}, where they change most"), &lines, stretches, &zoom));
     }
@@ -91,10 +95,15 @@ fn liveliest(lines: &[&(u64, SignMapRow)]) -> Part {
 fn draw(name: &str, title: &str, lines: &[&(u64, SignMapRow)], stretches: &[Stretch], part: &Part) -> Option<Picture> {
     let row = &lines[0].1;
     let (columns, rows) = (part.columns.len() as u32, part.lines.len() as u32);
-    let width = columns * (WIDTH / columns).max(1);
+    let width = columns * WIDTH.div_ceil(columns);
     let each_row = (480 / rows.max(1)).clamp(1, 10);
     let height = rows * each_row;
-    let names_height = 270;
+    let rotated = |stretch: &Stretch| {
+        let share = (stretch.elements.end - stretch.elements.start) as f64 / row.element_count.max(1) as f64;
+        let name = chart::text_width(&shortened(&stretch.path));
+        if share * f64::from(width) > f64::from(name) { 0 } else { name }
+    };
+    let names_height = 40 + stretches.iter().map(rotated).max().unwrap_or(0);
     let size = [LEFT + width + 30, TOP + height + names_height];
     let elements_at = |column: usize| {
         row.first_element + (u128::from(row.element_count) * column as u128 / row.columns.len() as u128) as u64
@@ -108,7 +117,7 @@ fn draw(name: &str, title: &str, lines: &[&(u64, SignMapRow)], stretches: &[Stre
             "{title} (elements {} to {}, {} a column)",
             chart::thousands(shown.start as f64),
             chart::thousands(shown.end.saturating_sub(1) as f64),
-            chart::number(&(per_column * 100.0).round().mul_add(0.01, 0.0))
+            chart::thousands(per_column.round())
         );
         root.draw(&Text::new(title, (14, 10), style(20))).ok()?;
         let entries = [
@@ -139,7 +148,7 @@ fn draw(name: &str, title: &str, lines: &[&(u64, SignMapRow)], stretches: &[Stre
             let share = (element - shown.start) as f64 / (shown.end - shown.start) as f64;
             left + (share * f64::from(width)) as i32
         };
-        let mut named_to = i32::MIN;
+        let mut named_to = None;
         for stretch in stretches {
             let (from, to) = (stretch.elements.start.max(shown.start), stretch.elements.end.min(shown.end));
             if from >= to {
@@ -147,15 +156,17 @@ fn draw(name: &str, title: &str, lines: &[&(u64, SignMapRow)], stretches: &[Stre
             }
             let (start, end) = (at(from), at(to));
             if start > left && end - start > 3 {
-                root.draw(&PathElement::new([(start, top), (start, bottom + 4)], chart::color([0x22, 0x55, 0xcc])))
-                    .ok()?;
+                root.draw(&PathElement::new([(start, top), (start, bottom + 4)], chart::color(BORDER))).ok()?;
             }
-            let middle = (start + end) / 2;
-            // Names that would lie on one another are left out: those of the smallest parameters.
-            if end - start >= 4 && middle - named_to >= 16 {
+            let (name, middle) = (shortened(&stretch.path), (start + end) / 2);
+            if end - start > chart::text_width(&name) as i32 {
+                let below = style(FONT_SIZE).pos(Pos::new(HPos::Center, VPos::Top));
+                root.draw(&Text::new(name, (middle, bottom + 8), below)).ok()?;
+            } else if end - start >= 4 && named_to.is_none_or(|last| middle - last >= 16) {
+                // Names that would lie on one another are left out: those of the smallest parameters.
                 let below = style(FONT_SIZE).transform(FontTransform::Rotate90);
-                root.draw(&Text::new(shortened(&stretch.path), (middle + 5, bottom + 8), below)).ok()?;
-                named_to = middle;
+                root.draw(&Text::new(name, (middle + 5, bottom + 8), below)).ok()?;
+                named_to = Some(middle);
             }
         }
         root.present().ok()?;

@@ -1,0 +1,67 @@
+//! A run in the forms that other tools read.
+
+mod json;
+mod tables;
+mod tensorboard;
+
+use crate::runs;
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use gradscope::Run;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fs;
+use std::path::PathBuf;
+
+pub use tensorboard::write_pictures as write_tensorboard_pictures;
+
+#[derive(Args)]
+pub struct Options {
+    /// Run folder, or a folder of runs, of which the newest is taken.
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+
+    /// json: one file, name -> statistics by step, and figures by epoch. csv: a file a table. parquet: a file a table.
+    /// tensorboard: event files.
+    #[arg(short, long, value_enum)]
+    format: Format,
+
+    /// Folder for the files [default: export/ in the run folder].
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+
+    /// Only every N-th step (json and csv).
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Json,
+    Csv,
+    Parquet,
+    Tensorboard,
+}
+
+/// `gradscope export`.
+pub fn export(options: &Options) -> Result<()> {
+    let run = runs::find(&options.run)?;
+    let folder = options.output.clone().unwrap_or_else(|| run.folder().join("export"));
+    fs::create_dir_all(&folder).with_context(|| format!("-o {}", folder.display()))?;
+    let written = match options.format {
+        Format::Json => json::write(&run, &folder, options.every)?,
+        Format::Csv => tables::write_csv(&run, &folder, options.every)?,
+        Format::Parquet => tables::write_parquet(&run, &folder)?,
+        Format::Tensorboard => tensorboard::write(&run, &folder)?,
+    };
+    for path in written {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+/// A bar over the steps of a run, on a terminal.
+fn progress(run: &Run) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(run.manifest().step_count), ProgressDrawTarget::stderr());
+    let template = "{bar:24} step {pos}/{len} {elapsed} (left {eta})";
+    bar.with_style(ProgressStyle::with_template(template).expect("the template is valid"))
+}

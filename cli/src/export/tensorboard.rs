@@ -1,0 +1,56 @@
+//! Event files of a run that has ended, and pictures for those of one that wrote its own.
+
+use crate::view;
+use anyhow::{Context, Result};
+use gradscope::Run;
+use gradscope::store::{EventWriter, Tensorboard};
+use std::path::{Path, PathBuf};
+
+/// Records between two writes.
+const FLUSH_EVERY: u64 = 1000;
+
+pub fn write(run: &Run, folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut events = Tensorboard::create(folder, run.manifest())?;
+    let bar = super::progress(run);
+    let mut failed = None;
+    run.each_record(|record| {
+        events.record(&record);
+        if record.step.is_multiple_of(FLUSH_EVERY) {
+            failed = failed.take().or(events.flush().err());
+        }
+        bar.set_position(record.step);
+    })?;
+    bar.finish_and_clear();
+    for series in run.series(|name| name.source == "log")? {
+        for (step, value) in &series.points {
+            events.scalar(*step, &series.name.name, *value);
+        }
+    }
+    put_pictures(run, events.events())?;
+    failed.map_or_else(|| events.flush(), Err).with_context(|| format!("{}", folder.display()))?;
+    Ok(vec![folder.to_owned()])
+}
+
+/// What is known only at a run's end: the sign map, and what went wrong.
+pub fn write_pictures(run: &Run, folder: &Path) -> Result<()> {
+    let in_words = || format!("{}", folder.display());
+    let mut events = EventWriter::create(folder).with_context(in_words)?;
+    put_pictures(run, &mut events)?;
+    events.flush().with_context(in_words)
+}
+
+fn put_pictures(run: &Run, events: &mut EventWriter) -> Result<()> {
+    let step = run.manifest().step_count;
+    for picture in view::sign_maps(run)? {
+        let (size, png) = picture.png();
+        let tag = if picture.name == view::SIGN_MAP { "sign_map/all" } else { "sign_map/zoom" };
+        events.image(step, tag, size, &png);
+    }
+    let notices = run.notices()?;
+    if !notices.is_empty() {
+        let lines: String =
+            notices.iter().map(|notice| format!("- {}\n", notice.to_string().replace('<', "&lt;"))).collect();
+        events.text(step, "run/notices", &lines);
+    }
+    Ok(())
+}
