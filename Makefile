@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all a fresh machine needs besides the Rust toolchain.
 
-.PHONY: help demo test lint bench ci ci-full vulkan
+.PHONY: help demo test test-python lint bench ci ci-full vulkan
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -11,10 +11,15 @@ demo: vulkan ## Train the main job: an MLP on real images, every gradient of eve
 test: vulkan ## All tests, on the GPU or on software Vulkan
 	cargo test --release --workspace
 
+test-python: ## What the documentation shows of Python, and TensorBoard on our event files; installs them into target/python
+	@sh tools/python.sh
+	GRADSCOPE_PYTHON="$$PWD/target/python/bin/python" cargo test --release --workspace --test python -- --ignored
+
 lint: ## Formatting, and clippy with warnings denied, also of what views need without the engine
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo clippy --release -p gradscope --lib --no-default-features --features store -- -D warnings
+	cargo clippy --release -p gradscope --lib --no-default-features --features parquet -- -D warnings
 
 bench: vulkan ## The reductions on this machine's adapter
 	cargo bench --bench grad_reduce
@@ -22,7 +27,7 @@ bench: vulkan ## The reductions on this machine's adapter
 ci: lint test ## What has to pass before anything lands
 
 # 60 to 80 minutes on two cores: burn is built three times, since its features differ.
-ci-full: ci ## All of ci, burn without fusion, and an embedder's crate with burn's own defaults (over an hour)
+ci-full: ci test-python ## All of ci, the Python tests, burn without fusion, and an embedder's crate with burn's own defaults (over an hour)
 	cargo test --release --workspace --no-default-features --features gradscope/cpu,gradscope/store
 	cargo run --release --manifest-path tests/embedder/Cargo.toml
 	@sh tools/second-driver.sh

@@ -23,11 +23,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Train on Fashion-MNIST and watch every gradient of every step.
-    Train(train::Options),
+    Train(Box<train::Options>),
     /// Draw a run: losses, norms, near zeros, flips, moves, histograms, the sign map; each as SVG and PNG.
     Plot(view::PlotOptions),
     /// Write a run as one self-contained page, findings first; or two runs side by side.
     Report(view::ReportOptions),
+    /// Turn what a killed run left into Parquet; a run that ended has done so itself.
+    Compact(runs::CompactOptions),
     /// Write a run as JSON, CSV, Parquet or TensorBoard event files.
     Export(export::Options),
 }
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         None => return trained(&cli.train),
         Some(Command::Plot(options)) => view::plot(&options),
         Some(Command::Report(options)) => view::report(&options),
+        Some(Command::Compact(options)) => runs::compact(&options),
         Some(Command::Export(options)) => export::export(&options),
     };
     match done {

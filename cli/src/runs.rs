@@ -1,9 +1,28 @@
-//! Finding the run that a path means.
+//! Finding the run that a path means, and tidying it.
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use gradscope::Run;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub struct CompactOptions {
+    /// Run folder, or a folder of runs, of which the newest is taken.
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+}
+
+/// `gradscope compact`.
+pub fn compact(options: &CompactOptions) -> Result<()> {
+    let run = find(&options.run)?;
+    if run.is_live() {
+        bail!("{}: it is being written; it compacts itself at its end", run.folder().display());
+    }
+    run.compact()?;
+    println!("{}", run.folder().display());
+    Ok(())
+}
 
 /// The run folder at `path`, or the newest one anywhere below it.
 pub fn find(path: &Path) -> Result<Run> {

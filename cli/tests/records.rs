@@ -270,7 +270,8 @@ fn odd_names_are_right_in_every_form() {
     let json: serde_json::Value = serde_json::from_slice(&fs::read(out("json").join("run.json")).unwrap()).unwrap();
     let mut found: Vec<_> = json["parameters"].as_object().unwrap().keys().cloned().collect();
     let mut expected = names.clone();
-    (found.sort(), expected.sort());
+    found.sort();
+    expected.sort();
     assert_eq!(found, expected);
     assert_eq!(json["parameters"][&names[1]]["nonfinite_count"][39], 1.0);
     assert_eq!(json["parameters"][&names[2]]["step"].as_array().unwrap().len(), 40);

@@ -104,7 +104,8 @@ impl Chart {
         let names_len = self.x_names.iter().flatten().map(|name| text_width(&shortened(name))).max();
         let plot_width = self.x_names.as_ref().map_or(760, |names| (LINE_HEIGHT * names.len() as u32).max(760));
         let bottom = names_len.map_or(44, |len| len + 30);
-        let height = (TITLE_HEIGHT + 366 + bottom).max(TITLE_HEIGHT + LINE_HEIGHT * legend.len() as u32 + 20);
+        let plot_height = if plot_width > 1200 { 560 } else { 366 };
+        let height = (TITLE_HEIGHT + plot_height + bottom).max(TITLE_HEIGHT + LINE_HEIGHT * legend.len() as u32 + 20);
         let size = [LEFT + plot_width + legend_width, height];
         let mut svg = String::new();
         {

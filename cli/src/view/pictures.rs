@@ -94,7 +94,7 @@ fn thinned(points: &[(u64, f64)]) -> Vec<(f64, Envelope)> {
     let envelope = |span: &[(u64, f64)]| {
         let values = || span.iter().map(|(_, value)| *value as f32);
         let (min, max) = (values().fold(f32::NAN, f32::min), values().fold(f32::NAN, f32::max));
-        (span[0].0 as f64, Envelope { min, max, last: values().last().unwrap_or(f32::NAN) })
+        (span[0].0 as f64, Envelope { min, max, last: values().next_back().unwrap_or(f32::NAN) })
     };
     points.chunks(span).map(envelope).collect()
 }

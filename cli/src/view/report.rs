@@ -42,7 +42,7 @@ pub fn report(options: &ReportOptions) -> Result<()> {
 
 fn page(all: &[Run]) -> Result<String> {
     let galleries = all.iter().map(pictures::gallery).collect::<Result<Vec<_>>>()?;
-    let names: Vec<_> = all.iter().map(|run| name(run)).collect();
+    let names: Vec<_> = all.iter().map(name).collect();
     let mut page = String::new();
     let mut put = |text: &str| page.push_str(text);
     put("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>");
