@@ -54,6 +54,13 @@ pub enum Error {
     ModelTooLarge(#[from] crate::gpu::ModelTooLarge),
     #[error("run folder {}: {reason}; name a place that can be written, or leave the run folder out", path.display())]
     RunFolder { path: PathBuf, reason: String },
+    #[error("run folder {}: another process is writing it; stop that one, or wait for its end", path.display())]
+    RunTaken { path: PathBuf },
+    #[error(
+        "run folder {}: it is of another model, or of another selection: {expected} parameters were observed, and these are {found}; resume with the same model and `select`",
+        path.display()
+    )]
+    OtherModel { path: PathBuf, expected: usize, found: usize },
     #[error("{}: {reason}", path.display())]
     UnreadableRun { path: PathBuf, reason: String },
     #[error("step {0} was not observed, or its record was handed out already")]

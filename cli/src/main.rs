@@ -34,7 +34,7 @@ enum Command {
     Export(export::Options),
 }
 
-/// Exit code for bad input, as for bad usage: nothing was written.
+/// Exit code for bad input, as for bad usage: before training nothing was written.
 const BAD_INPUT: u8 = 2;
 /// Exit code after Ctrl-C: 128 + SIGINT, as shells count.
 const INTERRUPTED: u8 = 130;

@@ -3,7 +3,9 @@
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use gradscope::Run;
+use std::fmt;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -15,32 +17,41 @@ pub struct CompactOptions {
 
 /// `gradscope compact`.
 pub fn compact(options: &CompactOptions) -> Result<()> {
-    let run = find(&options.run)?;
-    if run.is_live() {
-        bail!("{}: it is being written; it compacts itself at its end", run.folder().display());
-    }
+    let mut run = find(&options.run)?;
     run.compact()?;
-    println!("{}", run.folder().display());
+    say(&run.folder().display());
     Ok(())
 }
 
-/// The run folder at `path`, or the newest one anywhere below it.
+/// A line on stdout. A reader who has left is no error.
+pub fn say(line: &dyn fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// The run folder at `path`, or the one below it that was started last.
 pub fn find(path: &Path) -> Result<Run> {
     if path.join("run.json").exists() {
         return Ok(Run::open(path)?);
     }
-    if !path.is_dir() {
-        bail!("{}: there is no such folder", path.display());
+    match fs::metadata(path) {
+        Err(_) => bail!("{}: there is no such folder", path.display()),
+        Ok(found) if !found.is_dir() => bail!("{}: it is a file; a run is a folder with a run.json", path.display()),
+        Ok(_) => {}
     }
-    let mut found = Vec::new();
-    collect(path, 0, &mut found).with_context(|| format!("{}", path.display()))?;
-    // Names of runs begin with the time of their start.
-    match found.into_iter().max_by_key(|folder| folder.file_name().map(ToOwned::to_owned)) {
-        Some(newest) => {
-            eprintln!("gradscope: the newest run of {} is {}", path.display(), newest.display());
-            Ok(Run::open(newest)?)
+    let (mut found, mut refused) = (Vec::new(), None);
+    collect(path, 0, &mut |folder| match Run::open(folder) {
+        Ok(run) => found.push(run),
+        Err(error) => refused = Some(error),
+    })
+    .with_context(|| format!("{}", path.display()))?;
+    let started = |run: &Run| (run.manifest().start.clone(), run.folder().file_name().map(ToOwned::to_owned));
+    match (found.into_iter().max_by_key(started), refused) {
+        (Some(newest), _) => {
+            eprintln!("gradscope: the newest run of {} is {}", path.display(), newest.folder().display());
+            Ok(newest)
         }
-        None => bail!(
+        (None, Some(error)) => Err(error.into()),
+        (None, None) => bail!(
             "{}: no run folder is there (one has a run.json); `gradscope train` makes runs/MODEL/TIME-ID",
             path.display()
         ),
@@ -50,11 +61,11 @@ pub fn find(path: &Path) -> Result<Run> {
 /// Run folders lie two folders below `runs/`; a look further would be a search.
 const DEPTH_MAX: usize = 3;
 
-fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+fn collect(folder: &Path, depth: usize, found: &mut impl FnMut(PathBuf)) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)?.flatten() {
         let path = entry.path();
         if path.join("run.json").exists() {
-            found.push(path);
+            found(path);
         } else if depth < DEPTH_MAX && path.is_dir() {
             // A folder that can't be read is not the one that was meant.
             let _ = collect(&path, depth + 1, found);

@@ -1,4 +1,4 @@
-//! The figures of a tensor that curves are drawn of: one list for overviews, pictures and TensorBoard.
+//! The figures of a tensor that curves are drawn of: overviews have all of them, pictures and TensorBoard choose.
 
 use super::TensorRecord;
 use crate::stats::{Groups, ParameterSummary, TensorSummary, UpdateSummary};
@@ -88,8 +88,10 @@ impl Figure {
         update_to_weight Log updates "move / weight norm" = |r| update(r, |u, _| Some(u.update_to_weight));
         unchanged_ratio Ratio updates "weights that did not move" =
             |r| update(r, |u, numel| (numel > 0).then(|| u.unchanged_count as f64 / numel as f64));
-        minimum_count Count updates "minima crossed" = |r| update(r, |u, _| u.crossings.map(|c| c.minimum_count as f64));
-        maximum_count Count updates "maxima crossed" = |r| update(r, |u, _| u.crossings.map(|c| c.maximum_count as f64));
+        minimum_ratio Ratio updates "elements that crossed a minimum" =
+            |r| update(r, |u, numel| Some(u.crossings?.minimum_count as f64 / numel.max(1) as f64));
+        maximum_ratio Ratio updates "elements that crossed a maximum" =
+            |r| update(r, |u, numel| Some(u.crossings?.maximum_count as f64 / numel.max(1) as f64));
     };
 
     /// Those of a scope that was asked for `groups`.

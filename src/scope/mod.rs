@@ -172,7 +172,7 @@ impl Scope {
     /// A run folder that can't be completed is told of in the events; what it holds so far stays.
     ///
     /// # Errors
-    /// None at present.
+    /// None so far: observing does not fail a training that has come to its end.
     pub fn finish<M: Module>(self, model: &M) -> Result<Finished, Error> {
         self.finish_as(model, RunStatus::Finished)
     }
@@ -198,7 +198,7 @@ impl Scope {
         let _ = status;
         #[cfg(feature = "store")]
         let folder = self.store.take().and_then(|store| {
-            let (folder, failures) = store.finish(status, &self.summary);
+            let (folder, failures) = store.finish(status, self.missed());
             let step = self.last_step.unwrap_or(0);
             failures.into_iter().for_each(|kind| self.push(Event::Notice(Notice { step, kind })));
             folder
@@ -225,14 +225,17 @@ impl Scope {
         }
     }
 
-    /// Waits until every step so far is in the run folder. Call it before a checkpoint is saved: a run that goes on from
-    /// there has no gap then.
+    /// Waits until every step so far is in the run folder, but not for a disk that hangs. Call it before a checkpoint is
+    /// saved: a run that goes on from there has no gap then. False where it is not all there.
     #[cfg(feature = "store")]
-    pub fn sync(&mut self) {
+    pub fn sync(&mut self) -> bool {
         self.drain();
-        if let Some(store) = &self.store {
-            store.sync();
-        }
+        self.store.as_ref().is_some_and(crate::store::RunWriter::sync)
+    }
+
+    #[cfg(feature = "store")]
+    fn missed(&self) -> crate::store::Missed {
+        crate::store::Missed { dropped_count: self.summary.dropped_count, lost_count: self.summary.lost_count }
     }
 
     /// Captures the tensors of [`ScopeBuilder::capture`] at the next observed step, whatever their schedule: what to do when
@@ -365,6 +368,10 @@ impl Drop for Scope {
             #[cfg(feature = "store")]
             if let Some(mut capture) = self.capture.take() {
                 capture.writer.finish();
+            }
+            #[cfg(feature = "store")]
+            if let Some(store) = self.store.take() {
+                store.finish(RunStatus::Unfinished, self.missed());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The rows of a run's tables as they lie, for exports.
 
 use super::run::Run;
-use super::source::TABLES;
+use super::source::{TABLES, damaged};
 use crate::error::Error;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type, UInt64Type};
@@ -52,8 +52,8 @@ impl Run {
     pub fn columns(&self, table: &str) -> Result<Vec<String>, Error> {
         let mut columns: Vec<String> = Vec::new();
         for (_, source) in self.sources(table)? {
-            let batch = source.batches(0, None)?.next();
-            let schema = batch.and_then(Result::ok).map(|batch| batch.schema());
+            let batch = source.batches(0, None)?.next().transpose();
+            let schema = batch.map_err(|reason| damaged(source.path(), &reason))?.map(|batch| batch.schema());
             for field in schema.iter().flat_map(|schema| schema.fields()) {
                 if !columns.contains(field.name()) {
                     columns.push(field.name().clone());

@@ -18,6 +18,7 @@ pub struct Curves {
     shift: u32,
     /// The number of the first span.
     base: u64,
+    span_count: u64,
     /// First and last step that each span has; `None` where it has none.
     spans: Vec<Option<[u64; 2]>>,
     /// By span, tensor and figure.
@@ -37,12 +38,16 @@ impl Curves {
             }
         }
         let [first, last] = extent.unwrap_or_default();
-        let shift = (0..64).find(|shift| (last >> shift) - (first >> shift) < point_count.max(1) as u64).unwrap_or(63);
+        // No more spans than steps with rows: a schedule of every tenth step leaves no empty ones.
+        let observed_count = row_count / run.params().len().max(1) as u64;
+        let span_count_max = (point_count as u64).min(observed_count).max(1);
+        let shift = (0..64).find(|shift| (last >> shift) - (first >> shift) < span_count_max).unwrap_or(63);
         let mut curves = Self {
             figures: Figure::of_groups(run.manifest().groups()).collect(),
             tensor_count: run.params().len(),
             shift,
             base: first >> shift,
+            span_count: (last >> shift) - (first >> shift) + 1,
             spans: Vec::new(),
             cells: Vec::new(),
         };
@@ -74,7 +79,11 @@ impl Curves {
                 match place(tensor as u64, self.tensor_count) {
                     Ok(tensor) => {
                         seen = seen.max(Some(span[1]));
-                        self.merge(span, tensor, cells.iter().copied());
+                        misplaced = std::mem::replace(&mut misplaced, Ok(())).and(self.merge(
+                            span,
+                            tensor,
+                            cells.iter().copied(),
+                        ));
                     }
                     Err(reason) => misplaced = Err(reason),
                 }
@@ -94,13 +103,15 @@ impl Curves {
             let tensor = place(rows.tensor.value(row), self.tensor_count)?;
             let record: TensorRecord = rows.record(row);
             let step = rows.step.value(row);
-            self.merge([step; 2], tensor, figures.iter().map(|figure| Envelope::of((figure.of)(&record))));
+            self.merge([step; 2], tensor, figures.iter().map(|figure| Envelope::of((figure.of)(&record))))?;
         }
         Ok(())
     }
 
-    fn merge(&mut self, span: [u64; 2], tensor: usize, cells: impl Iterator<Item = Envelope>) {
-        let place = ((span[0] >> self.shift).saturating_sub(self.base)) as usize;
+    fn merge(&mut self, span: [u64; 2], tensor: usize, cells: impl Iterator<Item = Envelope>) -> Result<(), String> {
+        let place = (span[0] >> self.shift).checked_sub(self.base).filter(|place| *place < self.span_count);
+        // Steps ascend, so the first and the last row tell where all of them are.
+        let place = place.ok_or_else(|| format!("step {} is out of order", span[0]))? as usize;
         let width = self.tensor_count * self.figures.len();
         if place >= self.spans.len() {
             self.spans.resize(place + 1, None);
@@ -110,6 +121,7 @@ impl Curves {
         self.spans[place] = Some([first.min(span[0]), last.max(span[1])]);
         let into = &mut self.cells[place * width + tensor * self.figures.len()..][..self.figures.len()];
         into.iter_mut().zip(cells).for_each(|(into, cell)| *into = into.then(cell));
+        Ok(())
     }
 
     /// The figures that there are.

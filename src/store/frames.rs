@@ -4,8 +4,9 @@ use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::{MessageHeader, root_as_message};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+use std::sync::Arc;
 
 /// What precedes every message.
 const CONTINUATION: [u8; 4] = [0xff; 4];
@@ -22,10 +23,29 @@ struct Frame {
     row_count: Option<u64>,
 }
 
-/// A stream's whole messages.
+/// A stream's whole messages. The file stays open: that it is compacted away meanwhile does not matter.
 pub(super) struct Frames {
-    path: PathBuf,
+    file: Arc<File>,
     frames: Vec<Frame>,
+}
+
+/// A part of a file that others read too.
+struct Part {
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Part {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let len = into.len().min(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
+        #[cfg(unix)]
+        let read = std::os::unix::fs::FileExt::read_at(&*self.file, &mut into[..len], self.at)?;
+        #[cfg(windows)]
+        let read = std::os::windows::fs::FileExt::seek_read(&*self.file, &mut into[..len], self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 impl Frames {
@@ -34,13 +54,15 @@ impl Frames {
     /// # Errors
     /// In words, where the file can't be read or what stands between messages is no header.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let mut file = BufReader::new(File::open(path).map_err(|error| error.to_string())?);
-        let len = file.get_ref().metadata().map_err(|error| error.to_string())?.len();
+        let text = |error: io::Error| error.to_string();
+        let opened = File::open(path).map_err(text)?;
+        let len = opened.metadata().map_err(text)?.len();
+        let mut file = BufReader::new(&opened);
         let mut frames = Vec::new();
         let mut start = 0;
         while start + PREFIX_LEN <= len {
             let mut prefix = [0; PREFIX_LEN as usize];
-            file.read_exact(&mut prefix).map_err(|error| error.to_string())?;
+            file.read_exact(&mut prefix).map_err(text)?;
             let metadata_len = u64::from(u32::from_le_bytes([prefix[4], prefix[5], prefix[6], prefix[7]]));
             let torn = prefix == [0; PREFIX_LEN as usize];
             if torn || (prefix[..4] == CONTINUATION && metadata_len == 0) {
@@ -53,21 +75,21 @@ impl Frames {
                 break;
             }
             let mut metadata = vec![0; metadata_len as usize];
-            file.read_exact(&mut metadata).map_err(|error| error.to_string())?;
+            file.read_exact(&mut metadata).map_err(text)?;
             let message = root_as_message(&metadata).map_err(|error| format!("byte {start}: {error}"))?;
-            let body_len =
-                u64::try_from(message.bodyLength()).map_err(|_| format!("byte {start}: a length below 0"))?;
-            let end = start + PREFIX_LEN + metadata_len + body_len;
+            let body_len = message.bodyLength();
+            let end = u64::try_from(body_len).ok().and_then(|len| len.checked_add(start + PREFIX_LEN + metadata_len));
+            let Some(end) = end else { return Err(format!("byte {start}: a length below 0, or past all bounds")) };
             if end > len {
                 break;
             }
             let batch = (message.header_type() == MessageHeader::RecordBatch).then(|| message.header_as_record_batch());
             let row_count = batch.flatten().map(|batch| batch.length().max(0) as u64);
             frames.push(Frame { start, end, row_count });
-            file.seek_relative(body_len as i64).map_err(|error| error.to_string())?;
+            file.seek_relative(body_len).map_err(text)?;
             start = end;
         }
-        Ok(Self { path: path.to_owned(), frames })
+        Ok(Self { file: Arc::new(opened), frames })
     }
 
     pub fn row_count(&self) -> u64 {
@@ -91,20 +113,14 @@ impl Frames {
             return Ok(Box::new(std::iter::empty()));
         };
         let end = self.frames.last().map_or(0, |frame| frame.end);
-        let open = || -> io::Result<_> {
-            let head = File::open(&self.path)?.take(schema.end);
-            let mut body = File::open(&self.path)?;
-            body.seek(SeekFrom::Start(from.start))?;
-            Ok(BufReader::with_capacity(1 << 20, head.chain(body.take(end - from.start))))
-        };
-        let bytes = open().map_err(|error| error.to_string())?;
+        let part = |at: u64, end: u64| Part { file: Arc::clone(&self.file), at, end };
+        let bytes = || BufReader::with_capacity(1 << 20, part(0, schema.end).chain(part(from.start, end)));
         let text = |error: arrow_schema::ArrowError| error.to_string();
-        let reader = StreamReader::try_new(bytes, None).map_err(text)?;
+        let reader = StreamReader::try_new(bytes(), None).map_err(text)?;
         let Some(columns) = columns else { return Ok(Box::new(reader.map(move |batch| batch.map_err(text)))) };
         let fields = reader.schema();
         let places = columns.iter().filter_map(|name| fields.index_of(name).ok()).collect();
-        let bytes = open().map_err(|error| error.to_string())?;
-        let reader = StreamReader::try_new(bytes, Some(places)).map_err(text)?;
+        let reader = StreamReader::try_new(bytes(), Some(places)).map_err(text)?;
         Ok(Box::new(reader.map(move |batch| batch.map_err(text))))
     }
 }

@@ -7,7 +7,7 @@ use crate::stats::Groups;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// Version of the run folder's form. Version 1, a JSON line a step, was never published.
@@ -29,7 +29,7 @@ pub struct Manifest {
     pub start: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
-    /// Steps recorded, over all segments.
+    /// Steps that the run has a record of; while it is written, some seconds ago.
     #[serde(default)]
     pub step_count: u64,
     /// Steps left out because the staging ring was full.
@@ -67,6 +67,11 @@ pub struct Segment {
     pub index: u32,
     /// Rows of earlier segments at or past this step are no part of the run any more. 0 for the first segment.
     pub first_step: u64,
+    /// What trained, and which engine reduced.
+    #[serde(default)]
+    pub adapter: String,
+    #[serde(default)]
+    pub engine: String,
     pub start: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
@@ -111,7 +116,9 @@ impl Manifest {
     /// Whole or not at all: a reader never meets half a manifest.
     pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
         let partial = folder.join("run.json.partial");
-        fs::write(&partial, serde_json::to_vec_pretty(self)?)?;
+        let mut file = fs::File::create(&partial)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        file.sync_all()?;
         fs::rename(partial, folder.join(FILE))
     }
 
@@ -163,7 +170,8 @@ impl Manifest {
     pub(super) fn begin(&mut self, first_step: u64) -> u32 {
         let index = self.segments.iter().map(|segment| segment.index).max().unwrap_or(0) + 1;
         let start = time::now();
-        self.segments.push(Segment { index, first_step, start, end: None });
+        let (adapter, engine) = (self.adapter.clone(), self.engine.clone());
+        self.segments.push(Segment { index, first_step, adapter, engine, start, end: None });
         self.status = RunStatus::Running;
         self.end = None;
         index

@@ -8,8 +8,12 @@ mod columns;
 mod compact;
 mod curves;
 mod frames;
+mod lock;
 mod manifest;
 mod overview;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod records;
 mod rows;
 mod run;
 mod segment;
@@ -17,6 +21,7 @@ mod source;
 mod tables;
 mod tensorboard;
 mod time;
+mod worker;
 mod writer;
 
 pub use cells::Value;
@@ -25,4 +30,4 @@ pub use manifest::{Manifest, SCHEMA_VERSION, Segment};
 pub use overview::Envelope;
 pub use run::{Run, Series, SeriesName, TensorRow};
 pub use tensorboard::{EventWriter, Tensorboard};
-pub use writer::{RunPlace, RunStart, RunWriter, TENSORBOARD};
+pub use writer::{Missed, RunPlace, RunStart, RunWriter, TENSORBOARD};

@@ -2,13 +2,14 @@
 //! so that no view has to read a long run's rows.
 
 use super::segment::Stream;
-use super::tables::steps;
+use super::tables::{numbers, steps};
 use crate::record::{Figure, TensorRecord};
 use arrow_array::builder::{Float32Builder, UInt64Builder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -124,6 +125,18 @@ impl Overview {
         Ok(())
     }
 
+    /// Whether spans could not be written.
+    pub fn has_gaps(&self) -> bool {
+        self.levels.iter().any(|level| level.stream.lost_batch_count > 0)
+    }
+
+    /// Removes the files.
+    pub fn remove(&self) {
+        self.levels.iter().for_each(|level| {
+            let _ = fs::remove_file(level.stream.path());
+        });
+    }
+
     /// The files of the levels that have any rows.
     #[cfg(feature = "parquet")]
     pub fn paths(&self) -> Vec<PathBuf> {
@@ -161,7 +174,7 @@ fn close(levels: &mut [Level]) {
 impl Level {
     fn flush(&mut self) -> io::Result<()> {
         if let Some(batch) = self.table.take() {
-            self.stream.put(&batch)?;
+            self.stream.put(&batch, 0)?;
         }
         self.stream.flush()
     }
@@ -225,10 +238,7 @@ pub(super) fn rows(
     figures: &[&'static Figure],
     mut row: impl FnMut([u64; 2], usize, &[Envelope]),
 ) -> Result<(), String> {
-    let numbers = |name: &str| {
-        super::columns::bound::<u64>(batch, "", name).ok_or_else(|| format!("the column `{name}` is not there"))
-    };
-    let (first, last, tensor) = (steps(batch)?, numbers("last_step")?, numbers("tensor")?);
+    let (first, last, tensor) = (steps(batch)?, numbers(batch, "last_step")?, numbers(batch, "tensor")?);
     let column = |name: &String| batch.column_by_name(name)?.as_primitive_opt::<Float32Type>();
     let columns: Vec<[Option<_>; 3]> = figures.iter().map(|figure| columns_of(figure).each_ref().map(column)).collect();
     let mut cells = vec![Envelope::NONE; figures.len()];

@@ -1,17 +1,14 @@
 //! Run folders, read back.
 
 use super::curves::Curves;
+use super::lock::Lock;
 use super::manifest::{Manifest, NoticeLine};
-use super::source::{Batches, Source, damaged, within};
-use super::tables::{MapRow, ScalarRow, StatsArrays, StepScalars, histogram_rows, map_rows, tap_rows};
-use super::writer;
+use super::records::Records;
+use super::source::{Source, damaged};
+use super::tables::{MapRow, ScalarRow, StatsArrays, histogram_rows, map_rows};
 use crate::error::Error;
-use crate::record::{
-    Averages, Gradient, HistogramRecord, Notice, Param, RunStatus, Shapes, SignMapRow, StepRecord, TapRecord,
-    TensorRecord,
-};
-use arrow_array::RecordBatch;
-use std::collections::{HashMap, VecDeque};
+use crate::record::{Averages, HistogramRecord, Notice, Param, RunStatus, SignMapRow, StepRecord, TensorRecord};
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -97,7 +94,7 @@ impl Run {
 
     /// Whether a process is writing the run at this moment.
     pub fn is_live(&self) -> bool {
-        writer::is_locked(&self.folder)
+        Lock::is_held(&self.folder)
     }
 
     /// How the run stands: one whose process was killed is `Unfinished`.
@@ -109,13 +106,49 @@ impl Run {
     }
 
     /// Turns closed segments into Parquet, where that was not done: after a killed process, or by a gradscope without the
-    /// feature. A run that is being written is left alone.
+    /// feature.
     ///
     /// # Errors
-    /// Where a file can't be read or written; what could not be compacted stays as it was.
+    /// Where the run is being written, or a file can't be read or written; what could not be compacted stays as it was.
     #[cfg(feature = "parquet")]
-    pub fn compact(&self) -> Result<(), Error> {
-        if self.is_live() { Ok(()) } else { super::compact::closed(&self.folder, &self.manifest) }
+    pub fn compact(&mut self) -> Result<(), Error> {
+        let lock = Lock::take(&self.folder)?;
+        // What another process wrote since the run was opened.
+        self.manifest = Manifest::read(&self.folder)?;
+        if self.manifest.status == RunStatus::Running {
+            if !lock.is_certain() {
+                return Err(Error::RunTaken { path: self.folder.clone() });
+            }
+            self.manifest.step_count = self.step_count(u64::MAX)?;
+            self.manifest.close(RunStatus::Unfinished);
+            let failed = |error: io::Error| Error::RunFolder { path: self.folder.clone(), reason: error.to_string() };
+            self.manifest.write(&self.folder).map_err(failed)?;
+        }
+        super::compact::closed(&self.folder, &self.manifest)
+    }
+
+    /// Steps before `end` that the run has a record of.
+    ///
+    /// # Errors
+    /// Where a file is damaged.
+    pub fn step_count(&self, end: u64) -> Result<u64, Error> {
+        let cost =
+            self.series(|name| name.source == "cost" && ["submit_secs", "last_move"].contains(&name.name.as_str()))?;
+        let points = |name: &str| {
+            let series = cost.iter().filter(|series| series.name.name == name);
+            series.flat_map(|series| &series.points).filter(|(step, _)| *step < end).count() as u64
+        };
+        Ok(points("submit_secs") - points("last_move"))
+    }
+
+    /// Segments that have no file of a table: nothing was written, or somebody removed it.
+    ///
+    /// # Errors
+    /// Where a file is damaged.
+    pub fn segments_without(&self, table: &str) -> Result<Vec<u32>, Error> {
+        let found: Vec<u32> = self.sources(table)?.into_iter().map(|(index, _)| index).collect();
+        let all = self.manifest.segments.iter().map(|segment| segment.index);
+        Ok(all.filter(|index| !found.contains(index)).collect())
     }
 
     /// The files of a table, in order of their segments.
@@ -243,22 +276,21 @@ impl Run {
         Ok(())
     }
 
-    /// The lines of the sign map, with their steps.
+    /// Hands over every line of the sign map, with its step.
     ///
     /// # Errors
     /// Where a file is damaged.
-    pub fn sign_map(&self) -> Result<Vec<(u64, SignMapRow)>, Error> {
-        let mut lines = Vec::new();
+    pub fn each_sign_map_line(&self, mut line: impl FnMut(u64, SignMapRow)) -> Result<(), Error> {
         for (_, source) in self.sources("maps")? {
             source.each(None, |batch| {
                 map_rows(batch, |step, row| {
                     if let MapRow::SignMap(row) = row {
-                        lines.push((step, row));
+                        line(step, row);
                     }
                 })
             })?;
         }
-        Ok(lines)
+        Ok(())
     }
 
     /// The parameters that the sign map lays end to end, by their places.
@@ -275,13 +307,14 @@ impl Run {
     /// Where the file can't be read.
     pub fn notices(&self) -> Result<Vec<Notice>, Error> {
         let path = self.folder.join("notices.jsonl");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
             Err(error) => return Err(damaged(&path, &error.to_string())),
         };
         // A line that is no notice is a torn one, or of a newer gradscope.
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<NoticeLine>(line).ok());
+        let lines = bytes.split(|byte| *byte == b'\n');
+        let lines = lines.filter_map(|line| serde_json::from_slice::<NoticeLine>(line).ok());
         let limit = |index| self.manifest.limit(index);
         Ok(lines.filter(|line| line.notice.step < limit(line.segment)).map(|line| line.notice).collect())
     }
@@ -290,153 +323,4 @@ impl Run {
 pub(super) fn place(tensor: u64, tensor_count: usize) -> Result<usize, String> {
     let place = usize::try_from(tensor).ok().filter(|place| *place < tensor_count);
     place.ok_or_else(|| format!("a row is of tensor {tensor}, and run.json has {tensor_count}"))
-}
-
-type Decode<T> = fn(&RecordBatch, &mut VecDeque<(u64, T)>) -> Result<(), String>;
-
-/// Rows of a table, decoded as they are asked for.
-struct Cursor<T> {
-    path: PathBuf,
-    batches: Batches,
-    limit: u64,
-    decode: Decode<T>,
-    rows: VecDeque<(u64, T)>,
-}
-
-impl<T> Cursor<T> {
-    fn open(folder: &Path, table: &str, index: u32, limit: u64, decode: Decode<T>) -> Result<Self, Error> {
-        let batches = match Source::open(folder, table, index, limit)? {
-            Some(source) => source.batches(0, None)?,
-            None => Box::new(std::iter::empty()),
-        };
-        let path = folder.join(format!("{table}-{index:04}"));
-        Ok(Self { path, batches, limit, decode, rows: VecDeque::new() })
-    }
-
-    /// Decodes until `enough`, or to the end.
-    fn fill(&mut self, enough: impl Fn(&VecDeque<(u64, T)>) -> bool) -> Result<(), Error> {
-        while !enough(&self.rows) {
-            let Some(batch) = self.batches.next() else { break };
-            let (rows, decode) = (&mut self.rows, self.decode);
-            let decoded = batch.and_then(|batch| within(&batch, self.limit, |batch| decode(batch, rows)));
-            decoded.map_err(|reason| damaged(&self.path, &reason))?;
-        }
-        Ok(())
-    }
-
-    fn peek(&mut self) -> Result<Option<u64>, Error> {
-        self.fill(|rows| !rows.is_empty())?;
-        Ok(self.rows.front().map(|(step, _)| *step))
-    }
-
-    /// The rows of a step that is next.
-    fn take(&mut self, step: u64) -> Result<Vec<T>, Error> {
-        self.fill(|rows| rows.back().is_some_and(|(last, _)| *last > step))?;
-        let mut found = Vec::new();
-        while let Some((_, row)) = self.rows.pop_front_if(|(at, _)| *at == step) {
-            found.push(row);
-        }
-        Ok(found)
-    }
-}
-
-struct StatsRow {
-    tensor: u64,
-    epoch: Option<u64>,
-    last_move: bool,
-    record: TensorRecord,
-}
-
-struct OwnedScalar {
-    source: String,
-    name: String,
-    epoch: Option<u64>,
-    value: f64,
-}
-
-/// The records of one segment, put together from its tables.
-struct Records {
-    tensor_count: usize,
-    stats: Cursor<StatsRow>,
-    scalars: Cursor<OwnedScalar>,
-    taps: Cursor<TapRecord>,
-    histograms: Cursor<HistogramRecord>,
-    maps: Cursor<MapRow>,
-}
-
-impl Records {
-    fn open(folder: &Path, index: u32, limit: u64, tensor_count: usize) -> Result<Self, Error> {
-        let stats: Decode<StatsRow> = |batch, rows| {
-            let arrays = StatsArrays::bind(batch)?;
-            rows.extend((0..batch.num_rows()).map(|i| {
-                let (tensor, epoch, last_move) = (arrays.tensor.value(i), arrays.epoch_at(i), arrays.is_last_move(i));
-                (arrays.step.value(i), StatsRow { tensor, epoch, last_move, record: arrays.record(i) })
-            }));
-            Ok(())
-        };
-        let scalars: Decode<OwnedScalar> = |batch, rows| {
-            ScalarRow::each(batch, |row| {
-                // What came after its step is no part of the step's record, and out of order.
-                if row.source() != super::tables::Source::Log {
-                    let (source, name) = (row.source.to_owned(), row.name.to_owned());
-                    rows.push_back((row.step, OwnedScalar { source, name, epoch: row.epoch, value: row.value }));
-                }
-            })
-        };
-        Ok(Self {
-            tensor_count,
-            stats: Cursor::open(folder, "stats", index, limit, stats)?,
-            scalars: Cursor::open(folder, "scalars", index, limit, scalars)?,
-            taps: Cursor::open(folder, "taps", index, limit, |batch, rows| {
-                tap_rows(batch, |step, tap| rows.push_back((step, tap)))
-            })?,
-            histograms: Cursor::open(folder, "histograms", index, limit, |batch, rows| {
-                histogram_rows(batch, |step, histogram| rows.push_back((step, histogram)))
-            })?,
-            maps: Cursor::open(folder, "maps", index, limit, |batch, rows| {
-                map_rows(batch, |step, map| rows.push_back((step, map)))
-            })?,
-        })
-    }
-
-    fn next(&mut self) -> Result<Option<StepRecord>, Error> {
-        // A killed process may have written a step to one table and not to another.
-        let fronts =
-            [self.stats.peek()?, self.scalars.peek()?, self.taps.peek()?, self.histograms.peek()?, self.maps.peek()?];
-        let Some(step) = fronts.into_iter().flatten().min() else { return Ok(None) };
-        let mut figures = StepScalars::default();
-        for row in self.scalars.take(step)? {
-            let OwnedScalar { source, name, epoch, value } = &row;
-            figures.take(&ScalarRow { step, epoch: *epoch, source, name, value: *value });
-        }
-        let mut tensors = vec![TensorRecord::of(Gradient::NotDue); self.tensor_count];
-        let (mut epoch, mut last_move) = (figures.epoch, figures.is_last_move());
-        if last_move {
-            tensors.fill(TensorRecord::of(Gradient::Missing));
-        }
-        for row in self.stats.take(step)? {
-            let place = place(row.tensor, self.tensor_count).map_err(|reason| damaged(&self.stats.path, &reason))?;
-            (epoch, last_move) = (epoch.or(row.epoch), last_move || row.last_move);
-            tensors[place] = row.record;
-        }
-        let mut shapes = Shapes { histograms: self.histograms.take(step)?, ..Shapes::default() };
-        for map in self.maps.take(step)? {
-            match map {
-                MapRow::Channels(channels) => shapes.channels.push(channels),
-                MapRow::SignMap(row) => shapes.sign_map = Some(row),
-            }
-        }
-        Ok(Some(StepRecord {
-            step,
-            epoch,
-            last_move,
-            scalars: std::mem::take(&mut figures.scalars),
-            global: figures.global(),
-            groups: figures.groups(),
-            tensors,
-            taps: self.taps.take(step)?,
-            shapes: (shapes != Shapes::default()).then_some(shapes),
-            cost: figures.cost(),
-        }))
-    }
 }

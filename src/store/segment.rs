@@ -19,41 +19,49 @@ pub(super) struct Stream {
     /// Encoded and not on disk; the schema comes first.
     pending: VecDeque<Message>,
     written_len: u64,
-    /// Rows that could not be kept.
-    pub lost_row_count: u64,
+    /// Steps, and batches, that could not be kept.
+    pub lost_step_count: u64,
+    pub lost_batch_count: u64,
 }
 
 struct Message {
     bytes: Vec<u8>,
-    row_count: u64,
+    step_count: u64,
     /// Without the schema later batches can't be read.
     is_schema: bool,
 }
 
 impl Stream {
     pub fn new(path: PathBuf) -> Self {
-        Self { path, file: None, encoder: None, pending: VecDeque::new(), written_len: 0, lost_row_count: 0 }
+        Self {
+            path,
+            file: None,
+            encoder: None,
+            pending: VecDeque::new(),
+            written_len: 0,
+            lost_step_count: 0,
+            lost_batch_count: 0,
+        }
     }
 
-    #[cfg(feature = "parquet")]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Encodes a batch; it is written by the next [`Stream::flush`].
-    pub fn put(&mut self, batch: &RecordBatch) -> io::Result<()> {
+    /// Encodes a batch of so many steps; it is written by the next [`Stream::flush`].
+    pub fn put(&mut self, batch: &RecordBatch, step_count: u64) -> io::Result<()> {
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
             None => {
                 let mut encoder = StreamWriter::try_new(Vec::new(), &batch.schema()).map_err(io::Error::other)?;
                 let bytes = std::mem::take(encoder.get_mut());
-                self.pending.push_back(Message { bytes, row_count: 0, is_schema: true });
+                self.pending.push_back(Message { bytes, step_count: 0, is_schema: true });
                 self.encoder.insert(encoder)
             }
         };
         encoder.write(batch).map_err(io::Error::other)?;
         let bytes = std::mem::take(encoder.get_mut());
-        self.pending.push_back(Message { bytes, row_count: batch.num_rows() as u64, is_schema: false });
+        self.pending.push_back(Message { bytes, step_count, is_schema: false });
         Ok(())
     }
 
@@ -78,7 +86,9 @@ impl Stream {
 
     /// Rows that are pending are lost.
     pub fn give_up(&mut self) {
-        self.lost_row_count += self.pending.iter().map(|message| message.row_count).sum::<u64>();
+        let lost = self.pending.iter().filter(|message| !message.is_schema);
+        self.lost_batch_count += lost.clone().count() as u64;
+        self.lost_step_count += lost.map(|message| message.step_count).sum::<u64>();
         self.pending.retain(|message| message.is_schema);
     }
 
@@ -87,7 +97,7 @@ impl Stream {
         if let Some(mut encoder) = self.encoder.take() {
             encoder.finish().map_err(io::Error::other)?;
             let bytes = std::mem::take(encoder.get_mut());
-            self.pending.push_back(Message { bytes, row_count: 0, is_schema: false });
+            self.pending.push_back(Message { bytes, step_count: 0, is_schema: false });
         }
         self.flush()
     }
@@ -96,7 +106,13 @@ impl Stream {
 fn write(file: &mut Option<File>, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
     let file = match file {
         Some(file) => file,
-        None => file.insert(OpenOptions::new().write(true).create_new(true).open(path)?),
+        None => {
+            if let Some(folder) = path.parent() {
+                // Of a run folder that is there; somebody may have removed the overview's.
+                let _ = std::fs::create_dir(folder);
+            }
+            file.insert(OpenOptions::new().write(true).create_new(true).open(path)?)
+        }
     };
     file.seek(SeekFrom::Start(at))?;
     file.write_all(bytes)
@@ -117,8 +133,9 @@ impl<T: Table> SegmentFile<T> {
     /// Writes the rows so far.
     pub fn flush(&mut self) -> io::Result<()> {
         if self.table.row_count() > 0 {
+            let step_count = self.table.step_count();
             let batch = self.table.take();
-            self.stream.put(&batch)?;
+            self.stream.put(&batch, step_count)?;
         }
         self.stream.flush()
     }

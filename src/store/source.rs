@@ -70,7 +70,7 @@ impl Source {
         match &self.form {
             Form::Arrow(frames) => Ok(frames.row_count()),
             #[cfg(feature = "parquet")]
-            Form::Parquet => super::compact::row_count(&self.path).map_err(|reason| damaged(&self.path, &reason)),
+            Form::Parquet => super::parquet::row_count(&self.path).map_err(|reason| damaged(&self.path, &reason)),
         }
     }
 
@@ -78,7 +78,7 @@ impl Source {
         let batches = match &self.form {
             Form::Arrow(frames) => frames.batches(first, columns),
             #[cfg(feature = "parquet")]
-            Form::Parquet => super::compact::batches(&self.path, columns),
+            Form::Parquet => super::parquet::batches(&self.path, columns),
         };
         batches.map(caught).map_err(|reason| damaged(&self.path, &reason))
     }
@@ -120,37 +120,33 @@ impl Source {
         self.batches(first, None)?.try_for_each(|batch| within(&batch?, self.limit, &mut later)).map_err(failed)
     }
 
-    /// First and last step, and how many rows.
+    /// First and last step.
     ///
     /// # Errors
     /// Where the file can't be read.
     pub fn extent(&self) -> Result<Option<[u64; 2]>, Error> {
-        let mut extent: Option<[u64; 2]> = None;
-        let mut widen = |batch: &RecordBatch| {
-            for step in steps(batch)?.values() {
-                let [first, last] = extent.unwrap_or([*step; 2]);
-                extent = Some([first.min(*step), last.max(*step)]);
-            }
-            Ok(())
-        };
-        match &self.form {
+        let failed = |reason: String| damaged(&self.path, &reason);
+        let extent = match &self.form {
             Form::Arrow(frames) => {
-                let failed = |reason: String| damaged(&self.path, &reason);
-                let only = Some(["step"].as_slice());
-                let ends = [Some(0), frames.batch_count().checked_sub(1)];
-                for end in ends.into_iter().flatten() {
-                    if let Some(batch) = self.batches(end, only)?.next() {
-                        batch.and_then(|batch| within(&batch, self.limit, &mut widen)).map_err(failed)?;
+                let mut extent: Option<[u64; 2]> = None;
+                for end in [Some(0), frames.batch_count().checked_sub(1)].into_iter().flatten() {
+                    let Some(batch) = self.batches(end, Some(&["step"]))?.next() else { continue };
+                    for step in batch.and_then(|batch| steps(&batch)).map_err(failed)?.values() {
+                        let [first, last] = extent.unwrap_or([*step; 2]);
+                        extent = Some([first.min(*step), last.max(*step)]);
                     }
                 }
+                extent
             }
             #[cfg(feature = "parquet")]
-            Form::Parquet => {
-                let steps = super::compact::steps_of(&self.path).map_err(|reason| damaged(&self.path, &reason))?;
-                extent = steps.map(|[first, last]| [first, last.min(self.limit.saturating_sub(1))]);
-            }
-        }
-        Ok(extent.filter(|[first, last]| first <= last))
+            Form::Parquet => super::parquet::steps_of(&self.path).map_err(failed)?,
+        };
+        let cut = extent.map(|[first, last]| [first, last.min(self.limit.saturating_sub(1))]);
+        Ok(cut.filter(|[first, last]| first <= last))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 

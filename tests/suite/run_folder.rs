@@ -3,8 +3,8 @@
 use crate::fixture::Random;
 use gradscope::record::{Cost, Global, Gradient, NoticeKind, Param, TensorRecord};
 use gradscope::stats::{Groups, Partial, order_key};
-use gradscope::store::{RunPlace, RunStart, RunWriter};
-use gradscope::{Notice, Run, RunStatus, StepRecord, Summary};
+use gradscope::store::{Missed, RunPlace, RunStart, RunWriter};
+use gradscope::{Notice, Run, RunStatus, StepRecord};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -73,7 +73,7 @@ fn write(place: &RunPlace, params: &[Param], steps: std::ops::Range<u64>) -> Run
 }
 
 fn finished(place: &RunPlace, params: &[Param], steps: std::ops::Range<u64>) -> PathBuf {
-    let (folder, failures) = write(place, params, steps).finish(RunStatus::Finished, &Summary::new(params));
+    let (folder, failures) = write(place, params, steps).finish(RunStatus::Finished, Missed::default());
     assert_eq!(failures, []);
     folder.unwrap()
 }
@@ -204,7 +204,7 @@ fn a_run_goes_on_where_its_checkpoint_was() {
             // While it is written, and after.
             std::thread::sleep(std::time::Duration::from_millis(1500));
             assert_eq!(steps(&folder), (0..at + 100).collect::<Vec<_>>(), "from {at}");
-            writer.finish(RunStatus::Finished, &Summary::new(&params));
+            writer.finish(RunStatus::Finished, Missed::default());
             assert_eq!(steps(&folder), (0..at + 100).collect::<Vec<_>>(), "from {at}");
             if cfg!(feature = "parquet") {
                 let streams = fs::read_dir(&folder).unwrap().flatten();
@@ -228,7 +228,7 @@ fn one_process_writes_a_run_and_only_its_own_model() {
     let again = |params: &[Param]| RunWriter::open(&resumed, start(params)).err().unwrap().to_string();
     assert!(again(&two).contains("another process is writing it"), "{}", again(&two));
     assert!(Run::open(writer.folder()).unwrap().is_live());
-    let folder = writer.finish(RunStatus::Finished, &Summary::new(&two)).0.unwrap();
+    let folder = writer.finish(RunStatus::Finished, Missed::default()).0.unwrap();
     assert!(!Run::open(&folder).unwrap().is_live());
     let other = params(&["a", "c"]);
     assert!(again(&other).contains("another model"), "{}", again(&other));
@@ -262,7 +262,7 @@ fn a_disk_slower_than_training_is_counted_not_waited_for() {
     assert_eq!(told(writer.failures()), 1);
     assert_eq!(told(writer.failures()), 0, "once");
     let reader = std::thread::spawn(move || fs::read_to_string(pipe).unwrap());
-    writer.finish(RunStatus::Finished, &Summary::new(&params));
+    writer.finish(RunStatus::Finished, Missed::default());
     assert!(reader.join().unwrap().contains("a test"));
     let run = Run::open(&folder).unwrap();
     let kept = run.manifest().step_count;
@@ -286,7 +286,7 @@ fn a_folder_that_vanishes_is_told_of_once() {
     assert_eq!(failures.len(), 1, "{failures:?}");
     assert!(matches!(&failures[0], NoticeKind::StoreFailed { reason } if reason.contains("removed")), "{failures:?}");
     let folder = writer.folder().to_owned();
-    let (kept, _) = writer.finish(RunStatus::Finished, &Summary::new(&params));
+    let (kept, _) = writer.finish(RunStatus::Finished, Missed::default());
     assert!(kept.is_none() && !folder.exists(), "it is not made anew behind anybody's back");
 }
 
@@ -300,7 +300,7 @@ fn names_are_kept_whatever_they_are() {
     expected.scalars = names.iter().map(|name| ((*name).to_owned(), 1.0)).collect();
     expected.groups = names.iter().map(|name| ((*name).to_owned(), expected.global)).collect();
     writer.write(&expected);
-    let folder = writer.finish(RunStatus::Finished, &Summary::new(&params)).0.unwrap();
+    let folder = writer.finish(RunStatus::Finished, Missed::default()).0.unwrap();
     let run = Run::open(&folder).unwrap();
     assert_eq!(run.params(), params);
     let mut found = Vec::new();
@@ -342,7 +342,7 @@ fn groups_choose_the_columns() {
     start.groups = Groups::CARD;
     let mut writer = RunWriter::open(&RunPlace::New(parent.path().to_owned()), start).unwrap();
     writer.write(&record(0, 1));
-    let folder = writer.finish(RunStatus::Finished, &Summary::new(&params)).0.unwrap();
+    let folder = writer.finish(RunStatus::Finished, Missed::default()).0.unwrap();
     Run::open(&folder)
         .unwrap()
         .each_row(|row| {

@@ -11,23 +11,51 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Mean, and number, of what an epoch has of a figure.
+const FILE: &str = "statistics.json";
+/// Values that are held at a time; a longer run is read several times.
+const VALUE_COUNT_MAX: u64 = 100_000_000;
+
+/// What an epoch has of a figure: the least of smallest ones, the most of largest ones, the last of what came after the
+/// steps, and the mean of everything else. Not finite where one of them is not.
 #[derive(Clone, Copy, Default)]
-struct Mean {
-    sum: f64,
+struct OfEpoch {
+    value: f64,
     count: u64,
 }
 
-impl Mean {
-    fn add(&mut self, value: f64) {
-        if value.is_finite() {
-            self.sum += value;
-            self.count += 1;
+#[derive(Clone, Copy, PartialEq)]
+enum Fold {
+    Least,
+    Most,
+    Last,
+    Mean,
+}
+
+impl Fold {
+    fn of(name: &str) -> Self {
+        match name.rsplit('/').next() {
+            Some("min" | "param_min") => Self::Least,
+            Some("max" | "param_max" | "abs_max") => Self::Most,
+            _ => Self::Mean,
         }
     }
+}
 
-    fn value(self) -> Value {
-        if self.count > 0 { number(self.sum / self.count as f64) } else { Value::Null }
+impl OfEpoch {
+    fn add(&mut self, fold: Fold, value: f64) {
+        self.count += 1;
+        self.value = match fold {
+            _ if self.count == 1 || fold == Fold::Last => value,
+            Fold::Least if value < self.value || value.is_nan() => value,
+            Fold::Most if value > self.value || value.is_nan() => value,
+            Fold::Mean => self.value + value,
+            Fold::Least | Fold::Most | Fold::Last => self.value,
+        };
+    }
+
+    fn value(self, fold: Fold) -> Value {
+        let count = if fold == Fold::Mean { self.count as f64 } else { 1.0 };
+        if self.count > 0 { number(self.value / count) } else { Value::Null }
     }
 }
 
@@ -43,86 +71,120 @@ struct Column {
 
 pub fn write(run: &Run, folder: &Path, every: u64) -> Result<Vec<PathBuf>> {
     let figures: Vec<_> = Figure::of_groups(run.manifest().groups()).collect();
-    let column = || Column { step: vec![], values: vec![vec![]; figures.len()] };
-    let mut columns: Vec<Column> = run.params().iter().map(|_| column()).collect();
-    // By epoch, tensor and figure.
-    let mut epochs: BTreeMap<u64, Vec<Vec<Mean>>> = BTreeMap::new();
+    let path = folder.join(FILE);
+    let in_words = || format!("{}", path.display());
+    let mut file = BufWriter::new(File::create(&path).with_context(in_words)?);
+    write!(file, "{{\"schema_version\":1,\"facts\":{},\n\"parameters\":{{", json!(run.manifest().facts))
+        .with_context(in_words)?;
+    let step_count = run.step_count(u64::MAX)?;
+    let held = (VALUE_COUNT_MAX / (step_count / every + 1) / figures.len() as u64).max(1) as usize;
+    // By epoch and tensor.
+    let mut epochs: BTreeMap<u64, BTreeMap<String, Value>> = BTreeMap::new();
     let bar = super::progress(run);
-    run.each_row(|row| {
-        let kept = row.step.is_multiple_of(every).then(|| &mut columns[row.tensor]);
-        let means = row.epoch.filter(|_| !row.last_move).map(|epoch| {
-            let nothing = || vec![vec![Mean::default(); figures.len()]; run.params().len()];
-            &mut epochs.entry(epoch).or_insert_with(nothing)[row.tensor]
-        });
-        let values: Vec<f64> = figures.iter().map(|figure| (figure.of)(&row.record).unwrap_or(f64::NAN)).collect();
-        if let Some(means) = means {
-            means.iter_mut().zip(&values).for_each(|(mean, value)| mean.add(*value));
-        }
-        if let Some(column) = kept {
-            column.step.push(row.step);
-            column.values.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
-        }
-        bar.set_position(row.step);
-    })?;
-    bar.finish_and_clear();
-    let mut scalars = Map::new();
-    let mut of_epochs: BTreeMap<u64, Map<String, Value>> = epochs.keys().map(|epoch| (*epoch, Map::new())).collect();
-    for series in run.series(|name| name.source != "cost")? {
-        let mut means: BTreeMap<u64, Mean> = BTreeMap::new();
-        for ((_, value), epoch) in series.points.iter().zip(&series.epochs) {
-            if let Some(epoch) = epoch {
-                means.entry(*epoch).or_default().add(*value);
+    for first in (0..run.params().len()).step_by(held) {
+        let tensors = first..(first + held).min(run.params().len());
+        let column = |_| Column { step: vec![], values: vec![vec![]; figures.len()] };
+        let mut columns: Vec<Column> = tensors.clone().map(column).collect();
+        let mut folds: BTreeMap<(u64, usize), Vec<OfEpoch>> = BTreeMap::new();
+        run.each_row(|row| {
+            if !tensors.contains(&row.tensor) {
+                return;
             }
+            let column = &mut columns[row.tensor - first];
+            let kept = row.step.is_multiple_of(every);
+            if kept {
+                column.step.push(row.step);
+            }
+            let epoch = row.epoch.filter(|_| !row.last_move);
+            let mut of_epoch = epoch.map(|epoch| {
+                folds.entry((epoch, row.tensor)).or_insert_with(|| vec![OfEpoch::default(); figures.len()])
+            });
+            for (place, figure) in figures.iter().enumerate() {
+                let value = (figure.of)(&row.record);
+                if let (Some(folds), Some(value)) = (&mut of_epoch, value) {
+                    folds[place].add(Fold::of(figure.name), value);
+                }
+                if kept {
+                    column.values[place].push(value.unwrap_or(f64::NAN));
+                }
+            }
+            bar.set_position(row.step);
+        })?;
+        for ((epoch, tensor), folds) in folds {
+            let of_figure =
+                |(figure, fold): (&&Figure, OfEpoch)| (figure.name.to_owned(), fold.value(Fold::of(figure.name)));
+            let values: Map<String, Value> = figures.iter().zip(folds).map(of_figure).collect();
+            let path = run.params()[tensor].path.clone();
+            epochs.entry(epoch).or_default().insert(path, Value::Object(values));
         }
+        for (tensor, column) in tensors.zip(&columns) {
+            put_column(&mut file, run, tensor, column, &figures).with_context(in_words)?;
+        }
+    }
+    bar.finish_and_clear();
+    let (scalars, mut of_epochs) = scalars(run, every)?;
+    epochs.keys().for_each(|epoch| {
+        of_epochs.entry(*epoch).or_default();
+    });
+    let entries: Vec<Value> = of_epochs
+        .into_iter()
+        .map(|(epoch, scalars)| json!({ "epoch": epoch, "scalars": scalars, "parameters": epochs.remove(&epoch) }))
+        .collect();
+    let ended = writeln!(file, "}},\n\"scalars\":{},\n\"epochs\":{}}}", json!(scalars), json!(entries));
+    ended.and_then(|()| file.flush()).with_context(in_words)?;
+    Ok(vec![path])
+}
+
+/// Written piece by piece: a long run's columns as JSON values would be many times their size.
+fn put_column(
+    file: &mut impl Write,
+    run: &Run,
+    tensor: usize,
+    column: &Column,
+    figures: &[&Figure],
+) -> std::io::Result<()> {
+    let param = &run.params()[tensor];
+    let comma = if tensor > 0 { ",\n" } else { "\n" };
+    write!(file, "{comma}{}:{{\"shape\":{},\"numel\":{},", json!(param.path), json!(param.shape), param.numel)?;
+    write!(file, "\"step\":{}", json!(column.step))?;
+    for (figure, values) in figures.iter().zip(&column.values) {
+        write!(file, ",\"{}\":[", figure.name)?;
+        for (place, value) in values.iter().enumerate() {
+            let comma = if place > 0 { "," } else { "" };
+            write!(file, "{comma}{}", number(*value))?;
+        }
+        write!(file, "]")?;
+    }
+    write!(file, "}}")
+}
+
+type Scalars = (Map<String, Value>, BTreeMap<u64, Map<String, Value>>);
+
+/// Figures that no tensor owns, by step and by epoch.
+fn scalars(run: &Run, every: u64) -> Result<Scalars> {
+    let mut by_step = Map::new();
+    let mut by_epoch: BTreeMap<u64, Map<String, Value>> = BTreeMap::new();
+    for series in run.series(|name| name.source != "cost")? {
+        let late = series.name.source == "log";
         let name = match series.name.source.as_str() {
-            "scalar" | "log" => series.name.name,
+            "scalar" => series.name.name,
+            // What came after the steps has its own name, unless a step had that too.
+            "log" if !by_step.contains_key(&series.name.name) => series.name.name,
             source => format!("{source}/{}", series.name.name),
         };
-        for (epoch, mean) in means {
-            of_epochs.entry(epoch).or_default().insert(name.clone(), mean.value());
-        }
-        let kept =
-            series.points.iter().filter(|(step, _)| name.starts_with("validation") || step.is_multiple_of(every));
-        let (step, value): (Vec<u64>, Vec<Value>) = kept.map(|(step, value)| (*step, number(*value))).unzip();
-        scalars.insert(name, json!({ "step": step, "value": value }));
-    }
-    let path = folder.join("run.json");
-    let file = File::create(&path).with_context(|| format!("{}", path.display()))?;
-    let mut file = BufWriter::new(file);
-    // Written piece by piece: a long run's columns as JSON values would be many times their size.
-    let mut put = || -> std::io::Result<()> {
-        let manifest = run.manifest();
-        write!(file, "{{\"schema_version\":1,\"facts\":{},\n\"parameters\":{{", json!(manifest.facts))?;
-        for (place, (param, column)) in run.params().iter().zip(&columns).enumerate() {
-            let comma = if place > 0 { ",\n" } else { "\n" };
-            write!(file, "{comma}{}:{{\"shape\":{},\"numel\":{},", json!(param.path), json!(param.shape), param.numel)?;
-            write!(file, "\"step\":{}", json!(column.step))?;
-            for (figure, values) in figures.iter().zip(&column.values) {
-                write!(file, ",\"{}\":[", figure.name)?;
-                for (place, value) in values.iter().enumerate() {
-                    let comma = if place > 0 { "," } else { "" };
-                    write!(file, "{comma}{}", number(*value))?;
-                }
-                write!(file, "]")?;
+        let fold = if late { Fold::Last } else { Fold::of(&name) };
+        let mut folds: BTreeMap<u64, OfEpoch> = BTreeMap::new();
+        for ((_, value), epoch) in series.points.iter().zip(&series.epochs) {
+            if let Some(epoch) = epoch {
+                folds.entry(*epoch).or_default().add(fold, *value);
             }
-            write!(file, "}}")?;
         }
-        write!(file, "}},\n\"scalars\":{},\n\"epochs\":[", json!(scalars))?;
-        for (place, (epoch, scalars)) in of_epochs.iter().enumerate() {
-            let comma = if place > 0 { "," } else { "" };
-            let of_tensor = |means: &Vec<Mean>| -> Map<String, Value> {
-                figures.iter().zip(means).map(|(figure, mean)| (figure.name.to_owned(), mean.value())).collect()
-            };
-            let paths = run.params().iter().map(|param| param.path.clone());
-            let means: Map<String, Value> = epochs.get(epoch).map_or_else(Map::new, |tensors| {
-                paths.zip(tensors.iter().map(|means| Value::Object(of_tensor(means)))).collect()
-            });
-            let entry = json!({ "epoch": epoch, "scalars": scalars, "parameters": means });
-            write!(file, "{comma}\n{entry}")?;
+        for (epoch, of_epoch) in folds {
+            by_epoch.entry(epoch).or_default().insert(name.clone(), of_epoch.value(fold));
         }
-        writeln!(file, "]}}")?;
-        file.flush()
-    };
-    put().with_context(|| format!("{}", path.display()))?;
-    Ok(vec![path])
+        let kept = series.points.iter().filter(|(step, _)| late || step.is_multiple_of(every));
+        let (step, value): (Vec<u64>, Vec<Value>) = kept.map(|(step, value)| (*step, number(*value))).unzip();
+        by_step.insert(name, json!({ "step": step, "value": value }));
+    }
+    Ok((by_step, by_epoch))
 }

@@ -5,7 +5,7 @@ mod tables;
 mod tensorboard;
 
 use crate::runs;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use gradscope::Run;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -20,8 +20,8 @@ pub struct Options {
     #[arg(value_name = "RUN")]
     run: PathBuf,
 
-    /// json: one file, name -> statistics by step, and figures by epoch. csv: a file a table. parquet: a file a table.
-    /// tensorboard: event files.
+    /// json: one file, name -> statistics by step, and figures by epoch. csv, parquet: a file a table, with histograms and
+    /// maps. tensorboard: event files.
     #[arg(short, long, value_enum)]
     format: Format,
 
@@ -44,6 +44,9 @@ enum Format {
 
 /// `gradscope export`.
 pub fn export(options: &Options) -> Result<()> {
+    if options.every > 1 && matches!(options.format, Format::Parquet | Format::Tensorboard) {
+        bail!("--every {}: Parquet and TensorBoard get every step; leave it out", options.every);
+    }
     let run = runs::find(&options.run)?;
     let folder = options.output.clone().unwrap_or_else(|| run.folder().join("export"));
     fs::create_dir_all(&folder).with_context(|| format!("-o {}", folder.display()))?;
@@ -53,9 +56,10 @@ pub fn export(options: &Options) -> Result<()> {
         Format::Parquet => tables::write_parquet(&run, &folder)?,
         Format::Tensorboard => tensorboard::write(&run, &folder)?,
     };
-    for path in written {
-        println!("{}", path.display());
+    if written.is_empty() {
+        eprintln!("gradscope: {}: no step is recorded, so nothing was written", run.folder().display());
     }
+    written.iter().for_each(|path| runs::say(&path.display()));
     Ok(())
 }
 

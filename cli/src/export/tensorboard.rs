@@ -1,15 +1,23 @@
 //! Event files of a run that has ended, and pictures for those of one that wrote its own.
 
 use crate::view;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use gradscope::Run;
 use gradscope::store::{EventWriter, Tensorboard};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Records between two writes.
 const FLUSH_EVERY: u64 = 1000;
 
 pub fn write(run: &Run, folder: &Path) -> Result<Vec<PathBuf>> {
+    let there = fs::read_dir(folder).into_iter().flatten().flatten();
+    if there.filter(|entry| entry.file_name().to_string_lossy().contains("tfevents")).count() > 0 {
+        bail!(
+            "-o {}: it has event files already, and TensorBoard would show both; name another folder",
+            folder.display()
+        );
+    }
     let mut events = Tensorboard::create(folder, run.manifest())?;
     let bar = super::progress(run);
     let mut failed = None;
@@ -40,7 +48,7 @@ pub fn write_pictures(run: &Run, folder: &Path) -> Result<()> {
 }
 
 fn put_pictures(run: &Run, events: &mut EventWriter) -> Result<()> {
-    let step = run.manifest().step_count;
+    let step = run.step_count(u64::MAX)?;
     for picture in view::sign_maps(run)? {
         let (size, png) = picture.png();
         let tag = if picture.name == view::SIGN_MAP { "sign_map/all" } else { "sign_map/zoom" };

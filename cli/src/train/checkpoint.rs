@@ -1,6 +1,6 @@
 //! Checkpoints: model, optimizer and step, in the run folder.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,7 @@ pub fn save<M: Module>(run: &Path, state: State, model: &M, optimizer: &ModuleOp
     let partial = folder.join("partial");
     let place = folder.join(format!("step-{:010}", state.step));
     let in_words = |what: &str| format!("checkpoint {}: {what}", place.display());
+    ensure!(run.join("run.json").exists(), "{}", in_words("the run folder is gone"));
     let _ = fs::remove_dir_all(&partial);
     fs::create_dir_all(&partial).with_context(|| in_words("its folder"))?;
     model.clone().save_file(partial.join(MODEL)).map_err(|error| anyhow!("{}: {error}", in_words("the model")))?;

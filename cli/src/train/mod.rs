@@ -59,9 +59,9 @@ pub fn run(options: &Options) -> Result<Ending, Failure> {
 }
 
 fn check(options: &Options) -> Result<Setup<'_>> {
-    let choice = options.device()?;
     let run = options.resume.as_ref().map(|path| runs::find(path)).transpose()?;
     let recipe = options.recipe(run.as_ref())?;
+    let choice = recipe.device()?;
     let resumed = run.map(|run| Checkpoint::last(run.folder()).map(|checkpoint| (run, checkpoint))).transpose()?;
     let data = match &recipe.data_dir {
         Some(dir) => Data::from_dir(dir)?,
@@ -71,7 +71,7 @@ fn check(options: &Options) -> Result<Setup<'_>> {
         let (done, all) = (checkpoint.state.step, step_count(&recipe, &data));
         ensure!(
             done < all,
-            "--resume {}: all its {all} steps are done; a larger --epochs (or --steps) adds more",
+            "--resume {}: all its {all} steps are done; a larger --epochs or --steps adds more",
             run.folder().display()
         );
     }
@@ -117,10 +117,12 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
     }
     let save = |scope: Option<&mut Scope>, step: u64, model: &M, optimizer: &_| {
         // A checkpoint that is ahead of the record would leave a gap in a resumed run.
-        scope.into_iter().for_each(Scope::sync);
+        if scope.is_some_and(|scope| !scope.sync()) && folder.is_some() {
+            progress.notice("the record is not all on disk, so a run that goes on from here may have a gap");
+        }
         let saved = folder.as_ref().map(|folder| checkpoint::save(folder, State { step }, model, optimizer));
         if let Some(Err(error)) = saved {
-            progress.say(&format!("notice: {error:#}"));
+            progress.notice(&format!("{error:#}"));
         }
     };
     let mut report = Report::start(step);
@@ -193,7 +195,7 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
         let _ = std::io::stdout().write_all(report.text(step, finished.as_ref()).as_bytes());
     }
     if let Some(folder) = finished.and_then(|finished| finished.folder) {
-        view::after_run(&folder, options.plots, options.tensorboard, options.quiet)
+        view::after_run(&folder, recipe.plots, recipe.tensorboard, options.quiet)
             .map_err(|error| Failure { error, started: true })?;
     }
     Ok(if interrupted { Ending::Interrupted } else { Ending::Finished })
@@ -206,7 +208,7 @@ fn scope<M: Module>(setup: &Setup, model: &M) -> Result<Scope> {
         .stats(recipe.stats)
         .every(recipe.every)
         .epsilons(recipe.eps)
-        .tensorboard(options.tensorboard)
+        .tensorboard(recipe.tensorboard && !options.no_record)
         .fact("model", recipe.model.name())
         .fact("optimizer", "adam")
         .fact("data", data.map_or("shipped subset of Fashion-MNIST".into(), |dir| dir.display().to_string()))

@@ -37,9 +37,9 @@ pub struct Options {
     #[arg(long, default_value_t = 1, conflicts_with = "resume")]
     seed: u64,
 
-    /// Where to train: auto, gpu or cpu. `auto` takes the GPU where there is a driver for one.
-    #[arg(long, default_value = "auto")]
-    device: String,
+    /// Where to train: auto, gpu or cpu. `auto` takes the GPU where there is a driver for one [default: auto].
+    #[arg(long)]
+    device: Option<String>,
 
     /// Folder with the four IDX files of a full (Fashion-)MNIST, gzipped or not [default: 4,000 images that ship].
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
@@ -88,7 +88,8 @@ pub struct Options {
     checkpoint_every: u64,
 
     /// Go on with a run from its last checkpoint, in the same folder; RUN is a run folder, or a folder of runs, of which the
-    /// newest is taken. Its own options hold; --epochs and --steps may be given anew.
+    /// newest is taken. Its own options hold; --epochs, --steps and --device may be given anew, --plots and --tensorboard
+    /// added.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
 
@@ -112,7 +113,7 @@ pub struct Options {
     #[arg(long, conflicts_with = "resume")]
     pub no_scope: bool,
 
-    /// No progress bar and no table, errors alone.
+    /// No progress bar and no table: errors, and notices of what could not be recorded, alone.
     #[arg(short, long)]
     pub quiet: bool,
 }
@@ -165,13 +166,33 @@ pub struct Recipe {
     pub sign_map_zoom: Option<Range<u64>>,
     pub eps: [f64; 2],
     pub checkpoint_every: u64,
+    #[serde(default)]
+    pub device: Option<String>,
+    #[serde(default)]
+    pub plots: bool,
+    #[serde(default)]
+    pub tensorboard: bool,
+}
+
+impl Recipe {
+    pub fn device(&self) -> Result<DeviceChoice> {
+        self.device.as_deref().unwrap_or("auto").parse().context("--device")
+    }
+
+    /// # Errors
+    /// On numbers that no training can use.
+    fn checked(self) -> Result<Self> {
+        ensure!(self.lr.is_finite() && self.lr > 0.0, "--lr {}: a finite, positive number is needed", self.lr);
+        ensure!(
+            self.batch_size > 0 && self.epochs > 0 && self.checkpoint_every > 0,
+            "the recipe has a 0 where one is not possible"
+        );
+        Epsilons::new(self.eps).context("--eps")?;
+        Ok(self)
+    }
 }
 
 impl Options {
-    pub fn device(&self) -> Result<DeviceChoice> {
-        self.device.parse().context("--device")
-    }
-
     /// # Errors
     /// On numbers that no training can use, and where a run to resume does not say how it was made.
     pub fn recipe(&self, resumed: Option<&Run>) -> Result<Recipe> {
@@ -181,18 +202,25 @@ impl Options {
         };
         let recipe: Recipe = serde_json::from_value(recipe.clone())
             .with_context(|| format!("--resume {}: the recipe in its run.json", run.folder().display()))?;
-        Ok(Recipe { epochs: self.epochs.unwrap_or(recipe.epochs), steps: self.steps.or(recipe.steps), ..recipe })
+        let in_run = || format!("--resume {}: the recipe in its run.json", run.folder().display());
+        let recipe = Recipe {
+            epochs: self.epochs.unwrap_or(recipe.epochs),
+            // Epochs that are asked for are not cut short by an earlier --steps.
+            steps: self.steps.or(recipe.steps.filter(|_| self.epochs.is_none())),
+            device: self.device.clone().or(recipe.device),
+            plots: self.plots || recipe.plots,
+            tensorboard: self.tensorboard || recipe.tensorboard,
+            ..recipe
+        };
+        recipe.checked().with_context(in_run)
     }
 
     fn new_recipe(&self) -> Result<Recipe> {
-        ensure!(self.lr.is_finite() && self.lr > 0.0, "--lr {}: a finite, positive number is needed", self.lr);
-        let eps: [f64; 2] =
-            self.eps.as_slice().try_into().with_context(|| format!("--eps: two numbers, not {}", self.eps.len()))?;
-        Epsilons::new(eps).context("--eps")?;
+        let &[smaller, larger] = self.eps.as_slice() else { bail!("--eps: two numbers, not {}", self.eps.len()) };
         // A resumed run may start in another folder.
         let absolute = |dir: &PathBuf| dir.canonicalize().unwrap_or_else(|_| dir.clone());
         let (epochs, batch_size) = self.model.defaults();
-        Ok(Recipe {
+        let recipe = Recipe {
             model: self.model,
             epochs: self.epochs.unwrap_or(epochs),
             steps: self.steps,
@@ -206,8 +234,12 @@ impl Options {
             histograms: self.histograms,
             sign_map: self.sign_map,
             sign_map_zoom: self.sign_map_zoom.clone(),
-            eps,
+            eps: [smaller, larger],
             checkpoint_every: self.checkpoint_every,
-        })
+            device: self.device.clone(),
+            plots: self.plots,
+            tensorboard: self.tensorboard,
+        };
+        recipe.checked()
     }
 }

@@ -1,6 +1,6 @@
 //! What a person sees: the progress bar, and the figures at the end.
 
-use gradscope::{Event, Finished, StepRecord};
+use gradscope::{Event, Finished, Run, StepRecord};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write;
 use std::time::Instant;
@@ -51,6 +51,9 @@ impl Report {
         let mut text = String::new();
         let mut line = |line: String| writeln!(text, "{line}").expect("a String takes every write");
         if let Some(finished) = finished {
+            if self.first_step > 0 {
+                line(format!("since step {}, where the run went on:\n", self.first_step));
+            }
             line(format!("{}\n", finished.summary));
         }
         if let (Some(first), Some(last)) = (self.first_loss, self.last.as_ref().and_then(|r| r.scalar("loss"))) {
@@ -78,6 +81,10 @@ impl Report {
         }
         if let Some(folder) = finished.and_then(|finished| finished.folder.as_ref()) {
             line(format!("recorded in {}", folder.display()));
+            let unwritten_count = Run::open(folder).map_or(0, |run| run.manifest().unwritten_count);
+            if unwritten_count > 0 {
+                line(format!("NOT RECORDED: {unwritten_count} steps could not be written"));
+            }
         }
         text
     }
@@ -95,6 +102,7 @@ fn quantile(values: &[f64], q: f64) -> f64 {
 pub struct Progress {
     bar: ProgressBar,
     plain: bool,
+    quiet: bool,
     step_count: u64,
 }
 
@@ -107,7 +115,7 @@ impl Progress {
         let template = "{bar:24} {pos}/{len} {elapsed} (left {eta}) {msg}";
         bar.set_style(ProgressStyle::with_template(template).expect("the template is valid"));
         let plain = !quiet && bar.is_hidden();
-        Self { bar, plain, step_count }
+        Self { bar, plain, quiet, step_count }
     }
 
     /// A line of its own.
@@ -115,11 +123,16 @@ impl Progress {
         if self.plain { eprintln!("{line}") } else { self.bar.println(line) }
     }
 
+    /// A line of what could not be recorded or saved, also where nothing else is wanted.
+    pub fn notice(&self, line: &str) {
+        if self.quiet { eprintln!("gradscope: {line}") } else { self.say(&format!("notice: {line}")) }
+    }
+
     /// A line for each notice among the events.
     pub fn notices(&self, events: &[Event]) {
         for event in events {
             if let Event::Notice(notice) = event {
-                self.say(&format!("notice: {notice}"));
+                self.notice(&notice.to_string());
             }
         }
     }
@@ -143,8 +156,10 @@ impl Progress {
 
 fn message(record: &StepRecord) -> String {
     let figure = |name| record.scalar(name).unwrap_or(f64::NAN);
+    let nonfinite_count = record.global.nonfinite_count();
+    let alarm = if nonfinite_count > 0 { format!(" NON-FINITE {nonfinite_count}") } else { String::new() };
     format!(
-        "loss {:.3} acc {:.0}% |g| {:.2e} scope {:.2} ms",
+        "loss {:.3} acc {:.0}% |g| {:.2e}{alarm} scope {:.2} ms",
         figure("loss"),
         100.0 * figure("accuracy"),
         record.global.l2_norm,

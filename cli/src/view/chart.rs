@@ -17,6 +17,8 @@ const CHAR_WIDTH: f64 = 7.0;
 const LINE_HEIGHT: u32 = 17;
 /// Positive values that spread wider than this get a logarithmic axis.
 const DECADES: f64 = 1e3;
+/// Where an axis of shares may end.
+pub const TOPS: [f64; 6] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0];
 /// Curves of few points show them.
 const MARKED_COUNT: usize = 40;
 /// Pixels for the labels of the y axis.
@@ -49,6 +51,8 @@ pub struct Chart {
     pub lines: Vec<Line>,
     /// Names below places of the x axis, instead of numbers.
     pub x_names: Option<Vec<String>>,
+    /// From this step on there are non-finite gradients.
+    pub mark: Option<u64>,
 }
 
 /// The start and the end of a name that is too long.
@@ -82,11 +86,10 @@ impl Chart {
         }
         let keep = |value: f32| value.is_finite() && (self.axis != Axis::Log || value > 0.0);
         let mut values = Vec::new();
-        let mut steps = Vec::new();
-        for (x, envelope) in self.lines.iter().flat_map(|line| &line.points) {
+        let steps: Vec<f64> = self.lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x).collect();
+        for (_, envelope) in self.lines.iter().flat_map(|line| &line.points) {
             for value in [envelope.min, envelope.max, envelope.last].into_iter().filter(|value| keep(*value)) {
                 values.push(f64::from(value));
-                steps.push(*x);
             }
         }
         if values.is_empty() {
@@ -120,7 +123,10 @@ impl Chart {
                     let label = move |value: &f64| number(if value.abs() < nothing { &0.0 } else { value });
                     self.plot(&area, x, range, bottom, &label)
                 }
-                Axis::Share => self.plot(&area, x, 0.0..1.0f64.max(high), bottom, &percent),
+                Axis::Share => {
+                    let top = TOPS.into_iter().find(|top| *top >= high).unwrap_or(high);
+                    self.plot(&area, x, 0.0..top, bottom, &percent)
+                }
                 Axis::Log => {
                     let (low, high) = (10f64.powf(low.log10().floor()), 10f64.powf(high.log10().ceil()));
                     let high = if high > low { high } else { 10.0 * low };
@@ -199,6 +205,21 @@ impl Chart {
                 }
             }
         }
+        if let Some(step) = self.mark.map(|step| step as f64) {
+            let (xs, ys) = chart.plotting_area().get_pixel_range();
+            let base = area.get_base_pixel();
+            let low = self.lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x).fold(f64::INFINITY, f64::min);
+            let high = self.lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x).fold(low, f64::max);
+            let share = (step - low) / (high - low).max(1.0);
+            let at = xs.start - base.0 + (share * f64::from(xs.end - xs.start)) as i32;
+            let (top, bottom) = (ys.start - base.1, ys.end - base.1);
+            if (xs.start..=xs.end).contains(&(at + base.0)) {
+                let rgb = color(palette::NONFINITE);
+                area.draw(&PathElement::new([(at, top), (at, bottom)], rgb.stroke_width(2)))?;
+                let text = style(FONT_SIZE).color(&rgb);
+                area.draw(&Text::new("non-finite from here", (at + 6, top + 4), text))?;
+            }
+        }
         if let Some(names) = &self.x_names {
             let (xs, ys) = chart.plotting_area().get_pixel_range();
             let step = f64::from(xs.end - xs.start) / names.len().max(1) as f64;
@@ -246,7 +267,8 @@ pub fn number(value: &f64) -> String {
 }
 
 pub fn percent(value: &f64) -> String {
-    format!("{:.0}%", 100.0 * value)
+    let text = format!("{:.1}", 100.0 * value);
+    format!("{}%", text.strip_suffix(".0").unwrap_or(&text))
 }
 
 fn power(value: &f64) -> String {

@@ -48,7 +48,7 @@ impl Heatmap {
         }
         let (low, high) = match (self.share, self.log) {
             _ if low > high => (0.0, 1.0),
-            (true, _) => (0.0, 1.0),
+            (true, _) => (0.0, chart::TOPS.into_iter().find(|top| *top >= high).unwrap_or(high)),
             (_, true) => (low.floor().max(high.ceil() - DECADE_COUNT_MAX), high.ceil().max(low.floor() + 1.0)),
             (_, false) => (0.0, high.max(f64::MIN_POSITIVE)),
         };

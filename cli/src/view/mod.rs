@@ -8,6 +8,7 @@ mod pictures;
 mod report;
 mod ridgeline;
 mod sign_map;
+mod thinned;
 
 use crate::{export, runs};
 use anyhow::{Context, Result};
@@ -40,14 +41,14 @@ pub fn plot(options: &PlotOptions) -> Result<()> {
     for missing in &gallery.missing {
         eprintln!("gradscope: no picture of {missing}");
     }
-    println!("{} pictures, each as SVG and PNG, in {}", gallery.pictures.len(), folder.display());
+    runs::say(&format_args!("{} pictures, each as SVG and PNG, in {}", gallery.pictures.len(), folder.display()));
     Ok(())
 }
 
 /// Draws all pictures of a run into a folder.
 pub fn write_plots(run: &Run, folder: &Path) -> Result<Gallery> {
     let gallery = pictures::gallery(run)?;
-    fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("{}: pictures need a folder there", folder.display()))?;
     for picture in &gallery.pictures {
         let path = folder.join(&picture.name);
         let write = |extension: &str, bytes: &[u8]| {
@@ -72,7 +73,7 @@ pub fn after_run(folder: &Path, plots: bool, tensorboard: bool, quiet: bool) -> 
     if plots {
         let gallery = write_plots(&run, &folder.join("plots"))?;
         if !quiet {
-            println!("{} pictures in {}", gallery.pictures.len(), folder.join("plots").display());
+            runs::say(&format_args!("{} pictures in {}", gallery.pictures.len(), folder.join("plots").display()));
         }
     }
     Ok(())

@@ -20,7 +20,7 @@ pub const DISTINCT: [Rgb; DISTINCT_COUNT] = [
 ];
 
 /// Where there is no value.
-pub const NONE: Rgb = [0xe8, 0xe8, 0xe8];
+pub const NONE: Rgb = [0xc9, 0xd6, 0xea];
 /// NaNs and infinities: a colour of no scale.
 pub const NONFINITE: Rgb = [0xff, 0x00, 0xc8];
 /// Exact zeros of the sign map.

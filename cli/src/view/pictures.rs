@@ -6,6 +6,7 @@ use super::palette;
 use super::picture::Picture;
 use super::ridgeline::{self, Panel};
 use super::sign_map::{self, Stretch};
+use super::thinned::Thinned;
 use anyhow::Result;
 use gradscope::record::{Figure, HistogramOf, Scale};
 use gradscope::store::{Curves, Envelope, Series};
@@ -17,6 +18,9 @@ const POINT_COUNT: usize = 1000;
 /// More curves than that have no legible names: they become rows of a heatmap.
 const LINE_COUNT_MAX: usize = 12;
 const EPOCH_COUNT_MAX: usize = 8;
+/// Lines of a sign map, and ridges of a parameter, of twice as many.
+const LINE_COUNT_MAX_OF_MAP: usize = 500;
+const RIDGE_COUNT: usize = 24;
 
 /// Figures of single tensors that have a picture, with the file's name.
 const FIGURES: [(&str, &str); 14] = [
@@ -31,8 +35,8 @@ const FIGURES: [(&str, &str); 14] = [
     ("weight-l2-norm", "param_l2_norm"),
     ("move-l2-norm", "update_l2_norm"),
     ("move-to-weight", "update_to_weight"),
-    ("minima-crossed", "minimum_count"),
-    ("maxima-crossed", "maximum_count"),
+    ("minima-crossed", "minimum_ratio"),
+    ("maxima-crossed", "maximum_ratio"),
     ("unmoved-weights", "unchanged_ratio"),
 ];
 
@@ -45,6 +49,8 @@ pub struct Gallery {
 /// What of a run curves are drawn from.
 struct Source<'a> {
     run: &'a Run,
+    /// The first step with a NaN or an infinity among its gradients.
+    nonfinite_from: Option<u64>,
     curves: Curves,
     series: Vec<Series>,
 }
@@ -58,8 +64,18 @@ pub fn gallery(run: &Run) -> Result<Gallery> {
         "scalar" | "log" => drawn.contains(&name.name.as_str()),
         _ => false,
     })?;
-    let source = Source { run, curves: run.curves(POINT_COUNT)?, series };
+    let nonfinite_from = first_nonfinite(run)?.map(|(step, _)| step);
+    let source = Source { run, nonfinite_from, curves: run.curves(POINT_COUNT)?, series };
     let mut gallery = Gallery { pictures: vec![], missing: vec![] };
+    for table in ["stats", "scalars"] {
+        for segment in run.segments_without(table)? {
+            gallery.missing.push(format!("segment {segment}: the folder has no `{table}-{segment:04}` file"));
+        }
+    }
+    if source.curves.spans().is_empty() {
+        gallery.missing.push("anything: no step is recorded".into());
+        return Ok(gallery);
+    }
     source.scalars(&mut gallery);
     source.norms(&mut gallery);
     source.flow(&mut gallery)?;
@@ -79,13 +95,25 @@ pub fn sign_maps(run: &Run) -> Result<Vec<Picture>> {
         Stretch { path: param.path.clone(), elements }
     });
     let stretches: Vec<_> = stretches.collect();
-    Ok(sign_map::pictures(&run.sign_map()?, &stretches))
+    let mut lines = Thinned::new(LINE_COUNT_MAX_OF_MAP);
+    run.each_sign_map_line(|step, line| lines.push((step, line)))?;
+    Ok(sign_map::pictures(&lines.into_kept(), &stretches))
 }
 
 impl Gallery {
     fn add(&mut self, picture: Option<Picture>) {
         self.pictures.extend(picture);
     }
+}
+
+/// The first step with NaNs or infinities, and how many.
+pub fn first_nonfinite(run: &Run) -> Result<Option<(u64, f64)>> {
+    let counts = ["nan_count", "pos_inf_count", "neg_inf_count"];
+    let series = run.series(|name| name.source == "global" && counts.contains(&name.name.as_str()))?;
+    let firsts = series.iter().filter_map(|series| series.points.iter().find(|(_, count)| *count > 0.0));
+    let step = firsts.map(|(step, _)| *step).min();
+    let points = || series.iter().flat_map(|series| &series.points);
+    Ok(step.map(|step| (step, points().filter(|(at, _)| *at == step).map(|(_, count)| count).sum())))
 }
 
 /// A figure over all tensors in at most [`POINT_COUNT`] spans.
@@ -118,7 +146,17 @@ impl Source<'_> {
     fn scalars(&self, gallery: &mut Gallery) {
         let chart = |name: &str, title: &str, y_label: &str, axis, lines| {
             let [name, title, y_label] = [name, title, y_label].map(str::to_owned);
-            Chart { name, title, x_label: "step".into(), y_label, axis, lines, x_names: None }.picture()
+            Chart {
+                name,
+                title,
+                x_label: "step".into(),
+                y_label,
+                axis,
+                lines,
+                x_names: None,
+                mark: self.nonfinite_from,
+            }
+            .picture()
         };
         let loss = [("scalar", "loss", "training"), ("log", "validation/loss", "validation")];
         gallery.add(chart("loss", "Loss", "loss", Axis::Linear, self.lines(&loss)));
@@ -138,8 +176,8 @@ impl Source<'_> {
         let weights = [("global", "param_min", "smallest weight"), ("global", "param_max", "largest weight")];
         let title = "Smallest and largest weight of all layers";
         let picture = chart("global-weight-min-max", title, "weight", Axis::Linear, self.lines(&weights));
-        if picture.is_none() {
-            gallery.missing.push("weights: the run was recorded without `--stats params`".into());
+        if picture.is_none() && !self.run.manifest().groups().params {
+            gallery.missing.push("smallest and largest weights: `--stats params` records them".into());
         }
         gallery.add(picture);
     }
@@ -224,7 +262,17 @@ impl Source<'_> {
                     Scale::Log | Scale::Linear => figure.title,
                 };
                 let (name, y_label, lines) = (name.into(), y_label.into(), lines.collect());
-                Chart { name, title, x_label: "step".into(), y_label, axis, lines, x_names: None }.picture()
+                Chart {
+                    name,
+                    title,
+                    x_label: "step".into(),
+                    y_label,
+                    axis,
+                    lines,
+                    x_names: None,
+                    mark: self.nonfinite_from,
+                }
+                .picture()
             });
         }
         if !left_out.is_empty() {
@@ -272,8 +320,10 @@ impl Source<'_> {
             let y_label = if figure == "abs_mean" { "mean |g| over the epoch" } else { "largest |g| in the epoch" };
             let x_names = Some(names.clone());
             let y_label = y_label.into();
-            gallery
-                .add(Chart { name, title, x_label: String::new(), y_label, axis: Axis::Log, lines, x_names }.picture());
+            gallery.add(
+                Chart { name, title, x_label: String::new(), y_label, axis: Axis::Log, lines, x_names, mark: None }
+                    .picture(),
+            );
         }
         Ok(())
     }
@@ -303,27 +353,47 @@ impl Source<'_> {
     fn maps(&self, gallery: &mut Gallery) -> Result<()> {
         let found = sign_maps(self.run)?;
         if found.is_empty() {
-            gallery.missing.push("sign map: `--sign-map 1` records one".into());
+            self.lacks(gallery, "the sign map", "sign_map", "--sign-map 1");
         }
         gallery.pictures.extend(found);
         Ok(())
     }
 
+    /// Says why there is no picture: what has to be asked for, or that what was asked for is not there.
+    fn lacks(&self, gallery: &mut Gallery, what: &str, setting: &str, option: &str) {
+        gallery.missing.push(match &self.run.manifest().settings["survey"][setting] {
+            serde_json::Value::Null => format!("{what}: `{option}` records it"),
+            _ => format!("{what}: the run was to record it, and its folder has none"),
+        });
+    }
+
     fn histograms(&self, gallery: &mut Gallery) -> Result<()> {
         for (of, name, title) in [
-            (HistogramOf::Parameter, "weight-histograms", "Weights, from the first step (back) to the last (front)"),
-            (HistogramOf::Gradient, "gradient-histograms", "Gradients, from the first step (back) to the last (front)"),
+            (
+                HistogramOf::Parameter,
+                "weight-histograms",
+                "Weights, from the first that were counted (back) to the last (front)",
+            ),
+            (
+                HistogramOf::Gradient,
+                "gradient-histograms",
+                "Gradients, from the first that were counted (back) to the last (front)",
+            ),
         ] {
-            let panel = |param: &gradscope::record::Param| Panel { name: param.path.clone(), ridges: vec![] };
-            let mut panels: Vec<Panel> = self.run.params().iter().map(panel).collect();
+            let mut ridges: Vec<_> = self.run.params().iter().map(|_| Thinned::new(RIDGE_COUNT)).collect();
             self.run.each_histogram(|step, record| {
                 if let (true, Some(linear)) = (record.of == of, record.histogram.linear) {
-                    panels[record.param].ridges.push((step, linear));
+                    ridges[record.param].push((step, linear));
                 }
             })?;
+            let panel = |(param, ridges): (&gradscope::record::Param, Thinned<_>)| Panel {
+                name: param.path.clone(),
+                ridges: ridges.into_kept(),
+            };
+            let panels: Vec<Panel> = self.run.params().iter().zip(ridges).map(panel).collect();
             let picture = ridgeline::picture(name, title, &panels);
             if picture.is_none() {
-                gallery.missing.push(format!("{}: `--histograms 10` records them", name.replace('-', " ")));
+                self.lacks(gallery, &name.replace('-', " "), "histograms", "--histograms 10");
             }
             gallery.add(picture);
         }

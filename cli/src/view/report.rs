@@ -35,8 +35,11 @@ pub fn report(options: &ReportOptions) -> Result<()> {
     all.extend(options.other.as_ref().map(|other| runs::find(other)).transpose()?);
     let path = options.output.clone().unwrap_or_else(|| all[0].folder().join("report.html"));
     let page = page(&all)?;
-    fs::write(&path, page).with_context(|| format!("{}", path.display()))?;
-    println!("{}", path.display());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("-o {}", path.display()))?;
+    }
+    fs::write(&path, page).with_context(|| format!("-o {}", path.display()))?;
+    runs::say(&path.display());
     Ok(())
 }
 
@@ -101,13 +104,13 @@ fn findings(run: &Run) -> Result<String> {
     let lacking = [
         (manifest.dropped_count, "left out because the staging ring was full"),
         (manifest.lost_count, "did not come back"),
-        (manifest.unwritten_count, "could not be written"),
+        (manifest.unwritten_count, "and late figures could not be written"),
     ];
     let lacking = lacking.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} steps {why}"));
-    if let Some((step, count)) = first_nonfinite(run)? {
+    if let Some((step, count)) = pictures::first_nonfinite(run)? {
         lines.push(format!("<b class=\"bad\">non-finite gradients</b> from step {step} on: {count} elements there"));
     }
-    lines.push(format!("the run {status}, with {} steps recorded", manifest.step_count));
+    lines.push(format!("the run {status}, with {} steps recorded", run.step_count(u64::MAX)?));
     lines.extend(lacking.map(|line| format!("<b class=\"bad\">{line}</b>")));
     let finals = run
         .series(|name| ["loss", "validation/loss", "accuracy", "validation/accuracy"].contains(&name.name.as_str()))?;
@@ -121,17 +124,6 @@ fn findings(run: &Run) -> Result<String> {
     Ok(format!("<ul>{items}</ul>"))
 }
 
-/// The first step with NaNs or infinities, and how many.
-fn first_nonfinite(run: &Run) -> Result<Option<(u64, f64)>> {
-    let counts = ["nan_count", "pos_inf_count", "neg_inf_count"];
-    let series = run.series(|name| name.source == "global" && counts.contains(&name.name.as_str()))?;
-    let step =
-        series.iter().filter_map(|s| s.points.iter().find(|(_, count)| *count > 0.0)).map(|(step, _)| *step).min();
-    let at =
-        |step: u64| series.iter().flat_map(|s| &s.points).filter(|(at, _)| *at == step).map(|(_, count)| count).sum();
-    Ok(step.map(|step| (step, at(step))))
-}
-
 fn facts(run: &Run) -> String {
     let manifest = run.manifest();
     let mut table = String::from("<table>");
@@ -141,7 +133,11 @@ fn facts(run: &Run) -> String {
     manifest.fact_lines().iter().for_each(|(name, value)| row(name, value));
     row("statistics", &manifest.groups().to_string());
     row("parameters", &run.params().len().to_string());
-    row("adapter", &manifest.adapter);
+    for segment in &manifest.segments {
+        let from =
+            if manifest.segments.len() > 1 { format!(" (from step {})", segment.first_step) } else { String::new() };
+        row("adapter", &format!("{}{from}", segment.adapter));
+    }
     row("start", &manifest.start);
     row("end", manifest.end.as_deref().unwrap_or("-"));
     table + "</table>"

@@ -20,7 +20,9 @@ pub struct Panel {
 
 /// `None` where no panel has ridges.
 pub fn picture(name: &str, title: &str, panels: &[Panel]) -> Option<Picture> {
-    let panels: Vec<_> = panels.iter().filter(|panel| !panel.ridges.is_empty()).collect();
+    // Where all elements lie outside the bounds that were known, there is no shape to see.
+    let shaped = |panel: &&Panel| panel.ridges.iter().any(|(_, ridge)| ridge.count.iter().any(|count| *count > 0));
+    let panels: Vec<_> = panels.iter().filter(shaped).collect();
     if panels.is_empty() {
         return None;
     }

@@ -73,14 +73,15 @@ fn color(segment: &Segment) -> Rgb {
     })
 }
 
-/// The window of columns, at the last lines, in which most cells differ from the line before.
+/// The window of columns, at the last lines, in which cells differ most from the line before.
 fn liveliest(lines: &[&(u64, SignMapRow)]) -> Part {
     let column_count = lines[0].1.columns.len();
     let shown = lines.len().saturating_sub(ZOOM)..lines.len();
+    let distance = |a: Rgb, b: Rgb| a.iter().zip(b).map(|(a, b)| usize::from(a.abs_diff(b))).sum::<usize>();
     let changes: Vec<usize> = (0..column_count)
         .map(|column| {
             let cell = |line: usize| color(&lines[line].1.columns[column]);
-            (shown.start + 1..shown.end).filter(|&line| cell(line) != cell(line - 1)).count()
+            (shown.start + 1..shown.end).map(|line| distance(cell(line), cell(line - 1))).sum()
         })
         .collect();
     let width = ZOOM.min(column_count);

@@ -19,6 +19,10 @@ use arrow_schema::{DataType, Field, SchemaRef};
 pub(super) trait Table {
     fn name(&self) -> &'static str;
     fn row_count(&self) -> usize;
+    /// Steps that the rows are of, where the table counts them.
+    fn step_count(&self) -> u64 {
+        0
+    }
     /// The rows so far, as a batch.
     fn take(&mut self) -> RecordBatch;
 }
@@ -37,7 +41,7 @@ fn text<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, Strin
     column.as_string_opt::<i32>().ok_or_else(|| format!("the column `{name}` is no text"))
 }
 
-fn numbers(batch: &RecordBatch, name: &str) -> Result<ArrayOf<u64>, String> {
+pub(super) fn numbers(batch: &RecordBatch, name: &str) -> Result<ArrayOf<u64>, String> {
     super::columns::bound::<u64>(batch, "", name).ok_or_else(|| format!("the column `{name}` is not there"))
 }
 

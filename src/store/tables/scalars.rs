@@ -234,8 +234,9 @@ impl StepScalars {
         }
     }
 
-    pub fn global(&self) -> Global {
-        self.global.global()
+    /// `None` where the step has none at all.
+    pub fn global(&self) -> Option<Global> {
+        (self.global != GlobalRow::default() || self.is_last_move()).then(|| self.global.global())
     }
 
     pub fn groups(&self) -> Vec<(String, Global)> {

@@ -175,6 +175,9 @@ pub(in crate::store) fn histogram_rows(
     };
     for row in 0..batch.num_rows() {
         let linear = items::<Float32Type>(edges, row).zip(items::<UInt64Type>(counts, row));
+        if linear.as_ref().is_some_and(|(edges, counts)| counts.is_empty() || edges.len() != counts.len() + 1) {
+            return Err("a histogram's counts do not lie between its edges".into());
+        }
         let found = Histogram {
             exponent_count: items::<UInt64Type>(exponents, row).unwrap_or_default(),
             zero_count: zero_count.value(row),

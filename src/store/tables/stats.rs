@@ -32,6 +32,7 @@ pub(in crate::store) struct StatsTable {
     schema: SchemaRef,
     seed_crossings: bool,
     row_count: usize,
+    step_count: u64,
     step: UInt64Builder,
     epoch: UInt64Builder,
     tensor: UInt64Builder,
@@ -55,6 +56,7 @@ impl StatsTable {
             params,
             seed_crossings,
             row_count: 0,
+            step_count: 0,
             step: UInt64Builder::new(),
             epoch: UInt64Builder::new(),
             tensor: UInt64Builder::new(),
@@ -73,6 +75,7 @@ impl StatsTable {
 
     /// A row for each tensor that was due.
     pub fn push(&mut self, record: &StepRecord) {
+        self.step_count += u64::from(!record.last_move);
         for (tensor, found) in record.tensors.iter().enumerate() {
             let nothing = matches!(found.gradient, Gradient::NotDue) || record.last_move;
             if nothing && found.parameter.is_none() && found.update.is_none() {
@@ -170,8 +173,13 @@ impl Table for StatsTable {
         self.row_count
     }
 
+    fn step_count(&self) -> u64 {
+        self.step_count
+    }
+
     fn take(&mut self) -> RecordBatch {
         self.row_count = 0;
+        self.step_count = 0;
         let mut columns = vec![
             done(self.step.finish()),
             done(self.epoch.finish()),

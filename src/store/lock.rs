@@ -1,0 +1,38 @@
+//! Two processes never write one run.
+
+use crate::error::Error;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
+
+const FILE: &str = "lock";
+
+/// Held while a process writes the run; without a file where the file system has no locks.
+pub(super) struct Lock(Option<File>);
+
+impl Lock {
+    /// # Errors
+    /// Where another process holds it, or the folder can't be written.
+    pub fn take(folder: &Path) -> Result<Self, Error> {
+        let failed = |reason: String| Error::RunFolder { path: folder.to_owned(), reason };
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(FILE));
+        let file = file.map_err(|error| failed(error.to_string()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(Some(file))),
+            Err(TryLockError::WouldBlock) => Err(Error::RunTaken { path: folder.to_owned() }),
+            // Better a record without a lock than none.
+            Err(TryLockError::Error(_)) => Ok(Self(None)),
+        }
+    }
+
+    /// Whether the file system can tell that no other process has it.
+    #[cfg(feature = "parquet")]
+    pub fn is_certain(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether a process holds it at this moment.
+    pub fn is_held(folder: &Path) -> bool {
+        let Ok(file) = File::open(folder.join(FILE)) else { return false };
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    }
+}

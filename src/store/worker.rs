@@ -1,0 +1,256 @@
+//! The thread that writes a run folder.
+
+use super::lock::Lock;
+use super::manifest::{Manifest, NoticeLine};
+use super::overview::{self, Overview};
+use super::segment::SegmentFile;
+use super::tables::{HistogramTable, MapTable, ScalarTable, Source, StatsTable, TapTable};
+use super::tensorboard::Tensorboard;
+use super::writer::{Missed, RunStart};
+use crate::record::{Figure, Notice, Param, RunStatus, StepRecord};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+/// Rows reach the disk at least this often.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// The manifest's counts are brought up to date this often.
+const NOTE_EVERY: Duration = Duration::from_secs(5);
+/// Notices that are kept for a disk that has no room.
+const NOTICE_BYTES_MAX: usize = 1 << 20;
+const NOTICES: &str = "notices.jsonl";
+
+pub(super) enum Message {
+    Record(Box<StepRecord>),
+    Notice(Notice),
+    Log {
+        step: u64,
+        epoch: Option<u64>,
+        name: String,
+        value: f64,
+    },
+    /// Everything so far is to be on disk; the answer says whether it is.
+    Sync(Sender<bool>),
+    Finish {
+        status: RunStatus,
+        missed: Missed,
+        unwritten_count: u64,
+    },
+}
+
+#[derive(PartialEq)]
+enum State {
+    Writing,
+    /// The last flush failed, and the next may not.
+    Failing,
+    /// The folder is gone.
+    Gone,
+}
+
+pub(super) struct Worker {
+    folder: PathBuf,
+    index: u32,
+    manifest: Manifest,
+    stats: SegmentFile<StatsTable>,
+    scalars: SegmentFile<ScalarTable>,
+    taps: SegmentFile<TapTable>,
+    histograms: SegmentFile<HistogramTable>,
+    maps: SegmentFile<MapTable>,
+    overview: Overview,
+    /// Lines for `notices.jsonl`.
+    notices: Vec<u8>,
+    tensorboard: Option<Tensorboard>,
+    state: State,
+    failing: Sender<String>,
+    _lock: Lock,
+}
+
+impl Worker {
+    pub fn new(
+        folder: &Path,
+        index: u32,
+        manifest: Manifest,
+        start: RunStart,
+        tensorboard: Option<Tensorboard>,
+        failing: Sender<String>,
+        lock: Lock,
+    ) -> Self {
+        let params: Arc<[Param]> = start.params.into();
+        let figures: Vec<_> = Figure::of_groups(start.groups).collect();
+        let stats = StatsTable::new(start.groups, start.seed_crossings, Arc::clone(&params));
+        Self {
+            overview: Overview::new(&figures, params.len(), |level| overview::path(folder, index, level)),
+            stats: SegmentFile::new(folder, index, stats),
+            scalars: SegmentFile::new(folder, index, ScalarTable::new()),
+            taps: SegmentFile::new(folder, index, TapTable::new()),
+            histograms: SegmentFile::new(folder, index, HistogramTable::new(Arc::clone(&params))),
+            maps: SegmentFile::new(folder, index, MapTable::new(params)),
+            notices: Vec::new(),
+            folder: folder.to_owned(),
+            index,
+            manifest,
+            tensorboard,
+            state: State::Writing,
+            failing,
+            _lock: lock,
+        }
+    }
+
+    /// Works until it is told to finish. An error, in words, where not everything could be written then.
+    pub fn run(mut self, messages: &Receiver<Message>) -> Result<(), String> {
+        #[cfg(feature = "parquet")]
+        let compacting = super::compact::in_background(&self.folder, &self.manifest, self.index);
+        let (mut flushed, mut noted) = (Instant::now(), Instant::now());
+        let (status, missed, unwritten_count) = loop {
+            match messages.recv_timeout(FLUSH_EVERY.saturating_sub(flushed.elapsed())) {
+                Ok(Message::Record(record)) => self.record(&record),
+                Ok(Message::Notice(notice)) => self.notice(notice),
+                Ok(Message::Log { step, epoch, name, value }) => {
+                    self.scalars.table.put(step, epoch, &Source::Log, &name, value);
+                    if let Some(tensorboard) = &mut self.tensorboard {
+                        tensorboard.scalar(step, &name, value);
+                    }
+                }
+                Ok(Message::Sync(written)) => {
+                    self.flush_and_judge();
+                    // Nobody listens where waiting took too long.
+                    let _ = written.send(self.state == State::Writing);
+                }
+                Ok(Message::Finish { status, missed, unwritten_count }) => break (status, missed, unwritten_count),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break (RunStatus::Unfinished, Missed::default(), 0),
+            }
+            if flushed.elapsed() >= FLUSH_EVERY {
+                self.flush_and_judge();
+                flushed = Instant::now();
+            }
+            if noted.elapsed() >= NOTE_EVERY && self.state == State::Writing {
+                // A failure is met again by the next flush.
+                let _ = self.manifest.write(&self.folder);
+                noted = Instant::now();
+            }
+        };
+        self.manifest.dropped_count += missed.dropped_count;
+        self.manifest.lost_count += missed.lost_count;
+        self.manifest.unwritten_count += unwritten_count;
+        #[cfg(feature = "parquet")]
+        if let Some(compacting) = compacting {
+            // What failed is tried again below.
+            let _ = compacting.join();
+        }
+        self.finish(status)
+    }
+
+    fn record(&mut self, record: &StepRecord) {
+        if self.state == State::Gone {
+            return;
+        }
+        self.stats.table.push(record);
+        self.scalars.table.push(record);
+        self.taps.table.push(record);
+        self.histograms.table.push(record);
+        self.maps.table.push(record);
+        for (tensor, found) in record.tensors.iter().enumerate() {
+            self.overview.add(record.step, tensor, found);
+        }
+        if let Some(tensorboard) = &mut self.tensorboard {
+            tensorboard.record(record);
+        }
+        self.manifest.step_count += u64::from(!record.last_move);
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        let line = NoticeLine { segment: self.index, notice };
+        if serde_json::to_writer(&mut self.notices, &line).is_ok() {
+            self.notices.push(b'\n');
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !Manifest::is_there(&self.folder) {
+            self.state = State::Gone;
+            return Err(io::Error::other("the folder was removed, moved or taken away"));
+        }
+        // Each is tried, whatever the others.
+        let all = [
+            self.stats.flush(),
+            self.scalars.flush(),
+            self.taps.flush(),
+            self.histograms.flush(),
+            self.maps.flush(),
+            self.flush_notices(),
+            self.overview.flush(),
+            self.tensorboard.as_mut().map_or(Ok(()), Tensorboard::flush),
+        ];
+        all.into_iter().collect()
+    }
+
+    fn flush_notices(&mut self) -> io::Result<()> {
+        if self.notices.is_empty() {
+            return Ok(());
+        }
+        let mut file = OpenOptions::new().create(true).append(true).open(self.folder.join(NOTICES))?;
+        let len = file.metadata()?.len();
+        // Whatever a killed process left of its last line ends here.
+        let written = if len > 0 { file.write_all(b"\n") } else { Ok(()) }.and_then(|()| file.write_all(&self.notices));
+        if written.is_err() {
+            let _ = file.set_len(len);
+        }
+        if written.is_ok() || self.notices.len() > NOTICE_BYTES_MAX {
+            self.notices.clear();
+        }
+        written
+    }
+
+    /// Writes what there is. A failure is told once; what failed is tried again every second, unless the folder is gone.
+    fn flush_and_judge(&mut self) {
+        if self.state == State::Gone {
+            return;
+        }
+        let before = std::mem::replace(&mut self.state, State::Writing);
+        if let Err(error) = self.flush() {
+            if self.state == State::Writing {
+                self.state = State::Failing;
+            }
+            if before == State::Writing {
+                // Nobody listens where the scope is gone.
+                let _ = self.failing.send(error.to_string());
+            }
+        }
+    }
+
+    fn finish(mut self, status: RunStatus) -> Result<(), String> {
+        self.flush_and_judge();
+        if self.state == State::Gone {
+            return Ok(());
+        }
+        let ends = [
+            self.stats.finish(),
+            self.scalars.finish(),
+            self.taps.finish(),
+            self.histograms.finish(),
+            self.maps.finish(),
+            self.overview.finish(),
+            self.tensorboard.as_mut().map_or(Ok(()), Tensorboard::flush),
+        ];
+        let ended: io::Result<()> = ends.into_iter().collect();
+        self.stats.stream.give_up();
+        let lost_count = self.stats.stream.lost_step_count.min(self.manifest.step_count);
+        self.manifest.step_count -= lost_count;
+        self.manifest.unwritten_count += lost_count;
+        if self.overview.has_gaps() {
+            // Rows tell the same; a view of a long run takes longer over them.
+            self.overview.remove();
+        }
+        // The manifest says how the run ended even where its last rows could not be written.
+        self.manifest.close(status);
+        let noted = self.manifest.write(&self.folder);
+        ended.and(noted).map_err(|error| error.to_string())?;
+        #[cfg(feature = "parquet")]
+        super::compact::closed(&self.folder, &self.manifest).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+}
