@@ -351,3 +351,77 @@ fn groups_choose_the_columns() {
         })
         .unwrap();
 }
+
+#[test]
+fn what_a_killed_compaction_leaves_does_no_harm() {
+    let (parent, params) = (tempfile::tempdir().unwrap(), params(&["a", "b"]));
+    let folder = killed(parent.path(), &params, 0..300);
+    assert_eq!(Run::open(&folder).unwrap().step_count(u64::MAX).unwrap(), 300, "counted from what is there");
+    for left in ["overview/0001-05.partial", "stats-0001.parquet.partial", "run.json.partial"] {
+        fs::write(folder.join(left), "half of something").unwrap();
+    }
+    let stream = fs::read(folder.join("stats-0001.arrows")).unwrap();
+    let mut run = Run::open(&folder).unwrap();
+    run.compact().unwrap();
+    assert!(!folder.join("stats-0001.arrows").exists() && folder.join("stats-0001.parquet").exists());
+    assert_eq!((run.status(), run.manifest().step_count), (RunStatus::Unfinished, 300));
+    // Killed between the last rename and the removal of the stream.
+    fs::write(folder.join("stats-0001.arrows"), stream).unwrap();
+    assert_eq!(steps(&folder), (0..300).collect::<Vec<_>>());
+    run.compact().unwrap();
+    assert!(!folder.join("stats-0001.arrows").exists());
+    let curves = run.curves_within(10, 0).unwrap();
+    assert_eq!(curves.spans().iter().flatten().map(|[first, last]| last - first + 1).sum::<u64>(), 300);
+}
+
+#[test]
+fn a_segment_that_is_wholly_written_anew_is_gone() {
+    let (parent, params) = (tempfile::tempdir().unwrap(), params(&["a"]));
+    let folder = finished(&RunPlace::New(parent.path().to_owned()), &params, 0..50);
+    let again = RunPlace::Resumed { folder: folder.clone(), first_step: 50 };
+    for end in [60, 70] {
+        finished(&again, &params, 50..end);
+        assert_eq!(steps(&folder), (0..end).collect::<Vec<_>>());
+        assert_eq!(Run::open(&folder).unwrap().manifest().step_count, end);
+    }
+    assert!(!folder.join("stats-0002.parquet").exists() && folder.join("stats-0003.parquet").exists());
+    assert_eq!(Run::open(&folder).unwrap().segments_without("stats").unwrap(), [2]);
+}
+
+#[test]
+fn parts_of_a_folder_may_be_missing() {
+    let (parent, params) = (tempfile::tempdir().unwrap(), params(&["a"]));
+    let mut writer = write(&RunPlace::New(parent.path().to_owned()), &params, 0..10);
+    let folder = writer.folder().to_owned();
+    fs::remove_dir_all(folder.join("overview")).unwrap();
+    (10..200).for_each(|step| writer.write(&record(step, 1)));
+    assert!(writer.sync());
+    let (kept, failures) = writer.finish(RunStatus::Finished, Missed::default());
+    assert_eq!((kept.as_deref(), failures), (Some(folder.as_path()), vec![]));
+    for part in ["overview", "lock"] {
+        let path = folder.join(part);
+        fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)).unwrap();
+        assert_eq!(steps(&folder), (0..200).collect::<Vec<_>>(), "without {part}");
+        assert_eq!(Run::open(&folder).unwrap().curves_within(10, 0).unwrap().spans().len(), 7);
+    }
+}
+
+#[test]
+fn a_torn_notice_costs_itself_alone() {
+    let (parent, params) = (tempfile::tempdir().unwrap(), params(&["a"]));
+    let notice = |step, reason: &str| Notice { step, kind: NoticeKind::StepLost { reason: reason.into() } };
+    let mut writer = write(&RunPlace::New(parent.path().to_owned()), &params, 0..10);
+    let folder = writer.folder().to_owned();
+    writer.write_notice(&notice(3, "ünï"));
+    writer.write_notice(&notice(8, "past the checkpoint"));
+    writer.finish(RunStatus::Finished, Missed::default());
+    let path = folder.join("notices.jsonl");
+    let whole = fs::read(&path).unwrap();
+    // Inside a character of two bytes, of a line that follows.
+    fs::write(&path, [&whole[..], b"{\"segment\":1,\"step\":9,\"kind\":\"step_lost\",\"reason\":\"\xc3"].concat())
+        .unwrap();
+    let mut writer = write(&RunPlace::Resumed { folder: folder.clone(), first_step: 5 }, &params, 5..10);
+    writer.write_notice(&notice(7, "new"));
+    writer.finish(RunStatus::Finished, Missed::default());
+    assert_eq!(Run::open(&folder).unwrap().notices().unwrap(), [notice(3, "ünï"), notice(7, "new")]);
+}

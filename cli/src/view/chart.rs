@@ -198,7 +198,7 @@ impl Chart {
                 }
                 let last: Vec<_> = part.iter().map(|(x, e)| (*x, f64::from(e.last))).collect();
                 if last.len() == 1 || line.points.len() <= MARKED_COUNT {
-                    chart.draw_series(last.iter().map(|at| Circle::new(*at, 2, rgb.filled())))?;
+                    chart.draw_series(last.iter().map(|at| Circle::new(*at, 4, rgb.filled())))?;
                 }
                 if last.len() > 1 {
                     chart.draw_series(LineSeries::new(last, rgb.stroke_width(2)))?;

@@ -368,16 +368,18 @@ impl Source<'_> {
     }
 
     fn histograms(&self, gallery: &mut Gallery) -> Result<()> {
-        for (of, name, title) in [
+        for (of, name, title, power) in [
             (
                 HistogramOf::Parameter,
                 "weight-histograms",
                 "Weights, from the first that were counted (back) to the last (front)",
+                1.0,
             ),
             (
                 HistogramOf::Gradient,
                 "gradient-histograms",
-                "Gradients, from the first that were counted (back) to the last (front)",
+                "Gradients, from the first that were counted (back) to the last (front); square roots of densities",
+                0.5,
             ),
         ] {
             let mut ridges: Vec<_> = self.run.params().iter().map(|_| Thinned::new(RIDGE_COUNT)).collect();
@@ -391,7 +393,7 @@ impl Source<'_> {
                 ridges: ridges.into_kept(),
             };
             let panels: Vec<Panel> = self.run.params().iter().zip(ridges).map(panel).collect();
-            let picture = ridgeline::picture(name, title, &panels);
+            let picture = ridgeline::picture(name, title, &panels, power);
             if picture.is_none() {
                 self.lacks(gallery, &name.replace('-', " "), "histograms", "--histograms 10");
             }

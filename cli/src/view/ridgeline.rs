@@ -18,8 +18,8 @@ pub struct Panel {
     pub ridges: Vec<(u64, LinearHistogram)>,
 }
 
-/// `None` where no panel has ridges.
-pub fn picture(name: &str, title: &str, panels: &[Panel]) -> Option<Picture> {
+/// `None` where no panel has ridges. Heights are densities to `power`: below 1 it lets tails be seen beside a peak.
+pub fn picture(name: &str, title: &str, panels: &[Panel], power: f64) -> Option<Picture> {
     // Where all elements lie outside the bounds that were known, there is no shape to see.
     let shaped = |panel: &&Panel| panel.ridges.iter().any(|(_, ridge)| ridge.count.iter().any(|count| *count > 0));
     let panels: Vec<_> = panels.iter().filter(shaped).collect();
@@ -36,14 +36,19 @@ pub fn picture(name: &str, title: &str, panels: &[Panel]) -> Option<Picture> {
         for (place, panel) in panels.iter().enumerate() {
             let x = 10 + PANEL[0] as i32 * (place % COLUMN_COUNT) as i32;
             let y = TOP as i32 + PANEL[1] as i32 * (place / COLUMN_COUNT) as i32;
-            draw(&root, panel, (x, y))?;
+            draw(&root, panel, (x, y), power)?;
         }
         root.present().ok()?;
     }
     Some(Picture { name: name.into(), title: title.into(), size, body: inner(&svg), rasters: vec![] })
 }
 
-fn draw(root: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, panel: &Panel, (x, y): (i32, i32)) -> Option<()> {
+fn draw(
+    root: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
+    panel: &Panel,
+    (x, y): (i32, i32),
+    power: f64,
+) -> Option<()> {
     root.draw(&Text::new(shortened(&panel.name), (x + 8, y + 2), style(FONT_SIZE))).ok()?;
     let (left, right) = (f64::from(x) + 44.0, f64::from(x) + f64::from(PANEL[0]) - 14.0);
     let (top, bottom) = (f64::from(y) + 62.0, f64::from(y) + f64::from(PANEL[1]) - 30.0);
@@ -68,7 +73,7 @@ fn draw(root: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, panel: &Pane
         let mut outline = vec![point(f64::from(ridge.edges[0]), 0.0)];
         for (i, density) in densities(ridge).into_iter().enumerate() {
             let middle = 0.5 * (f64::from(ridge.edges[i]) + f64::from(ridge.edges[i + 1]));
-            outline.push(point(middle, density / highest));
+            outline.push(point(middle, (density / highest).powf(power)));
         }
         outline.push(point(f64::from(ridge.edges[ridge.edges.len() - 1]), 0.0));
         let rgb = chart::color(palette::sequential(0.9 * share));
