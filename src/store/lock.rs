@@ -7,7 +7,9 @@ use std::path::Path;
 const FILE: &str = "lock";
 
 /// Held while a process writes the run; without a file where the file system has no locks.
-pub(super) struct Lock(Option<File>);
+pub(super) struct Lock(
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "it is there to be held"))] Option<File>,
+);
 
 impl Lock {
     /// # Errors
