@@ -3,8 +3,10 @@
 use crate::error::Error;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
+use std::time::Duration;
 
 const FILE: &str = "lock";
+const TRY_COUNT: u32 = 5;
 
 /// Held while a process writes the run; without a file where the file system has no locks.
 pub(super) struct Lock(
@@ -18,12 +20,16 @@ impl Lock {
         let failed = |reason: String| Error::RunFolder { path: folder.to_owned(), reason };
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(FILE));
         let file = file.map_err(|error| failed(error.to_string()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self(Some(file))),
-            Err(TryLockError::WouldBlock) => Err(Error::RunTaken { path: folder.to_owned() }),
-            // Better a record without a lock than none.
-            Err(TryLockError::Error(_)) => Ok(Self(None)),
+        for _ in 0..TRY_COUNT {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self(Some(file))),
+                // It may be a reader who asks whether it is held.
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+                // Better a record without a lock than none.
+                Err(TryLockError::Error(_)) => return Ok(Self(None)),
+            }
         }
+        Err(Error::RunTaken { path: folder.to_owned() })
     }
 
     /// Whether the file system can tell that no other process has it.

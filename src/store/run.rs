@@ -138,7 +138,7 @@ impl Run {
             let series = cost.iter().filter(|series| series.name.name == name);
             series.flat_map(|series| &series.points).filter(|(step, _)| *step < end).count() as u64
         };
-        Ok(points("submit_secs") - points("last_move"))
+        Ok(points("submit_secs").saturating_sub(points("last_move")))
     }
 
     /// Segments that have no file of a table: nothing was written, or somebody removed it.

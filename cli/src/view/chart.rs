@@ -76,32 +76,54 @@ pub fn style(size: u32) -> TextStyle<'static> {
     (FONT_FAMILY, size).into_font().color(&TEXT)
 }
 
+/// What a chart's axes have to show.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    axis: Axis,
+    x: [f64; 2],
+    y: [f64; 2],
+}
+
+impl Extent {
+    /// Of two charts that lie side by side: the same steps, and the same values unless their axis is linear, where a run
+    /// that diverges would leave nothing to see of one that does not.
+    #[must_use]
+    pub fn shared(self, other: Self) -> Self {
+        let both = |a: [f64; 2], b: [f64; 2]| [a[0].min(b[0]), a[1].max(b[1])];
+        let log = [self.axis, other.axis].contains(&Axis::Log) && self.y[0] > 0.0 && other.y[0] > 0.0;
+        let axis = if log { Axis::Log } else { self.axis };
+        let y = if axis == Axis::Linear { self.y } else { both(self.y, other.y) };
+        Self { axis, x: both(self.x, other.x), y }
+    }
+}
+
 impl Chart {
     /// `None` where there is nothing to draw.
-    pub fn picture(mut self) -> Option<Picture> {
-        let values = || self.lines.iter().flat_map(|line| &line.points).flat_map(|(_, e)| [e.min, e.max]);
-        let [low, high] = values().filter(|v| v.is_finite()).fold([f32::MAX, 0.0], |[a, b], v| [a.min(v), b.max(v)]);
-        if self.axis == Axis::Linear && low > 0.0 && f64::from(high) > DECADES * f64::from(low) {
-            self.axis = Axis::Log;
-        }
-        let keep = |value: f32| value.is_finite() && (self.axis != Axis::Log || value > 0.0);
-        let mut values = Vec::new();
-        let steps: Vec<f64> = self.lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x).collect();
-        for (_, envelope) in self.lines.iter().flat_map(|line| &line.points) {
-            for value in [envelope.min, envelope.max, envelope.last].into_iter().filter(|value| keep(*value)) {
-                values.push(f64::from(value));
-            }
-        }
-        if values.is_empty() {
-            return None;
-        }
-        let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = |values: &[f64]| values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let x = match &self.x_names {
-            Some(names) => -0.5..names.len() as f64 - 0.5,
-            None => widened(least(&steps), most(&steps), 0.0),
+    pub fn extent(&self) -> Option<Extent> {
+        let points = || self.lines.iter().flat_map(|line| &line.points);
+        let range = |values: &mut dyn Iterator<Item = f64>| {
+            values.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], value| [low.min(value), high.max(value)])
         };
-        let (low, high) = (least(&values), most(&values));
+        let values = points().flat_map(|(_, envelope)| [envelope.min, envelope.max, envelope.last]);
+        let values: Vec<f64> = values.filter(|value| value.is_finite()).map(f64::from).collect();
+        let mut y = range(&mut values.iter().copied());
+        let spread = self.axis == Axis::Linear && y[0] > 0.0 && y[1] > DECADES * y[0];
+        let axis = if spread { Axis::Log } else { self.axis };
+        if axis == Axis::Log {
+            y = range(&mut values.into_iter().filter(|value| *value > 0.0));
+        }
+        let x = match &self.x_names {
+            Some(names) => [-0.5, names.len() as f64 - 0.5],
+            None => range(&mut points().map(|(x, _)| *x)),
+        };
+        (y[0] <= y[1]).then_some(Extent { axis, x, y })
+    }
+
+    /// With axes that show `extent`, which is the chart's own, or one that it shares.
+    pub fn picture(mut self, extent: Extent) -> Option<Picture> {
+        self.axis = extent.axis;
+        let x = if self.x_names.is_some() { extent.x[0]..extent.x[1] } else { widened(extent.x[0], extent.x[1], 0.0) };
+        let [low, high] = extent.y;
         let legend = if self.lines.len() > 1 { self.lines.as_slice() } else { &[] };
         let legend_width = legend.iter().map(|line| text_width(&shortened(&line.name))).max().map_or(16, |w| w + 46);
         let names_len = self.x_names.iter().flatten().map(|name| text_width(&shortened(name))).max();
@@ -158,6 +180,7 @@ impl Chart {
         Y: AsRangedCoord<Value = f64>,
         Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
+        let shown = x.clone();
         let mut chart = ChartBuilder::on(area)
             .margin_right(8)
             .x_label_area_size(bottom)
@@ -208,9 +231,7 @@ impl Chart {
         if let Some(step) = self.mark.map(|step| step as f64) {
             let (xs, ys) = chart.plotting_area().get_pixel_range();
             let base = area.get_base_pixel();
-            let low = self.lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x).fold(f64::INFINITY, f64::min);
-            let high = self.lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x).fold(low, f64::max);
-            let share = (step - low) / (high - low).max(1.0);
+            let share = (step - shown.start) / (shown.end - shown.start);
             let at = xs.start - base.0 + (share * f64::from(xs.end - xs.start)) as i32;
             let (top, bottom) = (ys.start - base.1, ys.end - base.1);
             if (xs.start..=xs.end).contains(&(at + base.0)) {

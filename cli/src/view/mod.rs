@@ -1,6 +1,7 @@
 //! Pictures of run folders. They read folders, never a GPU.
 
 mod chart;
+mod flow;
 mod heatmap;
 mod palette;
 mod picture;
@@ -37,19 +38,18 @@ pub struct PlotOptions {
 pub fn plot(options: &PlotOptions) -> Result<()> {
     let run = runs::find(&options.run)?;
     let folder = options.output.clone().unwrap_or_else(|| run.folder().join("plots"));
-    let gallery = write_plots(&run, &folder)?;
-    for missing in &gallery.missing {
-        eprintln!("gradscope: no picture of {missing}");
-    }
-    runs::say(&format_args!("{} pictures, each as SVG and PNG, in {}", gallery.pictures.len(), folder.display()));
+    let (picture_count, missing) = write_plots(&run, &folder)?;
+    missing.iter().for_each(|missing| eprintln!("gradscope: no picture of {missing}"));
+    runs::say(&format_args!("{picture_count} pictures, each as SVG and PNG, in {}", folder.display()));
     Ok(())
 }
 
-/// Draws all pictures of a run into a folder.
-pub fn write_plots(run: &Run, folder: &Path) -> Result<Gallery> {
-    let gallery = pictures::gallery(run)?;
+/// Draws all pictures of a run into a folder: how many, and what there is none of.
+fn write_plots(run: &Run, folder: &Path) -> Result<(usize, Vec<String>)> {
+    let Gallery { drawings, missing } = pictures::gallery(run)?;
+    let pictures = pictures::draw(vec![drawings]).into_iter().flatten().collect::<Vec<_>>();
     fs::create_dir_all(folder).with_context(|| format!("{}: pictures need a folder there", folder.display()))?;
-    for picture in &gallery.pictures {
+    for picture in &pictures {
         let path = folder.join(&picture.name);
         let write = |extension: &str, bytes: &[u8]| {
             let path = path.with_extension(extension);
@@ -58,7 +58,7 @@ pub fn write_plots(run: &Run, folder: &Path) -> Result<Gallery> {
         write("svg", picture.svg().as_bytes())?;
         write("png", &picture.png().1)?;
     }
-    Ok(gallery)
+    Ok((pictures.len(), missing))
 }
 
 /// What a run that has just ended is asked for.
@@ -71,9 +71,9 @@ pub fn after_run(folder: &Path, plots: bool, tensorboard: bool, quiet: bool) -> 
         export::write_tensorboard_pictures(&run, &folder.join(TENSORBOARD))?;
     }
     if plots {
-        let gallery = write_plots(&run, &folder.join("plots"))?;
+        let (picture_count, _) = write_plots(&run, &folder.join("plots"))?;
         if !quiet {
-            runs::say(&format_args!("{} pictures in {}", gallery.pictures.len(), folder.join("plots").display()));
+            runs::say(&format_args!("{picture_count} pictures in {}", folder.join("plots").display()));
         }
     }
     Ok(())

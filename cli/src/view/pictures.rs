@@ -1,8 +1,8 @@
 //! Which pictures a run has.
 
-use super::chart::{Axis, Chart, Line, colors};
+use super::chart::{Axis, Chart, Extent, Line, colors};
+use super::flow;
 use super::heatmap::{Cell, Heatmap};
-use super::palette;
 use super::picture::Picture;
 use super::ridgeline::{self, Panel};
 use super::sign_map::{self, Stretch};
@@ -11,13 +11,12 @@ use anyhow::Result;
 use gradscope::record::{Figure, HistogramOf, Scale};
 use gradscope::store::{Curves, Envelope, Series};
 use gradscope::{Groups, Run};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 /// Points of a curve.
 const POINT_COUNT: usize = 1000;
 /// More curves than that have no legible names: they become rows of a heatmap.
 const LINE_COUNT_MAX: usize = 12;
-const EPOCH_COUNT_MAX: usize = 8;
 /// Lines of a sign map, and ridges of a parameter, of twice as many.
 const LINE_COUNT_MAX_OF_MAP: usize = 500;
 const RIDGE_COUNT: usize = 24;
@@ -40,10 +39,38 @@ const FIGURES: [(&str, &str); 14] = [
     ("unmoved-weights", "unchanged_ratio"),
 ];
 
+/// A picture, or what is one once its axes are known.
+pub enum Drawing {
+    Chart(Chart),
+    Picture(Picture),
+}
+
 /// The pictures of a run, in the order of a report, and what there is no picture of, with the reason.
 pub struct Gallery {
-    pub pictures: Vec<Picture>,
+    pub drawings: Vec<Drawing>,
     pub missing: Vec<String>,
+}
+
+/// Draws the charts of runs that lie side by side, with axes that they share.
+pub fn draw(runs: Vec<Vec<Drawing>>) -> Vec<Vec<Picture>> {
+    let mut extents: HashMap<String, Extent> = HashMap::new();
+    for drawing in runs.iter().flatten() {
+        if let Drawing::Chart(chart) = drawing
+            && let Some(extent) = chart.extent()
+        {
+            let shared = extents.get(&chart.name).map_or(extent, |before| extent.shared(*before));
+            extents.insert(chart.name.clone(), shared);
+        }
+    }
+    let picture = |drawing: Drawing| match drawing {
+        Drawing::Picture(picture) => Some(picture),
+        Drawing::Chart(chart) => {
+            let own = chart.extent()?;
+            let shared = extents.get(&chart.name).map_or(own, |all| own.shared(*all));
+            chart.picture(shared)
+        }
+    };
+    runs.into_iter().map(|drawings| drawings.into_iter().filter_map(picture).collect()).collect()
 }
 
 /// What of a run curves are drawn from.
@@ -66,7 +93,7 @@ pub fn gallery(run: &Run) -> Result<Gallery> {
     })?;
     let nonfinite_from = first_nonfinite(run)?.map(|(step, _)| step);
     let source = Source { run, nonfinite_from, curves: run.curves(POINT_COUNT)?, series };
-    let mut gallery = Gallery { pictures: vec![], missing: vec![] };
+    let mut gallery = Gallery { drawings: vec![], missing: vec![] };
     for table in ["stats", "scalars"] {
         for segment in run.segments_without(table)? {
             gallery.missing.push(format!("segment {segment}: the folder has no `{table}-{segment:04}` file"));
@@ -78,7 +105,7 @@ pub fn gallery(run: &Run) -> Result<Gallery> {
     }
     source.scalars(&mut gallery);
     source.norms(&mut gallery);
-    source.flow(&mut gallery)?;
+    gallery.chart(flow::charts(run, &source.curves, source.named("global", "l2_norm")));
     source.figures(&mut gallery);
     source.maps(&mut gallery)?;
     source.histograms(&mut gallery)?;
@@ -101,8 +128,12 @@ pub fn sign_maps(run: &Run) -> Result<Vec<Picture>> {
 }
 
 impl Gallery {
-    fn add(&mut self, picture: Option<Picture>) {
-        self.pictures.extend(picture);
+    fn add(&mut self, pictures: impl IntoIterator<Item = Picture>) {
+        self.drawings.extend(pictures.into_iter().map(Drawing::Picture));
+    }
+
+    fn chart(&mut self, charts: impl IntoIterator<Item = Chart>) {
+        self.drawings.extend(charts.into_iter().map(Drawing::Chart));
     }
 }
 
@@ -156,30 +187,28 @@ impl Source<'_> {
                 x_names: None,
                 mark: self.nonfinite_from,
             }
-            .picture()
         };
         let loss = [("scalar", "loss", "training"), ("log", "validation/loss", "validation")];
-        gallery.add(chart("loss", "Loss", "loss", Axis::Linear, self.lines(&loss)));
+        gallery.chart([chart("loss", "Loss", "loss", Axis::Linear, self.lines(&loss))]);
         let accuracy = [("scalar", "accuracy", "training batch"), ("log", "validation/accuracy", "validation")];
-        gallery.add(chart("accuracy", "Accuracy", "accuracy", Axis::Share, self.lines(&accuracy)));
+        gallery.chart([chart("accuracy", "Accuracy", "accuracy", Axis::Share, self.lines(&accuracy))]);
         let total = [("global", "l2_norm", "L2 norm of all gradients")];
-        gallery.add(chart(
+        gallery.chart([chart(
             "global-gradient-norm",
             "L2 norm of all gradients",
             "L2 norm",
             Axis::Log,
             self.lines(&total),
-        ));
+        )]);
         let gradients = [("global", "min", "smallest gradient"), ("global", "max", "largest gradient")];
         let title = "Smallest and largest gradient of all layers";
-        gallery.add(chart("global-gradient-min-max", title, "gradient", Axis::Linear, self.lines(&gradients)));
+        gallery.chart([chart("global-gradient-min-max", title, "gradient", Axis::Linear, self.lines(&gradients))]);
         let weights = [("global", "param_min", "smallest weight"), ("global", "param_max", "largest weight")];
         let title = "Smallest and largest weight of all layers";
-        let picture = chart("global-weight-min-max", title, "weight", Axis::Linear, self.lines(&weights));
-        if picture.is_none() && !self.run.manifest().groups().params {
+        gallery.chart([chart("global-weight-min-max", title, "weight", Axis::Linear, self.lines(&weights))]);
+        if !self.run.manifest().groups().params {
             gallery.missing.push("smallest and largest weights: `--stats params` records them".into());
         }
-        gallery.add(picture);
     }
 
     /// The one picture of all layers and steps.
@@ -239,8 +268,8 @@ impl Source<'_> {
             let title = title.replace("larger epsilon", &format!("|g| < {:e}", epsilons[1]));
             let title = format!("{}{}", title[..1].to_uppercase(), &title[1..]);
             let params = self.run.params();
-            gallery.add(if params.len() > LINE_COUNT_MAX {
-                self.heatmap(name, figure, title)
+            if params.len() > LINE_COUNT_MAX {
+                gallery.add(self.heatmap(name, figure, title));
             } else {
                 let lines = (0..params.len()).zip(colors(params.len())).filter_map(|(tensor, color)| {
                     let spans = self.curves.spans().iter();
@@ -262,7 +291,7 @@ impl Source<'_> {
                     Scale::Log | Scale::Linear => figure.title,
                 };
                 let (name, y_label, lines) = (name.into(), y_label.into(), lines.collect());
-                Chart {
+                gallery.chart([Chart {
                     name,
                     title,
                     x_label: "step".into(),
@@ -271,9 +300,8 @@ impl Source<'_> {
                     lines,
                     x_names: None,
                     mark: self.nonfinite_from,
-                }
-                .picture()
-            });
+                }]);
+            }
         }
         if !left_out.is_empty() {
             let wanted = Groups::FULL;
@@ -281,81 +309,12 @@ impl Source<'_> {
         }
     }
 
-    /// Mean and largest gradient through the layers, a line an epoch.
-    fn flow(&self, gallery: &mut Gallery) -> Result<()> {
-        let epochs = self.epochs();
-        let names: Vec<_> = self.run.params().iter().map(|param| param.path.clone()).collect();
-        let all: Vec<u64> = epochs.keys().copied().collect();
-        let shown: Vec<u64> = match all.len() {
-            0..=EPOCH_COUNT_MAX => all,
-            len => (0..EPOCH_COUNT_MAX).map(|i| all[i * (len - 1) / (EPOCH_COUNT_MAX - 1)]).collect(),
-        };
-        for (name, figure, title) in [
-            ("gradient-flow-mean", "abs_mean", "Mean gradient magnitude through the layers"),
-            ("gradient-flow-max", "abs_max", "Largest gradient magnitude through the layers"),
-        ] {
-            let mut lines = Vec::new();
-            for (place, epoch) in shown.iter().enumerate() {
-                let mut points = Vec::new();
-                for tensor in 0..names.len() {
-                    let Some(curve) = self.curves.of(figure, tensor) else { continue };
-                    let of_epoch = curve.enumerate().filter(|(span, _)| epochs[epoch].contains(span)).map(|(_, e)| e);
-                    let (mut sum, mut count, mut largest) = (0.0, 0, f32::NAN);
-                    for envelope in of_epoch.filter(|envelope| envelope.last.is_finite()) {
-                        sum += f64::from(envelope.last);
-                        count += 1;
-                        largest = largest.max(envelope.max);
-                    }
-                    let value = match figure {
-                        "abs_max" => largest,
-                        _ if count > 0 => (sum / f64::from(count)) as f32,
-                        _ => f32::NAN,
-                    };
-                    points.push((tensor as f64, Envelope { min: value, max: value, last: value }));
-                }
-                let color = palette::sequential(0.9 * place as f64 / (shown.len() - 1).max(1) as f64);
-                lines.push(Line { name: format!("epoch {epoch}"), color, points });
-            }
-            let (name, title) = (name.into(), title.into());
-            let y_label = if figure == "abs_mean" { "mean |g| over the epoch" } else { "largest |g| in the epoch" };
-            let x_names = Some(names.clone());
-            let y_label = y_label.into();
-            gallery.add(
-                Chart { name, title, x_label: String::new(), y_label, axis: Axis::Log, lines, x_names, mark: None }
-                    .picture(),
-            );
-        }
-        Ok(())
-    }
-
-    /// The spans of each epoch; one epoch where the run has none.
-    fn epochs(&self) -> BTreeMap<u64, Vec<usize>> {
-        let mut of_step = BTreeMap::new();
-        if let Some(series) = self.named("global", "l2_norm") {
-            let told = series.epochs.iter().any(Option::is_some);
-            for ((step, _), epoch) in series.points.iter().zip(&series.epochs) {
-                // The last move is in no epoch.
-                if epoch.is_some() || !told {
-                    of_step.insert(*step, epoch.unwrap_or(0));
-                }
-            }
-        }
-        let mut epochs: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-        for (place, span) in self.curves.spans().iter().enumerate() {
-            let Some([first, last]) = *span else { continue };
-            if let Some((_, epoch)) = of_step.range(first..=last).next() {
-                epochs.entry(*epoch).or_default().push(place);
-            }
-        }
-        epochs
-    }
-
     fn maps(&self, gallery: &mut Gallery) -> Result<()> {
         let found = sign_maps(self.run)?;
         if found.is_empty() {
             self.lacks(gallery, "the sign map", "sign_map", "--sign-map 1");
         }
-        gallery.pictures.extend(found);
+        gallery.add(found);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! One page that holds a run, or two side by side, and needs nothing else.
 
-use super::pictures::{self, Gallery};
+use super::picture::Picture;
+use super::pictures;
 use crate::runs;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -26,7 +27,7 @@ pub struct ReportOptions {
 
 const STYLE: &str = "body{font:15px/1.5 'DejaVu Sans',Verdana,sans-serif;margin:2em auto;max-width:1500px;padding:0 1em;color:#222}\
 h1{font-size:1.5em}h2{font-size:1.15em;margin:2em 0 .5em}.runs{display:grid;grid-template-columns:repeat(auto-fit,minmax(0,1fr));gap:1.5em;grid-auto-flow:column}\
-.runs>*{min-width:0}svg{width:100%;height:auto;border:1px solid #e4e4e4}table{border-collapse:collapse}td{padding:.1em 1em .1em 0;vertical-align:top;overflow-wrap:anywhere}\
+.runs>*{min-width:0}div[id]{margin:1.2em 0}svg{width:100%;height:auto;border:1px solid #e4e4e4}table{border-collapse:collapse}td{padding:.1em 1em .1em 0;vertical-align:top;overflow-wrap:anywhere}\
 td:first-child{color:#666;white-space:nowrap}.none{color:#888}.bad{color:#b00020}li{overflow-wrap:anywhere}";
 
 /// `gradscope report`.
@@ -44,7 +45,13 @@ pub fn report(options: &ReportOptions) -> Result<()> {
 }
 
 fn page(all: &[Run]) -> Result<String> {
-    let galleries = all.iter().map(pictures::gallery).collect::<Result<Vec<_>>>()?;
+    let (mut drawings, mut missing): (Vec<_>, Vec<String>) = (vec![], vec![]);
+    for run in all {
+        let gallery = pictures::gallery(run)?;
+        drawings.push(gallery.drawings);
+        missing.extend(gallery.missing);
+    }
+    let drawn = pictures::draw(drawings);
     let names: Vec<_> = all.iter().map(name).collect();
     let mut page = String::new();
     let mut put = |text: &str| page.push_str(text);
@@ -60,22 +67,21 @@ fn page(all: &[Run]) -> Result<String> {
     put(&columns(found.collect::<Result<Vec<_>>>()?));
     // Pictures that both have lie side by side.
     let mut shown: Vec<(&str, &str)> = Vec::new();
-    for picture in galleries.iter().flat_map(|gallery| &gallery.pictures) {
+    for picture in drawn.iter().flatten() {
         if !shown.iter().any(|(name, _)| *name == picture.name) {
             shown.push((&picture.name, &picture.title));
         }
     }
     for (name, title) in shown {
-        put(&format!("<h2 id=\"{name}\">{}</h2>", escaped(title)));
-        let cell = |gallery: &Gallery| {
-            let picture = gallery.pictures.iter().find(|picture| picture.name == name);
-            picture.map_or("<p class=\"none\">not recorded</p>".to_owned(), |picture| {
-                format!("<div>{}</div>", picture.svg())
-            })
+        let cell = |pictures: &Vec<Picture>| {
+            let picture = pictures.iter().find(|picture| picture.name == name);
+            picture.map_or_else(
+                || format!("<p class=\"none\">{}: not recorded</p>", escaped(title)),
+                |picture| format!("<div>{}</div>", picture.svg()),
+            )
         };
-        put(&columns(galleries.iter().map(cell).collect()));
+        put(&format!("<div id=\"{name}\">{}</div>", columns(drawn.iter().map(cell).collect())));
     }
-    let missing: Vec<_> = galleries.iter().flat_map(|gallery| &gallery.missing).collect();
     if !missing.is_empty() {
         put("<h2>Not recorded</h2><ul>");
         missing.iter().for_each(|missing| put(&format!("<li>{}</li>", escaped(missing))));
