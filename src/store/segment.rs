@@ -1,5 +1,6 @@
 //! One table's file of one segment: appended batch by batch, and never left with half of one.
 
+use super::source::arrow_path;
 use super::tables::Table;
 use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
@@ -126,8 +127,7 @@ pub(super) struct SegmentFile<T> {
 
 impl<T: Table> SegmentFile<T> {
     pub fn new(folder: &Path, index: u32, table: T) -> Self {
-        let path = folder.join(format!("{}-{index:04}.arrows", table.name()));
-        Self { table, stream: Stream::new(path) }
+        Self { table, stream: Stream::new(arrow_path(folder, T::NAME, index)) }
     }
 
     /// Writes the rows so far.

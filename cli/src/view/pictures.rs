@@ -174,20 +174,14 @@ impl Source<'_> {
         found.iter().zip(colors(found.len())).map(line).collect()
     }
 
+    /// Curves over steps.
+    fn chart(&self, name: &str, title: String, y_label: &str, axis: Axis, lines: Vec<Line>) -> Chart {
+        let (name, x_label, y_label) = (name.to_owned(), "step".to_owned(), y_label.to_owned());
+        Chart { name, title, x_label, y_label, axis, lines, x_names: None, mark: self.nonfinite_from }
+    }
+
     fn scalars(&self, gallery: &mut Gallery) {
-        let chart = |name: &str, title: &str, y_label: &str, axis, lines| {
-            let [name, title, y_label] = [name, title, y_label].map(str::to_owned);
-            Chart {
-                name,
-                title,
-                x_label: "step".into(),
-                y_label,
-                axis,
-                lines,
-                x_names: None,
-                mark: self.nonfinite_from,
-            }
-        };
+        let chart = |name, title: &str, y_label, axis, lines| self.chart(name, title.into(), y_label, axis, lines);
         let loss = [("scalar", "loss", "training"), ("log", "validation/loss", "validation")];
         gallery.chart([chart("loss", "Loss", "loss", Axis::Linear, self.lines(&loss))]);
         let accuracy = [("scalar", "accuracy", "training batch"), ("log", "validation/accuracy", "validation")];
@@ -290,17 +284,7 @@ impl Source<'_> {
                     Scale::Count => "elements",
                     Scale::Log | Scale::Linear => figure.title,
                 };
-                let (name, y_label, lines) = (name.into(), y_label.into(), lines.collect());
-                gallery.chart([Chart {
-                    name,
-                    title,
-                    x_label: "step".into(),
-                    y_label,
-                    axis,
-                    lines,
-                    x_names: None,
-                    mark: self.nonfinite_from,
-                }]);
+                gallery.chart([self.chart(name, title, y_label, axis, lines.collect())]);
             }
         }
         if !left_out.is_empty() {

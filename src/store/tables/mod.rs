@@ -10,15 +10,41 @@ pub(super) use shapes::{HistogramTable, MapRow, MapTable, histogram_rows, map_ro
 pub(super) use stats::{StatsArrays, StatsTable};
 pub(super) use taps::{TapTable, tap_rows};
 
-use super::columns::ArrayOf;
+use super::columns::{ArrayOf, done};
+use arrow_array::builder::UInt64Builder;
 use arrow_array::cast::AsArray;
-use arrow_array::{RecordBatch, StringArray};
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, SchemaRef};
+
+/// The columns that every row begins with.
+#[derive(Default)]
+pub(super) struct Keys {
+    row_count: usize,
+    step: UInt64Builder,
+    epoch: UInt64Builder,
+}
+
+impl Keys {
+    fn put(&mut self, step: u64, epoch: Option<u64>) {
+        self.row_count += 1;
+        self.step.append_value(step);
+        self.epoch.append_option(epoch);
+    }
+
+    /// The columns so far.
+    fn take(&mut self) -> Vec<ArrayRef> {
+        self.row_count = 0;
+        vec![done(self.step.finish()), done(self.epoch.finish())]
+    }
+}
 
 /// Rows on their way to a segment.
 pub(super) trait Table {
-    fn name(&self) -> &'static str;
-    fn row_count(&self) -> usize;
+    const NAME: &'static str;
+    fn keys(&self) -> &Keys;
+    fn row_count(&self) -> usize {
+        self.keys().row_count
+    }
     /// Steps that the rows are of, where the table counts them.
     fn step_count(&self) -> u64 {
         0
@@ -32,7 +58,7 @@ fn key_fields() -> Vec<Field> {
 }
 
 /// The batch of columns that were made by `schema`'s own list.
-fn batch(schema: SchemaRef, columns: Vec<arrow_array::ArrayRef>) -> RecordBatch {
+fn batch(schema: SchemaRef, columns: Vec<ArrayRef>) -> RecordBatch {
     RecordBatch::try_new(schema, columns).expect("the columns are made in the schema's order")
 }
 

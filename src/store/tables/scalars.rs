@@ -1,10 +1,10 @@
 //! `scalars`: a row a figure and step, that no single tensor owns.
 
-use super::{Table, batch, key_fields, numbers, text};
+use super::{Keys, Table, batch, key_fields, numbers, text};
 use crate::record::{Cost, Global, StepRecord};
 use crate::store::columns::{ArrayOf, Columns, bound, cell, columns, done};
 use crate::store::rows::GlobalRow;
-use arrow_array::builder::{Float64Builder, StringBuilder, UInt64Builder};
+use arrow_array::builder::{Float64Builder, StringBuilder};
 use arrow_array::{Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use std::sync::Arc;
@@ -53,9 +53,7 @@ columns! { CostRow CostBuilders CostArrays {
 
 pub(in crate::store) struct ScalarTable {
     schema: SchemaRef,
-    row_count: usize,
-    step: UInt64Builder,
-    epoch: UInt64Builder,
+    keys: Keys,
     source: StringBuilder,
     name: StringBuilder,
     value: Float64Builder,
@@ -71,9 +69,7 @@ impl ScalarTable {
         ]);
         Self {
             schema: Arc::new(Schema::new(fields)),
-            row_count: 0,
-            step: UInt64Builder::new(),
-            epoch: UInt64Builder::new(),
+            keys: Keys::default(),
             source: StringBuilder::new(),
             name: StringBuilder::new(),
             value: Float64Builder::new(),
@@ -81,9 +77,7 @@ impl ScalarTable {
     }
 
     pub fn put(&mut self, step: u64, epoch: Option<u64>, source: &Source, name: &str, value: f64) {
-        self.row_count += 1;
-        self.step.append_value(step);
-        self.epoch.append_option(epoch);
+        self.keys.put(step, epoch);
         self.source.append_value(source.text());
         self.name.append_value(name);
         self.value.append_value(value);
@@ -120,23 +114,15 @@ impl ScalarTable {
 }
 
 impl Table for ScalarTable {
-    fn name(&self) -> &'static str {
-        "scalars"
-    }
+    const NAME: &'static str = "scalars";
 
-    fn row_count(&self) -> usize {
-        self.row_count
+    fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     fn take(&mut self) -> RecordBatch {
-        self.row_count = 0;
-        let columns = vec![
-            done(self.step.finish()),
-            done(self.epoch.finish()),
-            done(self.source.finish()),
-            done(self.name.finish()),
-            done(self.value.finish()),
-        ];
+        let mut columns = self.keys.take();
+        columns.extend([done(self.source.finish()), done(self.name.finish()), done(self.value.finish())]);
         batch(self.schema.clone(), columns)
     }
 }

@@ -1,6 +1,6 @@
 //! `histograms`: a row a distribution. `maps`: a row a weight's channels, or a line of the sign map.
 
-use super::{Table, batch, key_fields, numbers, text};
+use super::{Keys, Table, batch, key_fields, numbers, text};
 use crate::record::{ChannelsRecord, HistogramOf, HistogramRecord, Param, SignMapRow, StepRecord};
 use crate::stats::{Histogram, LinearHistogram, Segment};
 use crate::store::columns::{bound, cell, done};
@@ -45,9 +45,7 @@ fn items<T: ArrowPrimitiveType>(lists: &ListArray, row: usize) -> Option<Vec<T::
 pub(in crate::store) struct HistogramTable {
     params: Arc<[Param]>,
     schema: SchemaRef,
-    row_count: usize,
-    step: UInt64Builder,
-    epoch: UInt64Builder,
+    keys: Keys,
     tensor: UInt64Builder,
     path: StringBuilder,
     of: StringBuilder,
@@ -80,9 +78,7 @@ impl HistogramTable {
         Self {
             params,
             schema: Arc::new(Schema::new(fields)),
-            row_count: 0,
-            step: UInt64Builder::new(),
-            epoch: UInt64Builder::new(),
+            keys: Keys::default(),
             tensor: UInt64Builder::new(),
             path: StringBuilder::new(),
             of: StringBuilder::new(),
@@ -99,9 +95,7 @@ impl HistogramTable {
 
     pub fn push(&mut self, record: &StepRecord) {
         for HistogramRecord { param, of, histogram } in record.shapes.iter().flat_map(|shapes| &shapes.histograms) {
-            self.row_count += 1;
-            self.step.append_value(record.step);
-            self.epoch.append_option(record.epoch);
+            self.keys.put(record.step, record.epoch);
             self.tensor.append_value(*param as u64);
             self.path.append_value(&self.params[*param].path);
             self.of.append_value(match of {
@@ -130,19 +124,15 @@ impl HistogramTable {
 }
 
 impl Table for HistogramTable {
-    fn name(&self) -> &'static str {
-        "histograms"
-    }
+    const NAME: &'static str = "histograms";
 
-    fn row_count(&self) -> usize {
-        self.row_count
+    fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     fn take(&mut self) -> RecordBatch {
-        self.row_count = 0;
-        let columns = vec![
-            done(self.step.finish()),
-            done(self.epoch.finish()),
+        let mut columns = self.keys.take();
+        columns.extend([
             done(self.tensor.finish()),
             done(self.path.finish()),
             done(self.of.finish()),
@@ -154,7 +144,7 @@ impl Table for HistogramTable {
             done(self.linear_count.finish()),
             done(self.linear_underflow_count.finish()),
             done(self.linear_overflow_count.finish()),
-        ];
+        ]);
         batch(self.schema.clone(), columns)
     }
 }
@@ -199,9 +189,7 @@ pub(in crate::store) fn histogram_rows(
 pub(in crate::store) struct MapTable {
     params: Arc<[Param]>,
     schema: SchemaRef,
-    row_count: usize,
-    step: UInt64Builder,
-    epoch: UInt64Builder,
+    keys: Keys,
     of: StringBuilder,
     tensor: UInt64Builder,
     path: StringBuilder,
@@ -240,9 +228,7 @@ impl MapTable {
         Self {
             params,
             schema: Arc::new(Schema::new(fields)),
-            row_count: 0,
-            step: UInt64Builder::new(),
-            epoch: UInt64Builder::new(),
+            keys: Keys::default(),
             of: StringBuilder::new(),
             tensor: UInt64Builder::new(),
             path: StringBuilder::new(),
@@ -274,9 +260,7 @@ impl MapTable {
     }
 
     fn segments(&mut self, record: &StepRecord, segments: &[Segment]) {
-        self.row_count += 1;
-        self.step.append_value(record.step);
-        self.epoch.append_option(record.epoch);
+        self.keys.put(record.step, record.epoch);
         for (place, builder) in self.counts.iter_mut().enumerate() {
             put(builder, segments.iter().map(|segment| counts_of(segment)[place]));
         }
@@ -285,25 +269,21 @@ impl MapTable {
 }
 
 impl Table for MapTable {
-    fn name(&self) -> &'static str {
-        "maps"
-    }
+    const NAME: &'static str = "maps";
 
-    fn row_count(&self) -> usize {
-        self.row_count
+    fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     fn take(&mut self) -> RecordBatch {
-        self.row_count = 0;
-        let mut columns = vec![
-            done(self.step.finish()),
-            done(self.epoch.finish()),
+        let mut columns = self.keys.take();
+        columns.extend([
             done(self.of.finish()),
             done(self.tensor.finish()),
             done(self.path.finish()),
             done(self.first_element.finish()),
             done(self.element_count.finish()),
-        ];
+        ]);
         columns.extend(self.counts.iter_mut().map(|counts| done(counts.finish())));
         columns.push(done(self.l2_norm_sq.finish()));
         batch(self.schema.clone(), columns)

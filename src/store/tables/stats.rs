@@ -1,6 +1,6 @@
 //! `stats`: a row a parameter and step.
 
-use super::{Table, batch, key_fields, numbers, text};
+use super::{Keys, Table, batch, key_fields, numbers, text};
 use crate::record::{EmaRecord, Gradient, Param, StepRecord, TensorRecord};
 use crate::stats::{Groups, TensorSummary};
 use crate::store::columns::{ArrayOf, Columns, bound, cell, done};
@@ -31,10 +31,8 @@ pub(in crate::store) struct StatsTable {
     params: Arc<[Param]>,
     schema: SchemaRef,
     seed_crossings: bool,
-    row_count: usize,
+    keys: Keys,
     step_count: u64,
-    step: UInt64Builder,
-    epoch: UInt64Builder,
     tensor: UInt64Builder,
     path: StringBuilder,
     gradient: StringBuilder,
@@ -55,10 +53,8 @@ impl StatsTable {
             groups,
             params,
             seed_crossings,
-            row_count: 0,
+            keys: Keys::default(),
             step_count: 0,
-            step: UInt64Builder::new(),
-            epoch: UInt64Builder::new(),
             tensor: UInt64Builder::new(),
             path: StringBuilder::new(),
             gradient: StringBuilder::new(),
@@ -81,9 +77,7 @@ impl StatsTable {
             if nothing && found.parameter.is_none() && found.update.is_none() {
                 continue;
             }
-            self.row_count += 1;
-            self.step.append_value(record.step);
-            self.epoch.append_option(record.epoch);
+            self.keys.put(record.step, record.epoch);
             self.tensor.append_value(tensor as u64);
             self.path.append_value(&self.params[tensor].path);
             let (state, previous_step) = match found.gradient {
@@ -165,12 +159,10 @@ fn schema(groups: Groups, seed_crossings: bool) -> SchemaRef {
 }
 
 impl Table for StatsTable {
-    fn name(&self) -> &'static str {
-        "stats"
-    }
+    const NAME: &'static str = "stats";
 
-    fn row_count(&self) -> usize {
-        self.row_count
+    fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     fn step_count(&self) -> u64 {
@@ -178,16 +170,14 @@ impl Table for StatsTable {
     }
 
     fn take(&mut self) -> RecordBatch {
-        self.row_count = 0;
         self.step_count = 0;
-        let mut columns = vec![
-            done(self.step.finish()),
-            done(self.epoch.finish()),
+        let mut columns = self.keys.take();
+        columns.extend([
             done(self.tensor.finish()),
             done(self.path.finish()),
             done(self.gradient.finish()),
             done(self.previous_step.finish()),
-        ];
+        ]);
         columns.extend(CardRow::finish(&mut self.card));
         if self.groups.cosine {
             columns.extend(CosineRow::finish(&mut self.cosine));

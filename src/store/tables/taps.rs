@@ -1,11 +1,11 @@
 //! `taps`: a row a tap and step.
 
-use super::{Table, batch, key_fields, numbers, text};
+use super::{Keys, Table, batch, key_fields, numbers, text};
 use crate::record::{StepRecord, TapRecord};
 use crate::store::columns::{Columns, columns, done};
 use crate::store::rows::{CardBuilders, CardRow, CosineRow, DynamicsBuilders, DynamicsRow};
 use arrow_array::RecordBatch;
-use arrow_array::builder::{StringBuilder, UInt64Builder};
+use arrow_array::builder::StringBuilder;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use std::sync::Arc;
 
@@ -13,9 +13,7 @@ columns! { TailRow TailBuilders TailArrays { tail_low_count: u64, tail_high_coun
 
 pub(in crate::store) struct TapTable {
     schema: SchemaRef,
-    row_count: usize,
-    step: UInt64Builder,
-    epoch: UInt64Builder,
+    keys: Keys,
     name: StringBuilder,
     card: CardBuilders,
     dynamics: DynamicsBuilders,
@@ -31,9 +29,7 @@ impl TapTable {
         fields.extend(TailRow::fields(""));
         Self {
             schema: Arc::new(Schema::new(fields)),
-            row_count: 0,
-            step: UInt64Builder::new(),
-            epoch: UInt64Builder::new(),
+            keys: Keys::default(),
             name: StringBuilder::new(),
             card: CardBuilders::default(),
             dynamics: DynamicsBuilders::default(),
@@ -43,9 +39,7 @@ impl TapTable {
 
     pub fn push(&mut self, record: &StepRecord) {
         for tap in &record.taps {
-            self.row_count += 1;
-            self.step.append_value(record.step);
-            self.epoch.append_option(record.epoch);
+            self.keys.put(record.step, record.epoch);
             self.name.append_value(&tap.name);
             CardRow::of(&tap.summary).append(&mut self.card);
             tap.summary.dynamics.as_ref().map(DynamicsRow::of).unwrap_or_default().append(&mut self.dynamics);
@@ -59,17 +53,15 @@ impl TapTable {
 }
 
 impl Table for TapTable {
-    fn name(&self) -> &'static str {
-        "taps"
-    }
+    const NAME: &'static str = "taps";
 
-    fn row_count(&self) -> usize {
-        self.row_count
+    fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     fn take(&mut self) -> RecordBatch {
-        self.row_count = 0;
-        let mut columns = vec![done(self.step.finish()), done(self.epoch.finish()), done(self.name.finish())];
+        let mut columns = self.keys.take();
+        columns.extend([done(self.name.finish())]);
         columns.extend(CardRow::finish(&mut self.card));
         columns.extend(DynamicsRow::finish(&mut self.dynamics));
         columns.extend(TailRow::finish(&mut self.tails));
