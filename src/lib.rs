@@ -17,7 +17,7 @@
 //! - `scope`: [`Scope`]; `builder` checks settings, `schedule` and `survey` say what is due, `step` describes one step,
 //!   `walk` visits the module, `observer` holds the engine, `host` is the one without a GPU, `capture` writes raw tensors.
 //! - `engine`: a step's tensors from the hand-off to the map (`averages`, `survey`), and what comes back (`read`).
-//! - `summary`: a run as tables.
+//! - `summary`: a run as tables. [`diagnosis`]: one rule a file, records in, findings out.
 //! - `store`: the run folder. `writer` is the thread that writes: records become rows (`tables`, `rows`, `columns`), rows batches
 //!   of a stream (`segment`), and the `overview`; `run` reads them back through `source` (a stream's `frames`, or Parquet) into
 //!   records and `curves`; `compact` turns closed streams into Parquet; `tensorboard` writes event files; `manifest` is
@@ -40,6 +40,7 @@ mod bridge;
 pub mod cpu;
 #[cfg(feature = "engine")]
 pub mod device;
+pub mod diagnosis;
 #[cfg(feature = "engine")]
 mod engine;
 mod error;
@@ -60,7 +61,7 @@ mod survey;
 #[cfg(feature = "engine")]
 pub use device::{Device, DeviceChoice, device};
 pub use error::Error;
-pub use record::{Event, Notice, NoticeKind, RunStatus, StepRecord};
+pub use record::{Event, Finding, Notice, NoticeKind, RunStatus, StepRecord};
 #[cfg(feature = "engine")]
 pub use scope::{Finished, GradientSource, Schedule, Scope, ScopeBuilder, Span, Step, WhenFull, snapshot};
 pub use stats::{Group, Groups, TensorSummary};

@@ -1,12 +1,14 @@
 //! What one step leaves behind, and what a scope reports.
 
 mod figures;
+mod finding;
 mod global;
 mod notice;
 mod shapes;
 mod tensor;
 
 pub use figures::{Figure, Scale};
+pub use finding::{Finding, Rule, Severity};
 pub use global::{Global, GlobalParameters, GlobalUpdates};
 pub use notice::{Notice, NoticeKind};
 pub use shapes::{ChannelsRecord, HistogramOf, HistogramRecord, Shapes, SignMapRow};
@@ -100,12 +102,15 @@ pub enum RunStatus {
 pub enum Event {
     Record(StepRecord),
     Notice(Notice),
+    /// A diagnosis, when it is made; and once more, closed, when it holds no longer.
+    Finding(Finding),
 }
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Notice(notice) => notice.fmt(f),
+            Self::Finding(finding) => finding.fmt(f),
             Self::Record(record) => {
                 write!(f, "step {}", record.step)?;
                 for (name, value) in &record.scalars {

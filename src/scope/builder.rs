@@ -6,6 +6,7 @@ use super::schedule::{Schedule, Span};
 use super::survey::{Survey, SurveySettings};
 use super::{Observer, Places, Scope, walk};
 use crate::device::Device;
+use crate::diagnosis::Diagnosis;
 use crate::engine::Settings;
 use crate::error::Error;
 use crate::gpu::{Form, PretendLimits, Shaders};
@@ -51,6 +52,7 @@ pub struct ScopeBuilder {
     layers: Vec<(String, String)>,
     survey: SurveySettings,
     average_factor: f64,
+    diagnose: bool,
     include: Option<String>,
     exclude: Option<String>,
     ring_len: usize,
@@ -80,6 +82,7 @@ impl ScopeBuilder {
             layers: Vec::new(),
             survey: SurveySettings::default(),
             average_factor: AVERAGE_FACTOR,
+            diagnose: true,
             include: None,
             exclude: None,
             ring_len: RING_LEN,
@@ -165,6 +168,12 @@ impl ScopeBuilder {
     /// Share of the past in [`Averages`](crate::record::Averages), in [0, 1). Default: 0.9.
     pub fn average_factor(mut self, factor: f64) -> Self {
         self.average_factor = factor;
+        self
+    }
+
+    /// Examines every record for what is wrong: [`Event::Finding`](crate::Event). Default: on.
+    pub fn diagnose(mut self, on: bool) -> Self {
+        self.diagnose = on;
         self
     }
 
@@ -317,6 +326,7 @@ impl ScopeBuilder {
             capture,
             summary: Summary::new(&params),
             averages: vec![None; params.len()],
+            diagnosis: self.diagnose.then(|| Diagnosis::new(Arc::clone(&params))),
             params,
             places,
             epsilons,

@@ -16,8 +16,9 @@ pub use step::Step;
 pub use walk::GradientSource;
 
 use crate::device::Device;
+use crate::diagnosis::Diagnosis;
 use crate::error::Error;
-use crate::record::{Averages, Event, Global, Notice, NoticeKind, Param, RunStatus, StepRecord};
+use crate::record::{Averages, Event, Finding, Global, Notice, NoticeKind, Param, RunStatus, StepRecord};
 use crate::stats::{Epsilons, Groups, TensorSummary};
 use crate::summary::Summary;
 use burn::module::Module;
@@ -90,6 +91,7 @@ pub struct Scope {
     survey: Survey,
     average_factor: f64,
     averages: Vec<Option<Averages>>,
+    diagnosis: Option<Diagnosis>,
     last_step: Option<u64>,
     /// Epoch of the last step that was kept to compare with.
     last_epoch: Option<u64>,
@@ -188,6 +190,8 @@ impl Scope {
             Step::last_move(&mut self, last.saturating_add(1)).weights(model).submit();
         }
         self.drain();
+        let found = self.diagnosis.as_mut().map(Diagnosis::finish).unwrap_or_default();
+        found.into_iter().for_each(|finding| self.tell(finding));
         #[cfg(feature = "store")]
         if let Some(mut capture) = self.capture.take() {
             for (step, kind) in capture.writer.finish() {
@@ -320,10 +324,20 @@ impl Scope {
                 if let Some(store) = &mut self.store {
                     store.write(&record);
                 }
+                let found = self.diagnosis.as_mut().map(|diagnosis| diagnosis.examine(&record)).unwrap_or_default();
                 self.push(Event::Record(record));
+                found.into_iter().for_each(|finding| self.tell(finding));
             }
         }
         self.summary.record_secs += started.elapsed().as_secs_f64();
+    }
+
+    fn tell(&mut self, finding: Finding) {
+        #[cfg(feature = "store")]
+        if let Some(store) = &mut self.store {
+            store.write_finding(&finding);
+        }
+        self.push(Event::Finding(finding));
     }
 
     fn notify(&mut self, notice: Notice) {

@@ -2,7 +2,7 @@
 
 use super::time;
 use crate::error::Error;
-use crate::record::{Notice, Param, RunStatus};
+use crate::record::{Finding, Notice, Param, RunStatus};
 use crate::stats::Groups;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -14,6 +14,8 @@ use std::path::Path;
 pub const SCHEMA_VERSION: u32 = 2;
 
 const FILE: &str = "run.json";
+pub(super) const NOTICES: &str = "notices.jsonl";
+pub(super) const FINDINGS: &str = "findings.jsonl";
 
 /// The manifest of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,6 +85,14 @@ pub(super) struct NoticeLine {
     pub segment: u32,
     #[serde(flatten)]
     pub notice: Notice,
+}
+
+/// A line of `findings.jsonl`.
+#[derive(Serialize, Deserialize)]
+pub(super) struct FindingLine {
+    pub segment: u32,
+    #[serde(flatten)]
+    pub finding: Finding,
 }
 
 impl Manifest {

@@ -8,6 +8,7 @@ mod columns;
 mod compact;
 mod curves;
 mod frames;
+mod lines;
 mod lock;
 mod manifest;
 mod overview;

@@ -2,12 +2,14 @@
 
 use super::curves::Curves;
 use super::lock::Lock;
-use super::manifest::{Manifest, NoticeLine};
+use super::manifest::{FINDINGS, FindingLine, Manifest, NOTICES, NoticeLine};
 use super::records::Records;
 use super::source::{Source, damaged};
 use super::tables::{MapRow, ScalarRow, StatsArrays, histogram_rows, map_rows};
 use crate::error::Error;
-use crate::record::{Averages, HistogramRecord, Notice, Param, RunStatus, SignMapRow, StepRecord, TensorRecord};
+use crate::record::{
+    Averages, Finding, HistogramRecord, Notice, Param, RunStatus, SignMapRow, StepRecord, TensorRecord,
+};
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -306,17 +308,41 @@ impl Run {
     /// # Errors
     /// Where the file can't be read.
     pub fn notices(&self) -> Result<Vec<Notice>, Error> {
-        let path = self.folder.join("notices.jsonl");
+        let lines = self.lines::<NoticeLine>(NOTICES)?.into_iter();
+        let within = |line: &NoticeLine| line.notice.step < self.manifest.limit(line.segment);
+        Ok(lines.filter(within).map(|line| line.notice).collect())
+    }
+
+    /// What was diagnosed: an episode each, as it was told last, in the order they were found.
+    ///
+    /// # Errors
+    /// Where the file can't be read.
+    pub fn findings(&self) -> Result<Vec<Finding>, Error> {
+        let mut found: Vec<Finding> = Vec::new();
+        for FindingLine { segment, mut finding } in self.lines(FINDINGS)? {
+            let limit = self.manifest.limit(segment);
+            if finding.first_step >= limit {
+                continue;
+            }
+            // What it did after a resumed run's first step is no part of the run any more.
+            finding.last_step = finding.last_step.min(limit - 1);
+            match found.iter_mut().find(|known| known.is_same_episode(&finding)) {
+                Some(known) => *known = finding,
+                None => found.push(finding),
+            }
+        }
+        Ok(found)
+    }
+
+    fn lines<T: serde::de::DeserializeOwned>(&self, file: &str) -> Result<Vec<T>, Error> {
+        let path = self.folder.join(file);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
             Err(error) => return Err(damaged(&path, &error.to_string())),
         };
-        // A line that is no notice is a torn one, or of a newer gradscope.
-        let lines = bytes.split(|byte| *byte == b'\n');
-        let lines = lines.filter_map(|line| serde_json::from_slice::<NoticeLine>(line).ok());
-        let limit = |index| self.manifest.limit(index);
-        Ok(lines.filter(|line| line.notice.step < limit(line.segment)).map(|line| line.notice).collect())
+        // A line that can't be read is a torn one, or of a newer gradscope.
+        Ok(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
     }
 }
 

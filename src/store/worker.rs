@@ -1,15 +1,15 @@
 //! The thread that writes a run folder.
 
+use super::lines::Lines;
 use super::lock::Lock;
-use super::manifest::{Manifest, NoticeLine};
+use super::manifest::{FINDINGS, FindingLine, Manifest, NOTICES, NoticeLine};
 use super::overview::{self, Overview};
 use super::segment::SegmentFile;
 use super::tables::{HistogramTable, MapTable, ScalarTable, Source, StatsTable, TapTable};
 use super::tensorboard::Tensorboard;
 use super::writer::{Missed, RunStart};
-use crate::record::{Figure, Notice, Param, RunStatus, StepRecord};
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use crate::record::{Figure, Finding, Notice, Param, RunStatus, StepRecord};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -19,13 +19,11 @@ use std::time::{Duration, Instant};
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// The manifest's counts are brought up to date this often.
 const NOTE_EVERY: Duration = Duration::from_secs(5);
-/// Notices that are kept for a disk that has no room.
-const NOTICE_BYTES_MAX: usize = 1 << 20;
-const NOTICES: &str = "notices.jsonl";
 
 pub(super) enum Message {
     Record(Box<StepRecord>),
     Notice(Notice),
+    Finding(Finding),
     Log {
         step: u64,
         epoch: Option<u64>,
@@ -60,8 +58,8 @@ pub(super) struct Worker {
     histograms: SegmentFile<HistogramTable>,
     maps: SegmentFile<MapTable>,
     overview: Overview,
-    /// Lines for `notices.jsonl`.
-    notices: Vec<u8>,
+    notices: Lines,
+    findings: Lines,
     tensorboard: Option<Tensorboard>,
     state: State,
     failing: Sender<String>,
@@ -88,7 +86,8 @@ impl Worker {
             taps: SegmentFile::new(folder, index, TapTable::new()),
             histograms: SegmentFile::new(folder, index, HistogramTable::new(Arc::clone(&params))),
             maps: SegmentFile::new(folder, index, MapTable::new(params)),
-            notices: Vec::new(),
+            notices: Lines::new(folder.join(NOTICES)),
+            findings: Lines::new(folder.join(FINDINGS)),
             folder: folder.to_owned(),
             index,
             manifest,
@@ -107,7 +106,18 @@ impl Worker {
         let (status, missed, unwritten_count) = loop {
             match messages.recv_timeout(FLUSH_EVERY.saturating_sub(flushed.elapsed())) {
                 Ok(Message::Record(record)) => self.record(&record),
-                Ok(Message::Notice(notice)) => self.notice(notice),
+                Ok(Message::Notice(notice)) => self.notices.put(&NoticeLine { segment: self.index, notice }),
+                Ok(Message::Finding(finding)) => {
+                    if let Some(tensorboard) = &mut self.tensorboard {
+                        tensorboard.events().text(
+                            finding.first_step,
+                            "run/findings",
+                            &finding.to_string().replace('<', "&lt;"),
+                        );
+                    }
+                    self.findings.put(&FindingLine { segment: self.index, finding });
+                    self.flush_and_judge();
+                }
                 Ok(Message::Log { step, epoch, name, value }) => {
                     self.scalars.table.put(step, epoch, &Source::Log, &name, value);
                     if let Some(tensorboard) = &mut self.tensorboard {
@@ -162,13 +172,6 @@ impl Worker {
         self.manifest.step_count += u64::from(!record.last_move);
     }
 
-    fn notice(&mut self, notice: Notice) {
-        let line = NoticeLine { segment: self.index, notice };
-        if serde_json::to_writer(&mut self.notices, &line).is_ok() {
-            self.notices.push(b'\n');
-        }
-    }
-
     fn flush(&mut self) -> io::Result<()> {
         if !Manifest::is_there(&self.folder) {
             self.state = State::Gone;
@@ -181,28 +184,12 @@ impl Worker {
             self.taps.flush(),
             self.histograms.flush(),
             self.maps.flush(),
-            self.flush_notices(),
+            self.notices.flush(),
+            self.findings.flush(),
             self.overview.flush(),
             self.tensorboard.as_mut().map_or(Ok(()), Tensorboard::flush),
         ];
         all.into_iter().collect()
-    }
-
-    fn flush_notices(&mut self) -> io::Result<()> {
-        if self.notices.is_empty() {
-            return Ok(());
-        }
-        let mut file = OpenOptions::new().create(true).append(true).open(self.folder.join(NOTICES))?;
-        let len = file.metadata()?.len();
-        // Whatever a killed process left of its last line ends here.
-        let written = if len > 0 { file.write_all(b"\n") } else { Ok(()) }.and_then(|()| file.write_all(&self.notices));
-        if written.is_err() {
-            let _ = file.set_len(len);
-        }
-        if written.is_ok() || self.notices.len() > NOTICE_BYTES_MAX {
-            self.notices.clear();
-        }
-        written
     }
 
     /// Writes what there is. A failure is told once; what failed is tried again every second, unless the folder is gone.

@@ -8,7 +8,7 @@ use super::tensorboard::Tensorboard;
 use super::time;
 use super::worker::{Message, Worker};
 use crate::error::Error;
-use crate::record::{Notice, NoticeKind, Param, RunStatus, StepRecord};
+use crate::record::{Finding, Notice, NoticeKind, Param, RunStatus, StepRecord};
 use crate::stats::Groups;
 use serde_json::{Map, Value};
 use std::fs;
@@ -145,6 +145,11 @@ impl RunWriter {
     /// Sends a notice off.
     pub fn write_notice(&mut self, notice: &Notice) {
         self.send(Message::Notice(notice.clone()));
+    }
+
+    /// Sends a finding off; it is on disk at once.
+    pub fn write_finding(&mut self, finding: &Finding) {
+        self.send(Message::Finding(finding.clone()));
     }
 
     /// A figure that is known only after its step.

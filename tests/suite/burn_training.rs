@@ -106,8 +106,9 @@ fn check_a_run(device: &Device) {
         .unwrap()
         .events
         .into_iter()
-        .map(|event| match event {
-            Event::Record(record) => record,
+        .filter_map(|event| match event {
+            Event::Record(record) => Some(record),
+            Event::Finding(_) => None,
             Event::Notice(notice) => panic!("{notice}"),
         })
         .collect();

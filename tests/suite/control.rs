@@ -23,8 +23,9 @@ fn run(device: &Device, builder: ScopeBuilder, steps: &[Values], epoch: impl Fn(
         scope.step(step).epoch(epoch(step)).gradients(&model, &model.gradients(device, values)).submit();
     }
     let events = scope.finish(&model).unwrap().events.into_iter();
-    let records = events.map(|event| match event {
-        Event::Record(record) => record,
+    let records = events.filter_map(|event| match event {
+        Event::Record(record) => Some(record),
+        Event::Finding(_) => None,
         Event::Notice(notice) => panic!("{notice}"),
     });
     records.filter(|record| !record.last_move).collect()

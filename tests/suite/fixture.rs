@@ -148,8 +148,9 @@ pub fn observe_weights(
         model = model.with_weights(device, last);
     }
     let events = scope.finish(&model).expect("nothing is written").events;
-    let records = events.into_iter().map(|event| match event {
-        gradscope::Event::Record(record) => record,
+    let records = events.into_iter().filter_map(|event| match event {
+        gradscope::Event::Record(record) => Some(record),
+        gradscope::Event::Finding(_) => None,
         gradscope::Event::Notice(notice) => panic!("{notice}"),
     });
     records.collect()

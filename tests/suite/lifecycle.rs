@@ -27,8 +27,9 @@ fn watch_constant_gradients(device: &Device, steps: u64) {
     let mut scope = Scope::builder(device).ring_len(512).build(&model).unwrap();
     let mut records = Vec::new();
     let mut keep = |events: Vec<Event>| {
-        records.extend(events.into_iter().map(|event| match event {
-            Event::Record(record) => record,
+        records.extend(events.into_iter().filter_map(|event| match event {
+            Event::Record(record) => Some(record),
+            Event::Finding(_) => None,
             Event::Notice(notice) => panic!("{notice}"),
         }));
     };

@@ -2,6 +2,7 @@
 
 mod burn_training;
 mod control;
+mod diagnosis;
 mod fixture;
 mod groups;
 mod layouts;

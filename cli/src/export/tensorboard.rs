@@ -34,6 +34,9 @@ pub fn write(run: &Run, folder: &Path) -> Result<Vec<PathBuf>> {
             events.scalar(*step, &series.name.name, *value);
         }
     }
+    for finding in run.findings()? {
+        events.events().text(finding.first_step, "run/findings", &finding.to_string().replace('<', "&lt;"));
+    }
     put_pictures(run, events.events())?;
     failed.map_or_else(|| events.flush(), Err).with_context(|| format!("{}", folder.display()))?;
     Ok(vec![folder.to_owned()])

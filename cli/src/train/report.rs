@@ -1,6 +1,6 @@
 //! What a person sees: the progress bar, and the figures at the end.
 
-use gradscope::{Event, Finished, Run, StepRecord};
+use gradscope::{Event, Finding, Finished, Run, StepRecord};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write;
 use std::time::Instant;
@@ -15,6 +15,8 @@ pub struct Report {
     first_loss: Option<f64>,
     submit_secs: Vec<f64>,
     handoff_secs: Vec<f64>,
+    /// As they were told last.
+    findings: Vec<Finding>,
 }
 
 impl Report {
@@ -27,12 +29,19 @@ impl Report {
             first_loss: None,
             submit_secs: vec![],
             handoff_secs: vec![],
+            findings: vec![],
         }
     }
 
     /// Takes what has come back.
     pub fn take(&mut self, events: &[Event]) {
         for event in events {
+            if let Event::Finding(finding) = event {
+                match self.findings.iter_mut().find(|known| known.is_same_episode(finding)) {
+                    Some(known) => *known = finding.clone(),
+                    None => self.findings.push(finding.clone()),
+                }
+            }
             if let Event::Record(record) = event
                 && !record.last_move
             {
@@ -55,6 +64,11 @@ impl Report {
                 line(format!("since step {}, where the run went on:\n", self.first_step));
             }
             line(format!("{}\n", finished.summary));
+        }
+        if finished.is_some() {
+            line(if self.findings.is_empty() { "findings: none".into() } else { "findings:".into() });
+            self.findings.iter().for_each(|finding| line(format!("- {finding}")));
+            line(String::new());
         }
         if let (Some(first), Some(last)) = (self.first_loss, self.last.as_ref().and_then(|r| r.scalar("loss"))) {
             line(format!("loss: {first:.4} at the first step, {last:.4} at the last"));
@@ -128,11 +142,18 @@ impl Progress {
         if self.quiet { eprintln!("gradscope: {line}") } else { self.say(&format!("notice: {line}")) }
     }
 
-    /// A line for each notice among the events.
+    fn finding(&self, finding: &Finding) {
+        if self.quiet { eprintln!("gradscope: {finding}") } else { self.say(&format!("finding: {finding}")) }
+    }
+
+    /// A line for each notice and each new finding among the events.
     pub fn notices(&self, events: &[Event]) {
         for event in events {
-            if let Event::Notice(notice) = event {
-                self.notice(&notice.to_string());
+            match event {
+                Event::Notice(notice) => self.notice(&notice.to_string()),
+                // When it ends stands in the table at the end.
+                Event::Finding(finding) if finding.open => self.finding(finding),
+                Event::Finding(_) | Event::Record(_) => {}
             }
         }
     }

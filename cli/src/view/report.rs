@@ -5,6 +5,7 @@ use super::pictures;
 use crate::runs;
 use anyhow::{Context, Result};
 use clap::Args;
+use gradscope::record::Severity;
 use gradscope::{Run, RunStatus};
 use std::fmt::Write;
 use std::fs;
@@ -113,7 +114,13 @@ fn findings(run: &Run) -> Result<String> {
         (manifest.unwritten_count, "and late figures could not be written"),
     ];
     let lacking = lacking.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} steps {why}"));
-    if let Some((step, count)) = pictures::first_nonfinite(run)? {
+    for finding in run.findings()? {
+        let class = if finding.severity == Severity::Note { "" } else { " class=\"bad\"" };
+        lines.push(format!("<b{class}>{}</b>", escaped(&finding.to_string())));
+    }
+    if lines.is_empty()
+        && let Some((step, count)) = pictures::first_nonfinite(run)?
+    {
         lines.push(format!("<b class=\"bad\">non-finite gradients</b> from step {step} on: {count} elements there"));
     }
     lines.push(format!("the run {status}, with {} steps recorded", run.step_count(u64::MAX)?));
