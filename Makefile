@@ -15,11 +15,12 @@ test-python: ## What the documentation shows of Python, and TensorBoard on our e
 	@sh tools/python.sh
 	GRADSCOPE_PYTHON="$$PWD/target/python/bin/python" cargo test --release --workspace --test python -- --ignored
 
-lint: ## Formatting, and clippy with warnings denied, also of what views need without the engine
+lint: ## Formatting, clippy and documentation with warnings denied, also of what views need without the engine
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo clippy --release -p gradscope --lib --no-default-features --features store -- -D warnings
 	cargo clippy --release -p gradscope --lib --no-default-features --features parquet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps -p gradscope
 
 bench: vulkan ## The reductions on this machine's adapter
 	cargo bench --bench grad_reduce

@@ -1,5 +1,5 @@
-//! Diagnoses: records in, findings out. One rule a file; each is an [`Episode`] a tensor, so that a condition is told once,
-//! with its first and last step, however long it holds.
+//! Diagnoses: records in, findings out. One rule a file; each keeps an episode a tensor, so that a condition is told once, with
+//! its first and last step, however long it holds. `docs/diagnoses.md` has the rules.
 
 mod all_zero;
 mod episode;
