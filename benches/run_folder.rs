@@ -111,14 +111,11 @@ fn record(params: &[Param], step: u64, w: &mut Wander) -> StepRecord {
     StepRecord {
         step,
         epoch: Some(1 + step / 1000),
-        last_move: false,
         scalars: vec![("loss".into(), w.near(2.3 / (1.0 + step as f64 / 1e4))), ("lr".into(), 1e-3)],
         global: Global::of(&tensors),
         tensors,
-        groups: vec![],
-        taps: vec![],
-        shapes: None,
         cost: Cost { submit_secs: w.near(1e-4), handoff_secs: w.near(5e-5), ..Cost::default() },
+        ..StepRecord::default()
     }
 }
 

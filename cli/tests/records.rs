@@ -1,6 +1,6 @@
 //! Runs that last: killed, resumed, on disks that fail, of names that are odd; and what is made from them.
 
-use gradscope::record::{Cost, Global, Gradient, Param, Shapes, SignMapRow, TensorRecord};
+use gradscope::record::{Global, Gradient, Param, Shapes, SignMapRow, TensorRecord};
 use gradscope::stats::{Partial, Segment, order_key};
 use gradscope::store::{Missed, RunPlace, RunStart, RunWriter};
 use gradscope::{Group, Run, RunStatus, StepRecord};
@@ -245,14 +245,11 @@ fn made_up(parent: &Path, names: &[String], steps: u64) -> PathBuf {
         writer.write(&StepRecord {
             step,
             epoch: Some(1 + step / 20),
-            last_move: false,
             scalars: vec![("loss".into(), 1.0 / (1.0 + step as f64)), (names[2.min(names.len() - 1)].clone(), 1.0)],
             global: Global::of(&tensors),
             tensors,
-            groups: vec![],
-            taps: vec![],
             shapes: Some(Shapes { sign_map: Some(sign_map), ..Shapes::default() }),
-            cost: Cost::default(),
+            ..StepRecord::default()
         });
     }
     writer.finish(RunStatus::Finished, Missed::default()).0.unwrap()

@@ -19,12 +19,9 @@ impl AllZero {
     }
 }
 
-fn finding(path: Option<String>, change: Change, step: u64) -> Finding {
+fn finding(path: Option<&str>, Change { first_step, last_step, open }: Change) -> Finding {
     let severity = if path.is_some() { Severity::Warn } else { Severity::Critical };
-    let (first_step, last_step, open) = match change {
-        Change::Opened { first_step } => (first_step, step, true),
-        Change::Closed { first_step, last_step } => (first_step, last_step, false),
-    };
+    let path = path.map(str::to_owned);
     Finding { rule: Rule::AllZero, severity, path, first_step, last_step, open, evidence: vec![] }
 }
 
@@ -42,17 +39,17 @@ impl Examine for AllZero {
         // Where nothing has a gradient, that is one finding, and not one a tensor.
         let whole = observed.iter().all(|(_, zero)| *zero);
         let change = self.whole.observe(step, whole, PATIENCE);
-        found.extend(change.map(|change| finding(None, change, step)));
+        found.extend(change.map(|change| finding(None, change)));
         for (place, zero) in observed {
             let change = self.tensors[place].observe(step, zero && !whole, PATIENCE);
-            found.extend(change.map(|change| finding(Some(params[place].path.clone()), change, step)));
+            found.extend(change.map(|change| finding(Some(&params[place].path), change)));
         }
     }
 
     fn finish(&mut self, params: &[Param], found: &mut Vec<Finding>) {
-        found.extend(self.whole.close().map(|change| finding(None, change, 0)));
+        found.extend(self.whole.close().map(|change| finding(None, change)));
         for (episode, param) in self.tensors.iter_mut().zip(params) {
-            found.extend(episode.close().map(|change| finding(Some(param.path.clone()), change, 0)));
+            found.extend(episode.close().map(|change| finding(Some(&param.path), change)));
         }
     }
 }

@@ -10,10 +10,12 @@ pub(super) struct Episode {
     open: bool,
 }
 
+/// An episode that is told of, or that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    Opened { first_step: u64 },
-    Closed { first_step: u64, last_step: u64 },
+pub(super) struct Change {
+    pub first_step: u64,
+    pub last_step: u64,
+    pub open: bool,
 }
 
 /// Observed steps, not numbers of steps: rules hold at every schedule.
@@ -37,7 +39,7 @@ impl Episode {
             self.last_step = step;
             if !self.open && self.held_count >= patience.open_after {
                 self.open = true;
-                return Some(Change::Opened { first_step: self.first_step });
+                return Some(Change { first_step: self.first_step, last_step: step, open: true });
             }
             return None;
         }
@@ -48,10 +50,8 @@ impl Episode {
 
     /// Ends an episode that is open.
     pub fn close(&mut self) -> Option<Change> {
-        let (first_step, last_step) = (self.first_step, self.last_step);
-        let closed = self.open.then_some(Change::Closed { first_step, last_step });
-        *self = Self::default();
-        closed
+        let Self { first_step, last_step, open, .. } = std::mem::take(self);
+        open.then_some(Change { first_step, last_step, open: false })
     }
 }
 
@@ -70,8 +70,8 @@ mod tests {
     fn patience_is_kept_on_both_ends() {
         let (yes, no) = (true, false);
         assert_eq!(changes(&[yes, yes, no, yes, yes, no]), [None; 6], "never three in a row");
-        let opened = Some(Change::Opened { first_step: 10 });
-        let closed = Some(Change::Closed { first_step: 10, last_step: 50 });
+        let opened = Some(Change { first_step: 10, last_step: 30, open: true });
+        let closed = Some(Change { first_step: 10, last_step: 50, open: false });
         assert_eq!(
             changes(&[no, yes, yes, yes, no, yes, no, no, no]),
             [None, None, None, opened, None, None, None, closed, None],

@@ -26,7 +26,7 @@ impl Examine for NonFinite {
         let bad = || observed().filter(|(_, summary)| summary.has_nonfinite());
         match self.episode.observe(record.step, bad().next().is_some(), PATIENCE) {
             None => {}
-            Some(Change::Opened { first_step }) => {
+            Some(Change { first_step, last_step, open: true }) => {
                 let tensor_count = bad().count();
                 let everywhere = tensor_count == observed().count();
                 let nearest = bad().next_back().filter(|_| !everywhere);
@@ -41,7 +41,7 @@ impl Examine for NonFinite {
                     severity: Severity::Critical,
                     path: nearest.map(|(place, _)| params[place].path.clone()),
                     first_step,
-                    last_step: record.step,
+                    last_step,
                     open: true,
                     evidence,
                 };
@@ -61,8 +61,8 @@ impl Examine for NonFinite {
 
 impl NonFinite {
     fn close(&mut self, change: Change, found: &mut Vec<Finding>) {
-        if let (Change::Closed { last_step, .. }, Some(finding)) = (change, self.finding.take()) {
-            found.push(Finding { last_step, open: false, ..finding });
+        if let Some(finding) = self.finding.take() {
+            found.push(Finding { last_step: change.last_step, open: change.open, ..finding });
         }
     }
 }

@@ -18,11 +18,7 @@ impl Unchanged {
     }
 }
 
-fn finding(path: &str, change: Change, step: u64) -> Finding {
-    let (first_step, last_step, open) = match change {
-        Change::Opened { first_step } => (first_step, step, true),
-        Change::Closed { first_step, last_step } => (first_step, last_step, false),
-    };
+fn finding(path: &str, Change { first_step, last_step, open }: Change) -> Finding {
     let (rule, severity, path) = (Rule::Unchanged, Severity::Warn, Some(path.to_owned()));
     Finding { rule, severity, path, first_step, last_step, open, evidence: vec![] }
 }
@@ -47,7 +43,7 @@ impl Examine for Unchanged {
             let Some((_, true)) = self.asked[place].filter(|(step, _)| *step == moved_after) else { continue };
             if some_move {
                 let change = self.tensors[place].observe(record.step, unchanged, PATIENCE);
-                found.extend(change.map(|change| finding(&params[place].path, change, record.step)));
+                found.extend(change.map(|change| finding(&params[place].path, change)));
             }
         }
         for (asked, tensor) in self.asked.iter_mut().zip(&record.tensors) {
@@ -57,7 +53,7 @@ impl Examine for Unchanged {
 
     fn finish(&mut self, params: &[Param], found: &mut Vec<Finding>) {
         for (episode, param) in self.tensors.iter_mut().zip(params) {
-            found.extend(episode.close().map(|change| finding(&param.path, change, 0)));
+            found.extend(episode.close().map(|change| finding(&param.path, change)));
         }
     }
 }

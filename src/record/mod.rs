@@ -44,7 +44,7 @@ pub struct Cost {
 }
 
 /// One observed step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     pub step: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]

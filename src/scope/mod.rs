@@ -191,7 +191,7 @@ impl Scope {
         }
         self.drain();
         let found = self.diagnosis.as_mut().map(Diagnosis::finish).unwrap_or_default();
-        found.into_iter().for_each(|finding| self.tell(finding));
+        self.tell(found);
         #[cfg(feature = "store")]
         if let Some(mut capture) = self.capture.take() {
             for (step, kind) in capture.writer.finish() {
@@ -326,18 +326,18 @@ impl Scope {
                 }
                 let found = self.diagnosis.as_mut().map(|diagnosis| diagnosis.examine(&record)).unwrap_or_default();
                 self.push(Event::Record(record));
-                found.into_iter().for_each(|finding| self.tell(finding));
+                self.tell(found);
             }
         }
         self.summary.record_secs += started.elapsed().as_secs_f64();
     }
 
-    fn tell(&mut self, finding: Finding) {
+    fn tell(&mut self, findings: Vec<Finding>) {
         #[cfg(feature = "store")]
-        if let Some(store) = &mut self.store {
-            store.write_finding(&finding);
+        if let Some(store) = self.store.as_mut().filter(|_| !findings.is_empty()) {
+            store.write_findings(findings.clone());
         }
-        self.push(Event::Finding(finding));
+        findings.into_iter().for_each(|finding| self.push(Event::Finding(finding)));
     }
 
     fn notify(&mut self, notice: Notice) {

@@ -40,8 +40,7 @@ pub struct Manifest {
     /// Steps whose summaries did not come back.
     #[serde(default)]
     pub lost_count: u64,
-    /// Steps, and figures given after them, that were observed and could not be written: the disk was full, gone or too
-    /// slow.
+    /// Steps, and figures, notices and findings beside them, that could not be written: the disk was full, gone or too slow.
     #[serde(default)]
     pub unwritten_count: u64,
     pub adapter: String,

@@ -324,8 +324,9 @@ impl Run {
             if finding.first_step >= limit {
                 continue;
             }
-            // What it did after a resumed run's first step is no part of the run any more.
+            // Where a later segment goes on, it ended with its own: if it still holds, that finds it anew.
             finding.last_step = finding.last_step.min(limit - 1);
+            finding.open &= limit == u64::MAX;
             match found.iter_mut().find(|known| known.is_same_episode(&finding)) {
                 Some(known) => *known = finding,
                 None => found.push(finding),

@@ -115,8 +115,7 @@ impl Source {
             }
             first -= 1;
         }
-        let later = |batch: &RecordBatch| after(batch, step, &mut each);
-        let mut later = later;
+        let mut later = |batch: &RecordBatch| where_step(batch, |at| at > step, &mut each);
         self.batches(first, None)?.try_for_each(|batch| within(&batch?, self.limit, &mut later)).map_err(failed)
     }
 
@@ -170,14 +169,6 @@ pub(super) fn within(
     mut each: impl FnMut(&RecordBatch) -> Result<(), String>,
 ) -> Result<(), String> {
     where_step(batch, |step| step < limit, &mut each)
-}
-
-fn after(
-    batch: &RecordBatch,
-    step: u64,
-    mut each: impl FnMut(&RecordBatch) -> Result<(), String>,
-) -> Result<(), String> {
-    where_step(batch, |at| at > step, &mut each)
 }
 
 /// Hands over the runs of rows whose step is wanted.

@@ -5,11 +5,11 @@
 
 use super::manifest::Manifest;
 use crate::error::Error;
-use crate::record::{Figure, HistogramOf, HistogramRecord, StepRecord};
+use crate::record::{Figure, Finding, HistogramOf, HistogramRecord, StepRecord};
 use crate::stats::Histogram;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Figures of single tensors that have curves in TensorBoard; the rest stand in the run folder.
@@ -176,7 +176,6 @@ impl EventWriter {
 
 /// Writes the records of a run as events.
 pub struct Tensorboard {
-    folder: PathBuf,
     writer: EventWriter,
     /// Figures with the tag of each tensor.
     figures: Vec<(&'static Figure, Vec<String>)>,
@@ -202,11 +201,7 @@ impl Tensorboard {
         let shown = Figure::of_groups(manifest.groups()).filter(|figure| FIGURES.contains(&figure.name));
         let tags = |figure: &Figure| paths.iter().map(|path| format!("{}/{path}", figure.name)).collect();
         let figures = shown.map(|figure| (figure, tags(figure))).collect();
-        Ok(Self { folder: folder.to_owned(), writer, figures, paths, step_count: 0 })
-    }
-
-    pub fn folder(&self) -> &Path {
-        &self.folder
+        Ok(Self { writer, figures, paths, step_count: 0 })
     }
 
     /// Writes what is none of a record's: pictures, texts.
@@ -217,6 +212,11 @@ impl Tensorboard {
     /// A figure of its own.
     pub fn scalar(&mut self, step: u64, name: &str, value: f64) {
         self.writer.scalars(step, [(name, value)]);
+    }
+
+    /// A finding, in words.
+    pub fn finding(&mut self, finding: &Finding) {
+        self.writer.text(finding.first_step, "run/findings", &finding.to_string().replace('<', "&lt;"));
     }
 
     /// Writes what a record holds: its figures, those over all tensors, those of every tensor, histograms.

@@ -23,7 +23,7 @@ const NOTE_EVERY: Duration = Duration::from_secs(5);
 pub(super) enum Message {
     Record(Box<StepRecord>),
     Notice(Notice),
-    Finding(Finding),
+    Findings(Vec<Finding>),
     Log {
         step: u64,
         epoch: Option<u64>,
@@ -107,15 +107,13 @@ impl Worker {
             match messages.recv_timeout(FLUSH_EVERY.saturating_sub(flushed.elapsed())) {
                 Ok(Message::Record(record)) => self.record(&record),
                 Ok(Message::Notice(notice)) => self.notices.put(&NoticeLine { segment: self.index, notice }),
-                Ok(Message::Finding(finding)) => {
-                    if let Some(tensorboard) = &mut self.tensorboard {
-                        tensorboard.events().text(
-                            finding.first_step,
-                            "run/findings",
-                            &finding.to_string().replace('<', "&lt;"),
-                        );
+                Ok(Message::Findings(findings)) => {
+                    for finding in findings {
+                        if let Some(tensorboard) = &mut self.tensorboard {
+                            tensorboard.finding(&finding);
+                        }
+                        self.findings.put(&FindingLine { segment: self.index, finding });
                     }
-                    self.findings.put(&FindingLine { segment: self.index, finding });
                     self.flush_and_judge();
                 }
                 Ok(Message::Log { step, epoch, name, value }) => {

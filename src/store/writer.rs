@@ -69,7 +69,7 @@ pub struct RunWriter {
     queue: Option<SyncSender<Message>>,
     thread: Option<JoinHandle<Result<(), String>>>,
     failures: Receiver<String>,
-    /// Steps and late figures that found the queue full.
+    /// Steps, and what comes beside them, that found the queue full.
     unwritten_count: u64,
     told_behind: bool,
     /// The failure that was told last.
@@ -138,8 +138,7 @@ impl RunWriter {
 
     /// Sends a record off; it is on disk a second later. Never waits: one that finds the queue full is left out, and counted.
     pub fn write(&mut self, record: &StepRecord) {
-        let sent = self.send(Message::Record(Box::new(record.clone())));
-        self.unwritten_count += u64::from(!sent && !record.last_move);
+        self.send(Message::Record(Box::new(record.clone())));
     }
 
     /// Sends a notice off.
@@ -147,19 +146,19 @@ impl RunWriter {
         self.send(Message::Notice(notice.clone()));
     }
 
-    /// Sends a finding off; it is on disk at once.
-    pub fn write_finding(&mut self, finding: &Finding) {
-        self.send(Message::Finding(finding.clone()));
+    /// Sends the findings of a step off; they are on disk at once.
+    pub fn write_findings(&mut self, findings: Vec<Finding>) {
+        self.send(Message::Findings(findings));
     }
 
     /// A figure that is known only after its step.
     pub fn log(&mut self, step: u64, epoch: Option<u64>, name: &str, value: f64) {
-        let sent = self.send(Message::Log { step, epoch, name: name.to_owned(), value });
-        self.unwritten_count += u64::from(!sent);
+        self.send(Message::Log { step, epoch, name: name.to_owned(), value });
     }
 
-    fn send(&self, message: Message) -> bool {
-        self.queue.as_ref().is_some_and(|queue| queue.try_send(message).is_ok())
+    fn send(&mut self, message: Message) {
+        let sent = self.queue.as_ref().is_some_and(|queue| queue.try_send(message).is_ok());
+        self.unwritten_count += u64::from(!sent);
     }
 
     /// Waits until everything sent so far is on disk; half a minute at most. False where it is not.

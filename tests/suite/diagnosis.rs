@@ -2,7 +2,7 @@
 
 use crate::fixture::{bag, device};
 use gradscope::diagnosis::Diagnosis;
-use gradscope::record::{Cost, Finding, Global, Gradient, Param, Rule, Severity, TensorRecord};
+use gradscope::record::{Finding, Gradient, Param, Rule, Severity, TensorRecord};
 use gradscope::stats::{ParameterSummary, Partial, UpdateSummary};
 use gradscope::{Event, Run, Scope, StepRecord};
 
@@ -42,18 +42,7 @@ fn tensor(is: Is, update: Option<UpdateSummary>) -> TensorRecord {
 }
 
 fn record(step: u64, tensors: Vec<TensorRecord>) -> StepRecord {
-    StepRecord {
-        step,
-        epoch: None,
-        last_move: false,
-        scalars: vec![],
-        global: Global::of(&tensors),
-        tensors,
-        groups: vec![],
-        taps: vec![],
-        shapes: None,
-        cost: Cost::default(),
-    }
+    StepRecord { step, tensors, ..StepRecord::default() }
 }
 
 /// Every finding over the steps, `every` apart, with the place of the step that told it; the end's at the last place.

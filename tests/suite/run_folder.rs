@@ -1,7 +1,7 @@
 //! Run folders under what befalls them: killed writers, slow and vanishing disks, resumed runs, damage, odd names.
 
 use crate::fixture::Random;
-use gradscope::record::{Cost, Global, Gradient, NoticeKind, Param, TensorRecord};
+use gradscope::record::{Finding, Global, Gradient, NoticeKind, Param, Rule, Severity, TensorRecord};
 use gradscope::stats::{Groups, Partial, order_key};
 use gradscope::store::{Missed, RunPlace, RunStart, RunWriter};
 use gradscope::{Notice, Run, RunStatus, StepRecord};
@@ -49,14 +49,10 @@ fn record(step: u64, tensor_count: usize) -> StepRecord {
     StepRecord {
         step,
         epoch: Some(step / 100),
-        last_move: false,
         scalars: vec![("loss".into(), step as f64)],
         global: Global::of(&tensors),
         tensors,
-        groups: vec![],
-        taps: vec![],
-        shapes: None,
-        cost: Cost::default(),
+        ..StepRecord::default()
     }
 }
 
@@ -424,4 +420,27 @@ fn a_torn_notice_costs_itself_alone() {
     writer.write_notice(&notice(7, "new"));
     writer.finish(RunStatus::Finished, Missed::default());
     assert_eq!(Run::open(&folder).unwrap().notices().unwrap(), [notice(3, "ünï"), notice(7, "new")]);
+}
+
+#[test]
+fn as_many_findings_as_a_step_has_are_kept() {
+    let (parent, params) = (tempfile::tempdir().unwrap(), params(&["a"]));
+    let finding = |n: u64| Finding {
+        rule: Rule::AllZero,
+        severity: Severity::Warn,
+        path: Some(format!("layer{n}")),
+        first_step: 3,
+        last_step: 3,
+        open: true,
+        evidence: vec![],
+    };
+    let findings: Vec<Finding> = (0..1000).map(finding).collect();
+    let mut writer = write(&RunPlace::New(parent.path().to_owned()), &params, 0..5);
+    writer.write_findings(findings.clone());
+    let folder = writer.finish(RunStatus::Finished, Missed::default()).0.unwrap();
+    assert_eq!(Run::open(&folder).unwrap().findings().unwrap(), findings);
+    assert_eq!(Run::open(&folder).unwrap().manifest().unwritten_count, 0);
+    // A run that goes on after them has to find anew what still holds.
+    finished(&RunPlace::Resumed { folder: folder.clone(), first_step: 4 }, &params, 4..5);
+    assert!(Run::open(&folder).unwrap().findings().unwrap().iter().all(|finding| !finding.open));
 }

@@ -35,7 +35,7 @@ pub fn write(run: &Run, folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     for finding in run.findings()? {
-        events.events().text(finding.first_step, "run/findings", &finding.to_string().replace('<', "&lt;"));
+        events.finding(&finding);
     }
     put_pictures(run, events.events())?;
     failed.map_or_else(|| events.flush(), Err).with_context(|| format!("{}", folder.display()))?;
