@@ -155,6 +155,7 @@ fn main() {
         tensorboard: false,
         params: params.clone(),
         facts: vec![],
+        flight_recorder: 64,
     };
     let mut writer = RunWriter::open(&RunPlace::New(parent), start).expect("a run folder");
     let mut wander = Wander(1);

@@ -240,6 +240,7 @@ mod tests {
             shape: shape.to_vec(),
             numel: shape.iter().product::<usize>() as u64,
             dtype: "f32".into(),
+            trainable: true,
         };
         shapes.iter().map(param).collect()
     }

@@ -36,6 +36,8 @@ enum Command {
 
 /// Exit code for bad input, as for bad usage: before training nothing was written.
 const BAD_INPUT: u8 = 2;
+/// Exit code after a finding that was told to stop training.
+const STOPPED: u8 = 3;
 /// Exit code after Ctrl-C: 128 + SIGINT, as shells count.
 const INTERRUPTED: u8 = 130;
 
@@ -63,6 +65,7 @@ fn trained(options: &train::Options) -> ExitCode {
     match train::run(options) {
         Ok(train::Ending::Finished) => ExitCode::SUCCESS,
         Ok(train::Ending::Interrupted) => ExitCode::from(INTERRUPTED),
+        Ok(train::Ending::Stopped) => ExitCode::from(STOPPED),
         Err(train::Failure { error, started }) => {
             eprintln!("gradscope: {error:#}");
             if started { ExitCode::FAILURE } else { ExitCode::from(BAD_INPUT) }

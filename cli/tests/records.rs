@@ -212,7 +212,13 @@ fn names(count: usize) -> Vec<String> {
 }
 
 fn made_up(parent: &Path, names: &[String], steps: u64) -> PathBuf {
-    let param = |path: &String| Param { path: path.clone(), shape: vec![100], numel: 100, dtype: "f32".into() };
+    let param = |path: &String| Param {
+        path: path.clone(),
+        shape: vec![100],
+        numel: 100,
+        dtype: "f32".into(),
+        trainable: true,
+    };
     let params: Vec<Param> = names.iter().map(param).collect();
     let start = RunStart {
         burn_version: String::new(),
@@ -226,6 +232,7 @@ fn made_up(parent: &Path, names: &[String], steps: u64) -> PathBuf {
         tensorboard: false,
         params: params.clone(),
         facts: vec![("model".into(), "<script>alert(2)</script>".into())],
+        flight_recorder: 64,
     };
     let mut writer = RunWriter::open(&RunPlace::New(parent.to_owned()), start).unwrap();
     let mut random = fastrand::Rng::with_seed(1);

@@ -1,55 +1,78 @@
-//! Gradients that are zero in every element. *Missing* ones, of frozen or unused parameters, are none.
+//! Layers whose gradient is zero in every element. *Missing* ones, of frozen or unused parameters, are none.
+//!
+//! A layer that passes nothing back silences all before it, and the weights, but not the bias, of the one after it: the layer to name
+//! is the last of those that are all zero.
 
-use super::Examine;
-use super::episode::{Change, Episode, Patience};
-use crate::record::{Finding, Param, Rule, Severity, StepRecord};
+use super::settings::{Number, Numbers, Spec};
+use super::watch::{Judge, Look, Told, Verdicts};
+use crate::record::{Action, Rule, Severity};
 
-/// Layers before one that begins at zero (a residual branch's last scale) have no gradient at first.
-const PATIENCE: Patience = Patience { open_after: 10, close_after: 3 };
+pub const SPEC: Spec = Spec {
+    rule: Rule::AllZero,
+    severity: Severity::Warn,
+    action: Action::Snapshot,
+    source: "SageMaker Debugger, AllZero",
+    numbers: &[
+        // Layers before one that begins at zero (a residual branch's last scale) have no gradient at first.
+        Number { name: "open_after", default: 10.0, meaning: "steps in which all of it is zero" },
+        Number { name: "close_after", default: 3.0, meaning: "steps in which it is not" },
+    ],
+};
 
-pub(super) struct AllZero {
-    /// Of each tensor, and of all together.
-    tensors: Vec<Episode>,
-    whole: Episode,
+struct AllZero;
+
+pub(super) fn make(_: &Numbers) -> Box<dyn Judge> {
+    Box::new(AllZero)
 }
 
-impl AllZero {
-    pub fn new(tensor_count: usize) -> Self {
-        Self { tensors: vec![Episode::default(); tensor_count], whole: Episode::default() }
-    }
+/// Whether all of the layer's gradients are zero; `None` where it has none.
+fn zero(layer: usize, look: &Look<'_>) -> Option<bool> {
+    let mut summaries = look
+        .layers
+        .places(layer)
+        .filter_map(|place| look.record.tensors[place].summary())
+        .filter(|summary| summary.numel > 0)
+        .peekable();
+    summaries.peek()?;
+    Some(summaries.all(|summary| summary.zero_count == summary.numel))
 }
 
-fn finding(path: Option<&str>, Change { first_step, last_step, open }: Change) -> Finding {
-    let severity = if path.is_some() { Severity::Warn } else { Severity::Critical };
-    let path = path.map(str::to_owned);
-    Finding { rule: Rule::AllZero, severity, path, first_step, last_step, open, evidence: vec![] }
-}
-
-impl Examine for AllZero {
-    fn examine(&mut self, record: &StepRecord, params: &[Param], found: &mut Vec<Finding>) {
-        let step = record.step;
-        let zero = |place: usize| {
-            let summary = record.tensors[place].summary().filter(|summary| summary.numel > 0)?;
-            Some(summary.zero_count == summary.numel)
-        };
-        let observed: Vec<(usize, bool)> = (0..self.tensors.len()).filter_map(|p| Some((p, zero(p)?))).collect();
-        if observed.is_empty() {
+impl Judge for AllZero {
+    fn judge(&mut self, look: &Look<'_>, verdicts: &mut Verdicts) {
+        let whole = look.layers.len();
+        let observed = || (0..whole).filter_map(|layer| Some((layer, zero(layer, look)?)));
+        if observed().next().is_none() {
             return;
         }
-        // Where nothing has a gradient, that is one finding, and not one a tensor.
-        let whole = observed.iter().all(|(_, zero)| *zero);
-        let change = self.whole.observe(step, whole, PATIENCE);
-        found.extend(change.map(|change| finding(None, change)));
-        for (place, zero) in observed {
-            let change = self.tensors[place].observe(step, zero && !whole, PATIENCE);
-            found.extend(change.map(|change| finding(Some(&params[place].path), change)));
+        // Where nothing has a gradient, that is one finding, and not one a layer.
+        let all = observed().all(|(_, zero)| zero);
+        verdicts.say(whole, all, f64::INFINITY);
+        observed().for_each(|(layer, zero)| verdicts.say(layer, zero && !all, layer as f64));
+    }
+
+    fn tell(&self, layer: usize, look: &Look<'_>) -> Told {
+        let whole = layer == look.layers.len();
+        let advice = match whole {
+            true => "the loss does not depend on the parameters any more: look for a saturated output, a clamp, or a loss that is constant".into(),
+            false if look.context.saturates() => format!(
+                "what follows passes nothing back: {}, or initialise it smaller",
+                look.context.lower_rate(look.history.lr)
+            ),
+            false => format!(
+                "what follows passes nothing back. Where those are dead ReLUs: {}, begin with less negative biases, or use a leaky one; else look for a part that the loss does not depend on",
+                look.context.lower_rate(look.history.lr)
+            ),
+        };
+        Told {
+            path: (!whole).then(|| look.layers.name(layer).to_owned()),
+            severity: whole.then_some(Severity::Critical),
+            evidence: vec![],
+            threshold: &["open_after"],
+            advice,
         }
     }
 
-    fn finish(&mut self, params: &[Param], found: &mut Vec<Finding>) {
-        found.extend(self.whole.close().map(|change| finding(None, change)));
-        for (episode, param) in self.tensors.iter_mut().zip(params) {
-            found.extend(episode.close().map(|change| finding(Some(&param.path), change)));
-        }
+    fn is_separate(&self) -> bool {
+        true
     }
 }

@@ -48,8 +48,17 @@ impl Episode {
         if self.open && self.quiet_count >= patience.close_after { self.close() } else { None }
     }
 
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// The last step at which it held.
+    pub fn last_step(&self) -> u64 {
+        self.last_step
+    }
+
     /// Ends an episode that is open.
-    pub fn close(&mut self) -> Option<Change> {
+    fn close(&mut self) -> Option<Change> {
         let Self { first_step, last_step, open, .. } = std::mem::take(self);
         open.then_some(Change { first_step, last_step, open: false })
     }

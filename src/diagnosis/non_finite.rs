@@ -1,68 +1,68 @@
-//! NaNs or infinities among gradients.
+//! NaNs or infinities among gradients or parameters.
 //!
-//! Backpropagation runs from the loss to the first layer: of tensors with NaNs, the last in the order of the module is
-//! the nearest to their source. Where every gradient has them at once, they were there before it began.
+//! Backpropagation runs from the loss to the first layer: of gradients with NaNs, the last in the order of the module is the nearest
+//! to their source. Where every gradient has them at once, they were there before it began.
 
-use super::Examine;
-use super::episode::{Change, Episode, Patience};
-use crate::record::{Finding, Param, Rule, Severity, StepRecord};
+use super::settings::{Number, Numbers, Spec};
+use super::watch::{Judge, Look, Told, Verdicts};
+use crate::record::{Action, Rule, Severity};
 
-const PATIENCE: Patience = Patience { open_after: 1, close_after: 10 };
+pub const SPEC: Spec = Spec {
+    rule: Rule::NonFinite,
+    severity: Severity::Critical,
+    action: Action::Snapshot,
+    source: "SageMaker Debugger, ExplodingTensor",
+    numbers: &[
+        Number { name: "open_after", default: 1.0, meaning: "steps with a NaN or an infinity" },
+        Number { name: "close_after", default: 10.0, meaning: "steps without" },
+    ],
+};
 
-#[derive(Default)]
-pub(super) struct NonFinite {
-    episode: Episode,
-    /// As it was found.
-    finding: Option<Finding>,
+struct NonFinite;
+
+pub(super) fn make(_: &Numbers) -> Box<dyn Judge> {
+    Box::new(NonFinite)
 }
 
-impl Examine for NonFinite {
-    fn examine(&mut self, record: &StepRecord, params: &[Param], found: &mut Vec<Finding>) {
-        let observed =
-            || record.tensors.iter().enumerate().filter_map(|(place, tensor)| Some((place, tensor.summary()?)));
-        if observed().next().is_none() {
-            return;
+impl Judge for NonFinite {
+    fn judge(&mut self, look: &Look<'_>, verdicts: &mut Verdicts) {
+        let global = &look.record.global;
+        let weights = global.parameters.map_or(0, |parameters| parameters.nonfinite_count);
+        let loss = look.record.scalar("loss").is_some_and(|loss| !loss.is_finite());
+        if global.numel > 0 || weights > 0 || loss {
+            verdicts.say(0, global.nonfinite_count() > 0 || weights > 0 || loss, 0.0);
         }
+    }
+
+    fn tell(&self, _: usize, look: &Look<'_>) -> Told {
+        let observed = || look.record.tensors.iter().enumerate().filter_map(|(n, tensor)| Some((n, tensor.summary()?)));
         let bad = || observed().filter(|(_, summary)| summary.has_nonfinite());
-        match self.episode.observe(record.step, bad().next().is_some(), PATIENCE) {
-            None => {}
-            Some(Change { first_step, last_step, open: true }) => {
-                let tensor_count = bad().count();
-                let everywhere = tensor_count == observed().count();
-                let nearest = bad().next_back().filter(|_| !everywhere);
-                let mut evidence = vec![
-                    ("tensor_count".to_owned(), tensor_count as f64),
-                    ("nonfinite_count".to_owned(), bad().map(|(_, summary)| summary.nonfinite_count() as f64).sum()),
-                ];
-                let first = nearest.and_then(|(_, summary)| summary.dynamics?.first_nonfinite);
-                evidence.extend(first.map(|first| ("first_nonfinite_index".to_owned(), first.index as f64)));
-                let finding = Finding {
-                    rule: Rule::NonFinite,
-                    severity: Severity::Critical,
-                    path: nearest.map(|(place, _)| params[place].path.clone()),
-                    first_step,
-                    last_step,
-                    open: true,
-                    evidence,
-                };
-                self.finding = Some(finding.clone());
-                found.push(finding);
-            }
-            Some(closed) => self.close(closed, found),
-        }
-    }
-
-    fn finish(&mut self, _: &[Param], found: &mut Vec<Finding>) {
-        if let Some(closed) = self.episode.close() {
-            self.close(closed, found);
-        }
-    }
-}
-
-impl NonFinite {
-    fn close(&mut self, change: Change, found: &mut Vec<Finding>) {
-        if let Some(finding) = self.finding.take() {
-            found.push(Finding { last_step: change.last_step, open: change.open, ..finding });
+        let everywhere = bad().count() == observed().count();
+        // With no NaN among gradients the loss had it, or a move made it.
+        let nearest = bad().next_back().filter(|_| !everywhere);
+        let weights = look.record.global.parameters.map_or(0, |parameters| parameters.nonfinite_count);
+        let mut evidence = vec![
+            ("tensor_count", bad().count() as f64),
+            ("nonfinite_count", look.record.global.nonfinite_count() as f64),
+            ("param_nonfinite_count", weights as f64),
+        ];
+        let first = nearest.and_then(|(_, summary)| summary.dynamics?.first_nonfinite);
+        evidence.extend(look.record.scalar("loss").map(|loss| ("loss", loss)));
+        evidence.extend(first.map(|first| ("first_nonfinite_index", first.index as f64)));
+        let lost = |tensor: &crate::record::TensorRecord| {
+            tensor.parameter.is_some_and(|parameter| parameter.nonfinite_count > 0)
+        };
+        // Weights that are lost without a NaN among gradients were lost by a move.
+        let lost = look.record.tensors.iter().position(lost).filter(|_| bad().next().is_none());
+        Told {
+            path: nearest.map(|(place, _)| place).or(lost).and_then(|place| look.path(place)),
+            severity: None,
+            evidence,
+            threshold: &[],
+            advice: format!(
+                "{} or clip gradients by norm; look for log(0), 0/0 and sqrt(0) in the loss; with f16, scale the loss",
+                look.context.lower_rate(look.history.lr)
+            ),
         }
     }
 }

@@ -4,13 +4,16 @@ mod figures;
 mod finding;
 mod global;
 mod notice;
+mod prose;
+mod rule;
 mod shapes;
 mod tensor;
 
 pub use figures::{Figure, Scale};
-pub use finding::{Finding, Rule, Severity};
+pub use finding::{Action, Finding, Severity};
 pub use global::{Global, GlobalParameters, GlobalUpdates};
 pub use notice::{Notice, NoticeKind};
+pub use rule::{Rule, UnknownRule};
 pub use shapes::{ChannelsRecord, HistogramOf, HistogramRecord, Shapes, SignMapRow};
 pub use tensor::{Averages, EmaRecord, Gradient, TapRecord, TensorRecord};
 
@@ -26,6 +29,13 @@ pub struct Param {
     pub numel: u64,
     /// Element type, such as `f32`.
     pub dtype: String,
+    /// Whether a gradient is asked for it: not of frozen parameters, nor of running statistics.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub trainable: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What observing the step cost.

@@ -2,15 +2,16 @@
 
 #[cfg(feature = "store")]
 use super::capture::{Capture, Capturing};
+use super::diagnosing::{Diagnosing, OnFinding};
 use super::schedule::{Schedule, Span};
 use super::survey::{Survey, SurveySettings};
 use super::{Observer, Places, Scope, walk};
 use crate::device::Device;
-use crate::diagnosis::Diagnosis;
+use crate::diagnosis::{Context, Diagnosis, Rules};
 use crate::engine::Settings;
 use crate::error::Error;
 use crate::gpu::{Form, PretendLimits, Shaders};
-use crate::record::Param;
+use crate::record::{Finding, Param};
 use crate::stats::{Epsilons, Groups};
 #[cfg(feature = "store")]
 use crate::store::RunPlace;
@@ -36,6 +37,10 @@ pub enum WhenFull {
 /// four or more never finds the ring full.
 const RING_LEN: usize = 128;
 
+/// Steps that a snapshot has.
+#[cfg(feature = "store")]
+const FLIGHT_RECORDER_LEN: usize = 64;
+
 /// Share of the past in a moving average.
 const AVERAGE_FACTOR: f64 = 0.9;
 
@@ -53,6 +58,11 @@ pub struct ScopeBuilder {
     survey: SurveySettings,
     average_factor: f64,
     diagnose: bool,
+    rules: Rules,
+    context: Context,
+    on_finding: Option<OnFinding>,
+    #[cfg(feature = "store")]
+    flight_recorder: usize,
     include: Option<String>,
     exclude: Option<String>,
     ring_len: usize,
@@ -83,6 +93,11 @@ impl ScopeBuilder {
             survey: SurveySettings::default(),
             average_factor: AVERAGE_FACTOR,
             diagnose: true,
+            rules: Rules::default(),
+            context: Context::default(),
+            on_finding: None,
+            #[cfg(feature = "store")]
+            flight_recorder: FLIGHT_RECORDER_LEN,
             include: None,
             exclude: None,
             ring_len: RING_LEN,
@@ -174,6 +189,40 @@ impl ScopeBuilder {
     /// Examines every record for what is wrong: [`Event::Finding`](crate::Event). Default: on.
     pub fn diagnose(mut self, on: bool) -> Self {
         self.diagnose = on;
+        self
+    }
+
+    /// Settings of the rules: which are off, what is done about a finding, other thresholds.
+    pub fn rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// The optimizer by name, such as `adam`: advice fits it, and the manifest has it. The learning rate is the value
+    /// `lr` of each step.
+    pub fn optimizer(mut self, name: impl Into<String>) -> Self {
+        self.context.optimizer = Some(name.into());
+        self
+    }
+
+    /// The hidden layers' activation by name, such as `relu`: advice fits it, and the manifest has it.
+    pub fn activation(mut self, name: impl Into<String>) -> Self {
+        self.context.activation = Some(name.into());
+        self
+    }
+
+    /// Calls `on_finding` with each finding, when it is made and once more, closed, when it has ended. On the thread that
+    /// trains: it should be quick.
+    pub fn on_finding(mut self, on_finding: impl FnMut(&Finding) + Send + 'static) -> Self {
+        self.on_finding = Some(Box::new(on_finding));
+        self
+    }
+
+    /// Records kept for snapshots, which go to `snapshots/` in the run folder when a rule whose action is
+    /// [`Snapshot`](crate::record::Action) finds something. Default: 64 steps; 0 turns them off.
+    #[cfg(feature = "store")]
+    pub fn flight_recorder(mut self, steps: usize) -> Self {
+        self.flight_recorder = steps;
         self
     }
 
@@ -321,12 +370,20 @@ impl ScopeBuilder {
             }
             _ => None,
         };
+        #[cfg(feature = "store")]
+        let resumed = matches!(self.run, Some(RunPlace::Resumed { .. }));
+        #[cfg(not(feature = "store"))]
+        let resumed = false;
+        let diagnosing = self.diagnose.then(|| {
+            let context = Context { resumed, ..self.context };
+            Diagnosing::new(Diagnosis::with(Arc::clone(&params), &self.rules, context), self.on_finding)
+        });
         Ok(Scope {
             #[cfg(feature = "store")]
             capture,
             summary: Summary::new(&params),
             averages: vec![None; params.len()],
-            diagnosis: self.diagnose.then(|| Diagnosis::new(Arc::clone(&params))),
+            diagnosing,
             params,
             places,
             epsilons,
@@ -402,6 +459,15 @@ impl ScopeBuilder {
         Ok((schedules, schedule_of))
     }
 
+    /// The caller's own, and what is known of training.
+    #[cfg(feature = "store")]
+    fn facts(&self) -> Vec<(String, serde_json::Value)> {
+        let Context { optimizer, activation, .. } = &self.context;
+        let known = [("optimizer", optimizer), ("activation", activation)];
+        let known = known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into())));
+        self.facts.iter().cloned().chain(known).collect()
+    }
+
     #[cfg(feature = "store")]
     fn run_start(&self, groups: Groups, params: &[Param], observer: &Observer) -> crate::store::RunStart {
         crate::store::RunStart {
@@ -430,7 +496,8 @@ impl ScopeBuilder {
                 "when_full": self.when_full,
             }),
             params: params.to_vec(),
-            facts: self.facts.clone(),
+            flight_recorder: if self.diagnose && self.rules.takes_snapshots() { self.flight_recorder } else { 0 },
+            facts: self.facts(),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod builder;
 #[cfg(feature = "store")]
 mod capture;
+mod diagnosing;
 mod host;
 mod observer;
 mod schedule;
@@ -16,12 +17,14 @@ pub use step::Step;
 pub use walk::GradientSource;
 
 use crate::device::Device;
-use crate::diagnosis::Diagnosis;
 use crate::error::Error;
+#[cfg(feature = "store")]
+use crate::record::Action;
 use crate::record::{Averages, Event, Finding, Global, Notice, NoticeKind, Param, RunStatus, StepRecord};
 use crate::stats::{Epsilons, Groups, TensorSummary};
 use crate::summary::Summary;
 use burn::module::Module;
+use diagnosing::Diagnosing;
 use observer::{Landed, Observer, Read, ScalarValue};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -91,7 +94,7 @@ pub struct Scope {
     survey: Survey,
     average_factor: f64,
     averages: Vec<Option<Averages>>,
-    diagnosis: Option<Diagnosis>,
+    diagnosing: Option<Diagnosing>,
     last_step: Option<u64>,
     /// Epoch of the last step that was kept to compare with.
     last_epoch: Option<u64>,
@@ -190,7 +193,7 @@ impl Scope {
             Step::last_move(&mut self, last.saturating_add(1)).weights(model).submit();
         }
         self.drain();
-        let found = self.diagnosis.as_mut().map(Diagnosis::finish).unwrap_or_default();
+        let found = self.diagnosing.as_mut().map(Diagnosing::finish).unwrap_or_default();
         self.tell(found);
         #[cfg(feature = "store")]
         if let Some(mut capture) = self.capture.take() {
@@ -213,6 +216,12 @@ impl Scope {
             #[cfg(feature = "store")]
             folder,
         })
+    }
+
+    /// The finding that asks training to stop, if one has: a rule whose [`Action`](crate::record::Action) is `Stop` has
+    /// found something, and [`Scope::poll`] has handed it out. What to do about it is the loop's affair.
+    pub fn should_stop(&self) -> Option<&Finding> {
+        self.diagnosing.as_ref().and_then(Diagnosing::stop)
     }
 
     /// The run so far.
@@ -324,7 +333,7 @@ impl Scope {
                 if let Some(store) = &mut self.store {
                     store.write(&record);
                 }
-                let found = self.diagnosis.as_mut().map(|diagnosis| diagnosis.examine(&record)).unwrap_or_default();
+                let found = self.diagnosing.as_mut().map(|diagnosing| diagnosing.examine(&record)).unwrap_or_default();
                 self.push(Event::Record(record));
                 self.tell(found);
             }
@@ -336,6 +345,10 @@ impl Scope {
         #[cfg(feature = "store")]
         if let Some(store) = self.store.as_mut().filter(|_| !findings.is_empty()) {
             store.write_findings(findings.clone());
+        }
+        #[cfg(feature = "store")]
+        if findings.iter().any(|finding| finding.open && finding.action >= Action::Snapshot) {
+            self.capture_next();
         }
         findings.into_iter().for_each(|finding| self.push(Event::Finding(finding)));
     }

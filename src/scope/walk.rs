@@ -41,6 +41,10 @@ impl GradientSource for MultiGradientsParams {
 pub(super) fn parameters<M: Module>(module: &M, device: &BurnDevice) -> Result<Vec<ParamEntry>, Error> {
     let mut walk = TableWalk { device, path: vec![], table: vec![], misplaced: None };
     module.visit(&mut walk);
+    // A module that was not made for training says nothing of what is frozen.
+    if !walk.table.iter().any(|param| param.trainable) {
+        walk.table.iter_mut().for_each(|param| param.trainable = true);
+    }
     walk.misplaced.map_or(Ok(walk.table), Err)
 }
 
@@ -84,7 +88,8 @@ impl ModuleVisitor for TableWalk<'_> {
             });
         }
         let numel = shape.iter().map(|&len| len as u64).product();
-        self.table.push(ParamEntry { path, shape, numel, dtype: tensor.dtype().name().to_owned() });
+        let (dtype, trainable) = (tensor.dtype().name().to_owned(), param.val().is_require_grad());
+        self.table.push(ParamEntry { path, shape, numel, dtype, trainable });
     }
 
     fn enter_module(&mut self, name: &str, _: &str) {

@@ -15,6 +15,8 @@ pub const SCHEMA_VERSION: u32 = 2;
 
 const FILE: &str = "run.json";
 pub(super) const NOTICES: &str = "notices.jsonl";
+/// Folder of the last records before a finding.
+pub(super) const SNAPSHOTS: &str = "snapshots";
 pub(super) const FINDINGS: &str = "findings.jsonl";
 
 /// The manifest of a run.

@@ -7,6 +7,7 @@ mod columns;
 #[cfg(feature = "parquet")]
 mod compact;
 mod curves;
+mod flight;
 mod frames;
 mod lines;
 mod lock;

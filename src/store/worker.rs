@@ -1,5 +1,6 @@
 //! The thread that writes a run folder.
 
+use super::flight::FlightRecorder;
 use super::lines::Lines;
 use super::lock::Lock;
 use super::manifest::{FINDINGS, FindingLine, Manifest, NOTICES, NoticeLine};
@@ -61,6 +62,7 @@ pub(super) struct Worker {
     notices: Lines,
     findings: Lines,
     tensorboard: Option<Tensorboard>,
+    flight: FlightRecorder,
     state: State,
     failing: Sender<String>,
     _lock: Lock,
@@ -92,6 +94,7 @@ impl Worker {
             index,
             manifest,
             tensorboard,
+            flight: FlightRecorder::new(start.flight_recorder),
             state: State::Writing,
             failing,
             _lock: lock,
@@ -105,13 +108,17 @@ impl Worker {
         let (mut flushed, mut noted) = (Instant::now(), Instant::now());
         let (status, missed, unwritten_count) = loop {
             match messages.recv_timeout(FLUSH_EVERY.saturating_sub(flushed.elapsed())) {
-                Ok(Message::Record(record)) => self.record(&record),
+                Ok(Message::Record(record)) => {
+                    self.record(&record);
+                    self.flight.push(record);
+                }
                 Ok(Message::Notice(notice)) => self.notices.put(&NoticeLine { segment: self.index, notice }),
                 Ok(Message::Findings(findings)) => {
                     for finding in findings {
                         if let Some(tensorboard) = &mut self.tensorboard {
                             tensorboard.finding(&finding);
                         }
+                        self.flight.snapshot(&self.folder, &finding);
                         self.findings.put(&FindingLine { segment: self.index, finding });
                     }
                     self.flush_and_judge();

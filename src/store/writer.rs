@@ -43,6 +43,8 @@ pub struct RunStart {
     pub params: Vec<Param>,
     /// The caller's own facts: model, optimizer, seed, data.
     pub facts: Vec<(String, Value)>,
+    /// Records that a snapshot has; 0 for none.
+    pub flight_recorder: usize,
 }
 
 /// Where a run is written.

@@ -1,143 +1,492 @@
 //! Rules on records made by hand, and in a scope.
 
 use crate::fixture::{bag, device};
-use gradscope::diagnosis::Diagnosis;
-use gradscope::record::{Finding, Gradient, Param, Rule, Severity, TensorRecord};
-use gradscope::stats::{ParameterSummary, Partial, UpdateSummary};
+use gradscope::diagnosis::{Context, Diagnosis, Rules, spec};
+use gradscope::record::{
+    Action, Finding, Global, Gradient, HistogramOf, HistogramRecord, Param, Rule, Severity, Shapes, TapRecord,
+    TensorRecord,
+};
+use gradscope::stats::{Crossings, Histogram, ParameterSummary, TensorSummary, Transitions, UpdateSummary};
 use gradscope::{Event, Run, Scope, StepRecord};
 
-const NUMEL: u64 = 4;
+/// Inputs and outputs of each layer.
+const WIDTH: usize = 100;
+const LAYERS: [&str; 3] = ["first", "middle", "last"];
 
-/// What a tensor is at a step.
+/// One tensor at one step, in the figures that rules weigh.
 #[derive(Clone, Copy)]
-enum Is {
-    Fine,
-    Zero,
-    Nan,
-    Missing,
+struct Tensor {
+    present: bool,
+    /// Root mean square of the gradient.
+    rms: f64,
+    zero_ratio: f64,
+    nan_count: u64,
+    flip_ratio: f64,
+    minimum_share: f64,
+    retained: f64,
+    weight_rms: f64,
+    weight_zero_ratio: f64,
+    update_to_weight: f64,
+    unchanged: bool,
 }
 
-fn tensor(is: Is, update: Option<UpdateSummary>) -> TensorRecord {
-    let mut partial = Partial { numel: NUMEL, previous_numel: NUMEL, ..Partial::IDENTITY };
-    let gradient = match is {
-        Is::Missing => Gradient::Missing,
-        Is::Fine | Is::Zero | Is::Nan => {
-            partial.positive_count = if matches!(is, Is::Zero) { 0 } else { 2 };
-            partial.nan_count = if matches!(is, Is::Nan) { 1 } else { 0 };
-            Gradient::Observed { summary: partial.finish(), previous_step: None }
-        }
+/// One step: weight and bias of each layer, and what comes beside them.
+#[derive(Clone)]
+struct Sheet {
+    tensors: [Tensor; 6],
+    loss: Option<f64>,
+    rails: f64,
+    flushed: f64,
+}
+
+fn params() -> Vec<Param> {
+    let param = |n: usize| {
+        let shape = if n % 2 == 0 { vec![WIDTH, WIDTH] } else { vec![WIDTH] };
+        let name = if n % 2 == 0 { "weight" } else { "bias" };
+        let numel = shape.iter().product::<usize>() as u64;
+        Param { path: format!("{}.{name}", LAYERS[n / 2]), shape, numel, dtype: "f32".into(), trainable: true }
     };
-    let parameter = ParameterSummary {
-        numel: NUMEL,
-        nonfinite_count: 0,
-        min: None,
-        max: None,
-        sum: 0.0,
-        std: None,
-        l1_norm: 1.0,
-        l2_norm: 1.0,
-        near_zero_count: 0,
-    };
-    TensorRecord { parameter: Some(parameter), update, ..TensorRecord::of(gradient) }
+    (0..6).map(param).collect()
 }
 
-fn record(step: u64, tensors: Vec<TensorRecord>) -> StepRecord {
-    StepRecord { step, tensors, ..StepRecord::default() }
-}
-
-/// Every finding over the steps, `every` apart, with the place of the step that told it; the end's at the last place.
-fn found(every: u64, steps: &[&[Is]]) -> Vec<(usize, Finding)> {
-    let param = |n: usize| Param { path: format!("layer{n}"), shape: vec![4], numel: NUMEL, dtype: "f32".into() };
-    let params: Vec<Param> = (0..steps[0].len()).map(param).collect();
-    let mut diagnosis = Diagnosis::new(params.into());
-    let mut found = Vec::new();
-    for (place, tensors) in steps.iter().enumerate() {
-        let tensors = tensors.iter().map(|is| tensor(*is, None)).collect();
-        found.extend(diagnosis.examine(&record(every * place as u64, tensors)).into_iter().map(|f| (place, f)));
+impl Sheet {
+    /// What a run that goes well looks like.
+    fn healthy(n: u64) -> Self {
+        let tensor = Tensor {
+            present: true,
+            rms: 1e-3,
+            zero_ratio: 0.0,
+            nan_count: 0,
+            flip_ratio: 0.5,
+            minimum_share: 0.5,
+            retained: 0.5,
+            weight_rms: 0.1,
+            weight_zero_ratio: 0.0,
+            update_to_weight: 1e-3,
+            unchanged: false,
+        };
+        let loss = 0.2 + 2.0 * 0.99f64.powi(n as i32);
+        Self { tensors: [tensor; 6], loss: Some(loss), rails: 0.0, flushed: 0.0 }
     }
-    found.extend(diagnosis.finish().into_iter().map(|finding| (steps.len(), finding)));
+
+    fn record(&self, n: u64, step: u64) -> StepRecord {
+        let params = params();
+        let tensors: Vec<_> =
+            self.tensors.iter().zip(&params).map(|(tensor, param)| tensor.record(param, n, step)).collect();
+        let tap = TapRecord {
+            name: "act".into(),
+            summary: summary(1000, 1.0, 0.0, 0, None),
+            tail_count: Some([(500.0 * self.rails) as u64, (500.0 * self.rails) as u64]),
+        };
+        let mut histogram = Histogram {
+            exponent_count: vec![0; 256],
+            zero_count: 0,
+            flush_count: [0; 4],
+            overflow_count: [0; 4],
+            linear: None,
+        };
+        histogram.exponent_count[127] = 1000;
+        histogram.flush_count = [(1000.0 * self.flushed) as u64; 4];
+        let histograms = vec![HistogramRecord { param: 2, of: HistogramOf::Gradient, histogram }];
+        StepRecord {
+            step,
+            scalars: self.loss.map(|loss| ("loss".to_owned(), loss)).into_iter().collect(),
+            global: Global::of(&tensors),
+            tensors,
+            taps: vec![tap],
+            shapes: Some(Shapes { histograms, ..Shapes::default() }),
+            ..StepRecord::default()
+        }
+    }
+}
+
+fn summary(numel: u64, rms: f64, zero_ratio: f64, nan_count: u64, pairs: Option<(f64, f64)>) -> TensorSummary {
+    let zero_count = (zero_ratio * numel as f64).round() as u64;
+    let signed = numel - zero_count - nan_count;
+    TensorSummary {
+        numel,
+        min: Some(-rms as f32),
+        max: Some(rms as f32),
+        l1_norm: rms * (numel - nan_count) as f64,
+        l2_norm: rms * ((numel - nan_count) as f64).sqrt(),
+        near_zero_count: [zero_count; 2],
+        zero_count,
+        positive_count: signed / 2,
+        negative_count: signed - signed / 2,
+        nan_count,
+        pos_inf_count: 0,
+        neg_inf_count: 0,
+        sign_flip_count: pairs.map(|(flips, _)| (flips * signed as f64) as u64),
+        signed_pair_count: pairs.map(|_| signed),
+        cosine_previous: None,
+        dynamics: Some(gradscope::stats::Dynamics {
+            abs_min_nonzero: None,
+            subnormal_count: 0,
+            sum: 0.0,
+            std: None,
+            first_nonfinite: None,
+            transitions: pairs.map(|(_, retained)| {
+                let retained = (retained * zero_count as f64).round() as u64;
+                Transitions {
+                    retained_count: [retained; 2],
+                    released_count: [zero_count - retained; 2],
+                    ..Transitions::default()
+                }
+            }),
+        }),
+    }
+}
+
+impl Tensor {
+    fn record(&self, param: &Param, n: u64, step: u64) -> TensorRecord {
+        let numel = param.numel;
+        let pairs = (n > 0).then_some((self.flip_ratio, self.retained));
+        let gradient = match self.present {
+            false => Gradient::Missing,
+            true => Gradient::Observed {
+                summary: summary(numel, self.rms, self.zero_ratio, self.nan_count, pairs),
+                previous_step: step.checked_sub(1),
+            },
+        };
+        let l2_norm = self.weight_rms * (numel as f64).sqrt();
+        let flips = (self.flip_ratio * numel as f64) as u64;
+        let minimum_count = (self.minimum_share * flips as f64).round() as u64;
+        let update = UpdateSummary {
+            previous_step: step.saturating_sub(1),
+            l1_norm: 0.0,
+            l2_norm: if self.unchanged { 0.0 } else { self.update_to_weight * l2_norm },
+            abs_max: 0.0,
+            update_to_weight: if self.unchanged { 0.0 } else { self.update_to_weight },
+            unchanged_count: if self.unchanged { numel } else { 0 },
+            nonfinite_count: 0,
+            crossings: Some(Crossings { minimum_count, maximum_count: flips - minimum_count, ..Crossings::default() }),
+            retained: None,
+            seed: None,
+        };
+        let parameter = ParameterSummary {
+            numel,
+            nonfinite_count: 0,
+            min: None,
+            max: None,
+            sum: 0.0,
+            std: Some(self.weight_rms),
+            l1_norm: self.weight_rms * numel as f64,
+            l2_norm,
+            near_zero_count: (self.weight_zero_ratio * numel as f64) as u64,
+        };
+        TensorRecord { parameter: Some(parameter), update: (n > 0).then_some(update), ..TensorRecord::of(gradient) }
+    }
+}
+
+/// What is found over the sheets, with the place of the one that told it; at the end's place what was still open.
+fn found_by(mut diagnosis: Diagnosis, every: u64, sheets: &[Sheet]) -> Vec<(u64, Finding)> {
+    let mut found = Vec::new();
+    for (n, sheet) in (0..).zip(sheets) {
+        let record = sheet.record(n, every * n);
+        found.extend(diagnosis.examine(&record).into_iter().map(|finding| (n, finding)));
+    }
+    found.extend(diagnosis.finish().into_iter().map(|finding| (sheets.len() as u64, finding)));
     found
+}
+
+fn found(every: u64, sheets: &[Sheet]) -> Vec<(u64, Finding)> {
+    found_by(Diagnosis::new(params().into()), every, sheets)
+}
+
+/// `len` healthy sheets, changed.
+fn sheets(len: u64, change: impl Fn(u64, &mut Sheet)) -> Vec<Sheet> {
+    let changed = |n: u64| {
+        let mut sheet = Sheet::healthy(n);
+        change(n, &mut sheet);
+        sheet
+    };
+    (0..len).map(changed).collect()
+}
+
+/// A rule at its threshold: `plant` puts a figure into sheet `n`.
+struct Trial {
+    rule: Rule,
+    plant: fn(u64, &mut Sheet, f64),
+    /// A figure that is well inside, and one that is well outside, of what the rule lets pass; both next to its threshold.
+    quiet: f64,
+    told: f64,
+    /// Sheets after which it is told, and not before: warm-up, window and patience.
+    after: u64,
+    path: Option<&'static str>,
+}
+
+const EARLY: u64 = 64;
+
+#[rustfmt::skip]
+const TRIALS: &[Trial] = &[
+    Trial { rule: Rule::NonFinite, quiet: 0.0, told: 1.0, after: 1, path: Some("middle.weight"), plant: |_, s, x| s.tensors[2].nan_count = x as u64 },
+    Trial { rule: Rule::MissingGradient, quiet: 0.0, told: 1.0, after: 3, path: Some("middle.bias"), plant: |_, s, x| { s.tensors[2].present = x == 0.0; s.tensors[3].present = x == 0.0 } },
+    Trial { rule: Rule::Unchanged, quiet: 0.0, told: 1.0, after: 4, path: Some("middle.weight"), plant: |_, s, x| s.tensors[2].unchanged = x > 0.0 },
+    Trial { rule: Rule::PoorInitialisation, quiet: 0.499, told: 0.501, after: 1, path: Some("middle.weight"), plant: |_, s, x| s.tensors[2].weight_rms = x },
+    Trial { rule: Rule::PoorInitialisation, quiet: 0.00501, told: 0.00499, after: 1, path: Some("middle.weight"), plant: |_, s, x| s.tensors[2].weight_rms = x },
+    Trial { rule: Rule::ExplodingGradient, quiet: 0.99e6, told: 1.01e6, after: 1, path: Some("last.bias"), plant: |_, s, x| s.tensors[5].rms = x },
+    Trial { rule: Rule::ExplodingGradient, quiet: 69.9e-3, told: 70.1e-3, after: 1, path: Some("first.weight"), plant: |_, s, x| s.tensors[0].rms = x },
+    Trial { rule: Rule::ExplodingGradient, quiet: 1.99, told: 2.01, after: 6, path: None, plant: |n, s, x| for t in &mut s.tensors { t.rms = 1e-3 * x.powi(n.min(6) as i32) } },
+    Trial { rule: Rule::DivergingWeights, quiet: 0.99e8, told: 1.01e8, after: 141, path: Some("last.bias"), plant: |n, s, x| if n >= 140 { s.tensors[5].weight_rms = x } },
+    Trial { rule: Rule::DivergingWeights, quiet: 2.74, told: 2.76, after: 21, path: Some("middle.weight"), plant: |n, s, x| if n >= 20 { s.tensors[2].weight_rms = 0.1 * x } },
+    Trial { rule: Rule::DivergingWeights, quiet: 31.9, told: 32.1, after: 201, path: Some("middle.weight"), plant: |n, s, x| if n >= 200 { s.tensors[2].weight_rms = 0.1 * x } },
+    Trial { rule: Rule::UpdateRatioExtreme, quiet: 0.99, told: 1.01, after: 11, path: Some("middle.weight"), plant: |_, s, x| { s.tensors[2].update_to_weight = x; s.tensors[2].weight_rms = 0.01; } },
+    Trial { rule: Rule::UpdateRatioExtreme, quiet: 1.01e-8, told: 0.99e-8, after: 67, path: Some("middle.weight"), plant: |_, s, x| s.tensors[2].update_to_weight = x },
+    Trial { rule: Rule::UnstableLearning, quiet: 0.099, told: 0.101, after: 17, path: None, plant: |_, s, x| for t in &mut s.tensors { t.update_to_weight = x } },
+    Trial { rule: Rule::UnstableLearning, quiet: 1.01e-4, told: 0.99e-4, after: 65, path: None, plant: |_, s, x| for t in &mut s.tensors { t.update_to_weight = x } },
+    Trial { rule: Rule::UnstableLearning, quiet: 0.49, told: 0.51, after: 51, path: None, plant: |n, s, x| if n == 50 { for t in &mut s.tensors { t.update_to_weight = x } } },
+    Trial { rule: Rule::Oscillation, quiet: 0.849, told: 0.851, after: 48, path: Some("middle.weight"), plant: |_, s, x| { s.tensors[2].flip_ratio = x; s.tensors[2].minimum_share = 0.9 } },
+    Trial { rule: Rule::Oscillation, quiet: 0.799, told: 0.801, after: 48, path: Some("middle.weight"), plant: |_, s, x| { s.tensors[2].flip_ratio = 0.9; s.tensors[2].minimum_share = x } },
+    Trial { rule: Rule::GradNormSpike, quiet: 5.9, told: 6.1, after: 151, path: None, plant: |n, s, x| { let sigmas = if n == 150 { x } else if n % 2 == 0 { 1.0 } else { -1.0 }; for t in &mut s.tensors { t.rms = 1e-3 * (1.0 + 0.1 * sigmas) } } },
+    Trial { rule: Rule::AllZero, quiet: 0.99, told: 1.0, after: 10, path: Some("middle"), plant: |_, s, x| for t in &mut s.tensors[..4] { t.zero_ratio = x; t.rms = 1e-3 * (1.0 - x) } },
+    Trial { rule: Rule::SaturatedActivation, quiet: 0.498, told: 0.502, after: 16, path: Some("act"), plant: |_, s, x| s.rails = x },
+    Trial { rule: Rule::DeadGradient, quiet: 0.96, told: 0.98, after: 32, path: Some("middle.bias"), plant: |_, s, x| { s.tensors[3].zero_ratio = x; s.tensors[3].retained = 1.0 } },
+    Trial { rule: Rule::VanishingDepth, quiet: 1.01e-6, told: 0.99e-6, after: 15, path: Some("first.weight"), plant: |_, s, x| { s.tensors[0].rms = x } },
+    Trial { rule: Rule::VanishingGradient, quiet: 1.01e-7, told: 0.99e-7, after: 47, path: Some("middle.weight"), plant: |_, s, x| { s.tensors[2].rms = x } },
+    Trial { rule: Rule::DeadWeights, quiet: 0.949, told: 0.952, after: 50, path: Some("middle.weight"), plant: |_, s, x| s.tensors[2].weight_zero_ratio = x },
+    Trial { rule: Rule::StuckZeros, quiet: 0.5, told: 0.51, after: 101, path: Some("middle.weight"), plant: |_, s, x| { s.tensors[2].zero_ratio = x; s.tensors[2].retained = 1.0 } },
+    Trial { rule: Rule::LossRising, quiet: 1.24, told: 1.26, after: 131, path: None, plant: |n, s, x| s.loss = Some(if n < 100 { 1.0 } else { x }) },
+    Trial { rule: Rule::LossRising, quiet: -9.9, told: -10.1, after: 132, path: None, plant: |n, s, x| s.loss = Some(if n < 100 { 1.0 } else { x }) },
+    Trial { rule: Rule::LossFluctuating, quiet: 0.39, told: 0.41, after: 95, path: None, plant: |n, s, x| s.loss = Some(if n < 32 { 1.0 } else if n % 2 == 0 { -0.1 } else { x }) },
+    Trial { rule: Rule::LossNotDecreasing, quiet: 0.94, told: 0.96, after: 300, path: None, plant: |n, s, x| s.loss = Some(if n < EARLY { 1.0 } else { x }) },
+    Trial { rule: Rule::UnderflowRisk, quiet: 0.01, told: 0.012, after: 3, path: Some("middle.weight"), plant: |_, s, x| s.flushed = x },
+    Trial { rule: Rule::OverflowRisk, quiet: 4093.0, told: 4095.0, after: 3, path: Some("last.bias"), plant: |_, s, x| s.tensors[5].rms = x },
+];
+
+impl Trial {
+    fn sheets(&self, len: u64, figure: f64) -> Vec<Sheet> {
+        sheets(len, |n, sheet| (self.plant)(n, sheet, figure))
+    }
+
+    /// The places at which the rule opens a finding.
+    fn opened(&self, found: &[(u64, Finding)]) -> Vec<(u64, Option<String>)> {
+        let own = found.iter().filter(|(_, finding)| finding.rule == self.rule && finding.open);
+        own.map(|(n, finding)| (*n, finding.path.clone())).collect()
+    }
+
+    fn expected(&self, at: u64) -> Vec<(u64, Option<String>)> {
+        vec![(at, self.path.map(str::to_owned))]
+    }
 }
 
 #[test]
 fn healthy_records_stay_quiet() {
-    assert_eq!(found(1, &[&[Is::Fine, Is::Fine, Is::Missing] as &[Is]; 300]), []);
-    assert_eq!(found(1, &[&[Is::Missing, Is::Missing] as &[Is]; 300]), [], "nothing is known of what is missing");
+    assert_eq!(found(1, &sheets(700, |_, _| {})), []);
+    let frozen = sheets(300, |_, sheet| sheet.tensors.iter_mut().for_each(|tensor| tensor.present = false));
+    assert_eq!(found(1, &frozen), [], "nothing is known of what is missing");
+}
+
+#[test]
+fn each_rule_keeps_its_threshold_and_its_patience() {
+    for trial in TRIALS {
+        let name = format!("{} at {}", trial.rule, trial.told);
+        let quiet = found(1, &trial.sheets(400, trial.quiet));
+        assert_eq!(trial.opened(&quiet), [], "{name}: just inside");
+        let told = found(1, &trial.sheets(400, trial.told));
+        assert_eq!(trial.opened(&told), trial.expected(trial.after - 1), "{name}: just outside, once");
+        let short = found(1, &trial.sheets(trial.after - 1, trial.told));
+        assert_eq!(trial.opened(&short), [], "{name}: a history that is too short");
+        let seldom = found(100, &trial.sheets(400, trial.told));
+        assert_eq!(trial.opened(&seldom), trial.expected(trial.after - 1), "{name}: every hundredth step");
+        let finding = &told.iter().find(|(_, finding)| finding.rule == trial.rule).unwrap().1;
+        assert!(!finding.advice.is_empty() && finding.source == spec(trial.rule).source, "{name}: {finding:?}");
+        let sentence = finding.to_string();
+        assert!(sentence.contains(&format!("[{}]", trial.rule)), "{sentence}");
+        let words = sentence.split(|c: char| !c.is_alphanumeric());
+        assert!(!words.into_iter().any(|word| word == "NaN"), "a figure that the evidence lacks: {sentence}");
+        let closed = told.last().map(|(_, finding)| finding.open);
+        assert_eq!(closed, Some(false), "{name}: closed at the end");
+    }
+}
+
+#[test]
+fn each_rule_can_be_turned_off_and_told_otherwise() {
+    for trial in TRIALS {
+        let sheets = trial.sheets(400, trial.told);
+        let with = |rules: Rules| {
+            trial.opened(&found_by(Diagnosis::with(params().into(), &rules, Context::default()), 1, &sheets))
+        };
+        assert_eq!(with(Rules::default().off(trial.rule)), [], "{} is off", trial.rule);
+        let critical = Rules::default().severity(trial.rule, Severity::Critical).action(trial.rule, Action::Stop);
+        let found = found_by(Diagnosis::with(params().into(), &critical, Context::default()), 1, &sheets);
+        let finding = &found.iter().find(|(_, finding)| finding.rule == trial.rule).unwrap().1;
+        assert_eq!((finding.severity, finding.action), (Severity::Critical, Action::Stop));
+    }
+}
+
+#[test]
+fn a_nan_in_the_history_and_a_tensor_that_vanishes_change_nothing() {
+    for trial in TRIALS.iter().filter(|trial| !matches!(trial.rule, Rule::NonFinite | Rule::MissingGradient)) {
+        // Neither is the cause of what is planted.
+        let rules = Rules::default().off(Rule::NonFinite).off(Rule::MissingGradient);
+        let found =
+            |sheets: &[Sheet]| found_by(Diagnosis::with(params().into(), &rules, Context::default()), 1, sheets);
+        // The fifth step is lost to a NaN somewhere else: it is no observation of what is weighed there.
+        let holed = sheets(420, |n, sheet| {
+            (trial.plant)(n, sheet, trial.told);
+            if n == 5 {
+                sheet.tensors[1].nan_count = 3;
+            }
+        });
+        let opened = trial.opened(&found(&holed));
+        assert!(opened.len() == 1 && opened[0].0 <= trial.after + 1, "{}: {opened:?}", trial.rule);
+        assert!(opened[0].1.as_deref() == trial.path, "{}: {opened:?}", trial.rule);
+        // The first bias gets no gradient from step 2 on.
+        let gone = sheets(420, |n, sheet| {
+            (trial.plant)(n, sheet, trial.told);
+            sheet.tensors[1].present = n < 2;
+        });
+        let opened = trial.opened(&found(&gone));
+        assert_eq!(opened.first().map(|(n, _)| *n), Some(trial.after - 1), "{}: {opened:?}", trial.rule);
+    }
+}
+
+#[test]
+fn a_resumed_run_has_its_beginnings_behind_it() {
+    let resumed = || {
+        let context = Context { resumed: true, ..Context::default() };
+        Diagnosis::with(params().into(), &Rules::default(), context)
+    };
+    let large = sheets(400, |_, sheet| sheet.tensors[2].weight_rms = 3.0);
+    assert!(found(1, &large).iter().any(|(_, finding)| finding.rule == Rule::PoorInitialisation));
+    assert_eq!(found_by(resumed(), 1, &large), [], "trained weights may be of any size");
+    let flat = sheets(400, |_, sheet| sheet.loss = Some(0.1));
+    assert!(found(1, &flat).iter().any(|(_, finding)| finding.rule == Rule::LossNotDecreasing));
+    assert_eq!(found_by(resumed(), 1, &flat), [], "its gains came before");
 }
 
 #[test]
 fn nans_name_the_tensor_that_is_nearest_to_their_source() {
-    let (fine, nan): (&[Is], &[Is]) = (&[Is::Fine; 3], &[Is::Nan, Is::Nan, Is::Fine]);
-    let mut steps = vec![fine; 5];
-    steps.extend([nan, nan, fine, nan]);
-    steps.extend([fine; 10]);
-    steps.push(nan);
-    let found = found(10, &steps);
-    let told: Vec<_> = found.iter().map(|(place, f)| (*place, f.open, f.first_step, f.last_step)).collect();
+    let nan = |n: u64| (5..7).contains(&n) || n == 8 || n == 19;
+    let sheets = sheets(20, |n, sheet| {
+        if nan(n) {
+            sheet.tensors[0].nan_count = 1;
+            sheet.tensors[2].nan_count = 1;
+        }
+    });
+    let found = found(10, &sheets);
+    let told: Vec<_> = found.iter().map(|(n, f)| (*n, f.open, f.first_step, f.last_step)).collect();
     assert_eq!(
         told,
         [(5, true, 50, 50), (18, false, 50, 80), (19, true, 190, 190), (20, false, 190, 190)],
         "one finding an episode, told when it begins and when it ends"
     );
     assert!(found.iter().all(|(_, f)| f.rule == Rule::NonFinite && f.severity == Severity::Critical));
-    assert_eq!(found[0].1.path.as_deref(), Some("layer1"), "backpropagation came to it first");
+    assert_eq!(found[0].1.path.as_deref(), Some("middle.weight"), "backpropagation came to it first");
     assert_eq!(found[0].1.evidence[..2], [("tensor_count".into(), 2.0), ("nonfinite_count".into(), 2.0)]);
 }
 
 #[test]
 fn nans_everywhere_come_from_before() {
-    let found = found(1, &[&[Is::Fine, Is::Missing, Is::Fine], &[Is::Nan, Is::Missing, Is::Nan]]);
-    assert_eq!((found.len(), found[0].1.path.as_deref()), (2, None));
-    assert!(found[0].1.to_string().contains("from the loss"), "{}", found[0].1);
+    let everywhere = sheets(2, |n, sheet| sheet.tensors.iter_mut().for_each(|tensor| tensor.nan_count = n));
+    let told = found(1, &everywhere);
+    assert_eq!((told.len(), told[0].1.path.as_deref()), (2, None));
+    assert!(told[0].1.to_string().contains("from the loss"), "{}", told[0].1);
+    let loss = found(1, &sheets(2, |n, sheet| sheet.loss = Some(if n == 1 { f64::NAN } else { 1.0 })));
+    assert!(loss[0].1.to_string().contains("the loss is not finite"), "{}", loss[0].1);
 }
 
 #[test]
-fn zeros_are_told_after_ten_steps_and_missing_gradients_are_none() {
-    let (fine, zero): (&[Is], &[Is]) = (&[Is::Fine; 2], &[Is::Zero, Is::Fine]);
-    let missing: &[Is] = &[Is::Missing, Is::Fine];
-    assert_eq!(found(1, &[[zero; 9].as_slice(), &[fine]].concat()), [], "just below");
-    let at = found(100, &[[zero; 9].as_slice(), &[missing, zero], &[fine; 3]].concat());
-    let told: Vec<_> = at.iter().map(|(place, f)| (*place, f.open, f.first_step, f.last_step)).collect();
-    assert_eq!(told, [(10, true, 0, 1000), (13, false, 0, 1000)], "a step without a gradient says nothing");
-    assert_eq!((at[0].1.path.as_deref(), at[0].1.severity), (Some("layer0"), Severity::Warn));
-    let all = found(1, &[&[Is::Zero, Is::Zero] as &[Is]; 12]);
-    assert_eq!(all.len(), 2, "one finding, and not one a tensor: {all:?}");
-    assert_eq!((all[0].1.path.as_deref(), all[0].1.severity), (None, Severity::Critical));
-}
-
-#[test]
-fn what_does_not_move_is_told_where_its_gradient_asks_for_it() {
-    let update = |previous_step, unchanged_count| UpdateSummary {
-        previous_step,
-        l1_norm: 0.0,
-        l2_norm: 0.0,
-        abs_max: 0.0,
-        update_to_weight: 0.0,
-        unchanged_count,
-        nonfinite_count: 0,
-        crossings: None,
-        retained: None,
-        seed: None,
-    };
-    // Each step: what the first tensor's gradient is, and unchanged elements of the first and of the second.
-    let found = |steps: &[(Is, u64, u64)]| {
-        let param = |path: &str| Param { path: path.into(), shape: vec![4], numel: NUMEL, dtype: "f32".into() };
-        let mut diagnosis = Diagnosis::new(vec![param("head"), param("body")].into());
-        let mut found = Vec::new();
-        for (step, (is, head, body)) in (0..).zip(steps) {
-            let moved = |unchanged: u64| (step > 0).then(|| update(step - 1, unchanged));
-            let tensors = vec![tensor(*is, moved(*head)), tensor(Is::Fine, moved(*body))];
-            found.extend(diagnosis.examine(&record(step, tensors)));
+fn zeros_everywhere_are_one_finding_and_missing_gradients_are_none() {
+    let zero = |tensor: &mut Tensor| (tensor.zero_ratio, tensor.rms) = (1.0, 0.0);
+    let all = found(1, &sheets(12, |_, sheet| sheet.tensors.iter_mut().for_each(zero)));
+    let zeros: Vec<_> = all.iter().filter(|(_, finding)| finding.rule == Rule::AllZero).collect();
+    assert_eq!(zeros.len(), 2, "one finding, and not one a layer: {all:?}");
+    assert_eq!((zeros[0].1.path.as_deref(), zeros[0].1.severity), (None, Severity::Critical));
+    // A step without a gradient says nothing of the condition.
+    let holed = sheets(14, |n, sheet| {
+        sheet.tensors[..2].iter_mut().for_each(zero);
+        if n == 9 {
+            sheet.tensors[..2].iter_mut().for_each(|tensor| tensor.present = false);
         }
-        found
+    });
+    let told: Vec<_> =
+        found(1, &holed).into_iter().filter(|(_, f)| f.rule == Rule::AllZero).map(|(n, f)| (n, f.path)).collect();
+    assert_eq!(told[0], (10, Some("first".into())));
+}
+
+#[test]
+fn nothing_is_said_of_a_learning_rate_of_zero_nor_of_a_gradient_of_rounding_errors() {
+    let still = sheets(50, |_, sheet| {
+        sheet.tensors.iter_mut().for_each(|tensor| (tensor.unchanged, tensor.update_to_weight) = (true, 0.0));
+    });
+    assert_eq!(found(1, &still).iter().filter(|(_, f)| f.rule == Rule::Unchanged).count(), 0);
+    let rounding = sheets(50, |_, sheet| (sheet.tensors[3].unchanged, sheet.tensors[3].rms) = (true, 1e-9));
+    assert_eq!(found(1, &rounding).iter().filter(|(_, f)| f.rule == Rule::Unchanged).count(), 0);
+    let missing = sheets(50, |_, sheet| (sheet.tensors[3].unchanged, sheet.tensors[3].present) = (true, false));
+    assert_eq!(found(1, &missing).iter().filter(|(_, f)| f.rule == Rule::Unchanged).count(), 0, "it is frozen");
+}
+
+#[test]
+fn a_chain_is_one_finding() {
+    // Moves that are too large from step 30 on; units die of it, and gradients with them.
+    let chain = sheets(300, |n, sheet| {
+        if n >= 30 {
+            sheet.tensors.iter_mut().for_each(|tensor| tensor.update_to_weight = 0.7);
+        }
+        if n >= 60 {
+            for tensor in &mut sheet.tensors[..4] {
+                (tensor.zero_ratio, tensor.rms, tensor.retained) = (1.0, 0.0, 1.0);
+            }
+            sheet.loss = Some(2.2);
+        }
+    });
+    let told = found(1, &chain);
+    let loud: Vec<_> = told.iter().filter(|(_, finding)| finding.severity >= Severity::Warn).collect();
+    assert_eq!(loud.iter().filter(|(_, finding)| finding.open).count(), 1, "{loud:?}");
+    assert_eq!((loud[0].0, loud[0].1.rule), (30, Rule::UnstableLearning));
+    let closed = &loud.last().unwrap().1;
+    assert!(closed.followed_by.contains(&Rule::AllZero), "{closed:?}");
+    assert!(closed.to_string().contains("it led to all_zero"), "{closed}");
+}
+
+#[test]
+fn weights_that_grow_at_a_steady_pace_are_told_and_those_that_come_to_rest_are_not() {
+    let growing = sheets(400, |n, sheet| sheet.tensors[2].weight_rms = 0.01 * 1.01f64.powi(n as i32));
+    let told = found(1, &growing);
+    assert_eq!((told[0].1.rule, told[0].1.path.as_deref()), (Rule::DivergingWeights, Some("middle.weight")));
+    // Six factors of 2^(1/4), of 18 steps each, after the first 8.
+    assert_eq!(told[0].0, 7 + 6 * 18);
+    // As far, but ever slower.
+    let resting = sheets(4000, |n, sheet| sheet.tensors[2].weight_rms = 0.001 * (1.0 + n as f64).powf(0.6));
+    assert!(found(1, &resting).iter().all(|(_, finding)| finding.rule != Rule::DivergingWeights));
+    let shrinking = sheets(400, |n, sheet| sheet.tensors[2].weight_rms = 0.1 * 0.99f64.powi(n as i32));
+    let told = found(1, &shrinking);
+    assert!(told[0].1.to_string().contains("shr") && told[0].1.advice.contains("weight decay"), "{}", told[0].1);
+}
+
+#[test]
+fn small_gradients_of_a_run_that_has_converged_are_no_finding() {
+    let converged = sheets(600, |n, sheet| {
+        sheet.tensors.iter_mut().for_each(|tensor| tensor.rms = 1e-3 * 0.97f64.powi(n as i32));
+        sheet.loss = Some(2.3 * 0.97f64.powi(n as i32));
+    });
+    assert_eq!(found(1, &converged), []);
+}
+
+#[test]
+fn advice_fits_the_settings() {
+    let trial = TRIALS.iter().find(|trial| trial.rule == Rule::VanishingDepth).unwrap();
+    let advice = |activation: &str| {
+        let context = Context { activation: Some(activation.into()), ..Context::default() };
+        let found =
+            found_by(Diagnosis::with(params().into(), &Rules::default(), context), 1, &trial.sheets(60, trial.told));
+        found[0].1.advice.clone()
     };
-    assert_eq!(found(&[(Is::Fine, NUMEL, 0); 3]), [], "two moves: just below");
-    let at = found(&[(Is::Fine, NUMEL, 0); 4]);
-    assert_eq!((at.len(), at[0].rule, at[0].path.as_deref(), at[0].first_step), (1, Rule::Unchanged, Some("head"), 1));
-    assert_eq!(found(&[(Is::Fine, NUMEL - 1, 0); 50]), [], "one element moves");
-    assert_eq!(found(&[(Is::Zero, NUMEL, 0); 8]), [], "its gradient asks for no move");
-    assert_eq!(found(&[(Is::Missing, NUMEL, 0); 50]), [], "it is frozen");
-    assert_eq!(found(&[(Is::Fine, NUMEL, NUMEL); 50]), [], "nothing moves: the learning rate is 0");
+    assert!(advice("sigmoid").contains("ReLU"), "{}", advice("sigmoid"));
+    assert!(!advice("relu").contains("ReLU"), "{}", advice("relu"));
+}
+
+#[test]
+fn settings_that_a_rule_does_not_have_are_refused_by_name() {
+    let refused = |text: &str| Rules::default().setting(text).unwrap_err().to_string();
+    assert!(refused("oscilation=off").contains("oscillation"), "{}", refused("oscilation=off"));
+    assert!(refused("oscillation.hight=1").contains("sign_flip_ratio"), "{}", refused("oscillation.hight=1"));
+    assert!(refused("oscillation=loud").contains("snapshot or stop"));
+    assert!(refused("oscillation.minimum_share=-1").contains("not negative"));
+    assert!(refused("oscillation").contains("RULE.NUMBER=VALUE"));
+    let set = Rules::default().setting("oscillation.minimum_share=0.5").unwrap();
+    assert_eq!(set, Rules::default().number(Rule::Oscillation, "minimum_share", 0.5).unwrap());
 }
 
 #[test]

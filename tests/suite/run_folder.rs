@@ -1,7 +1,7 @@
 //! Run folders under what befalls them: killed writers, slow and vanishing disks, resumed runs, damage, odd names.
 
 use crate::fixture::Random;
-use gradscope::record::{Finding, Global, Gradient, NoticeKind, Param, Rule, Severity, TensorRecord};
+use gradscope::record::{Action, Finding, Global, Gradient, NoticeKind, Param, Rule, Severity, TensorRecord};
 use gradscope::stats::{Groups, Partial, order_key};
 use gradscope::store::{Missed, RunPlace, RunStart, RunWriter};
 use gradscope::{Notice, Run, RunStatus, StepRecord};
@@ -9,8 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn params(paths: &[&str]) -> Vec<Param> {
-    let param =
-        |path: &&str| Param { path: (*path).to_owned(), shape: vec![10, 10], numel: 100, dtype: "f32".to_owned() };
+    let param = |path: &&str| Param {
+        path: (*path).to_owned(),
+        shape: vec![10, 10],
+        numel: 100,
+        dtype: "f32".to_owned(),
+        trainable: true,
+    };
     paths.iter().map(param).collect()
 }
 
@@ -27,6 +32,7 @@ fn start(params: &[Param]) -> RunStart {
         tensorboard: false,
         params: params.to_vec(),
         facts: vec![],
+        flight_recorder: 64,
     }
 }
 
@@ -428,11 +434,17 @@ fn as_many_findings_as_a_step_has_are_kept() {
     let finding = |n: u64| Finding {
         rule: Rule::AllZero,
         severity: Severity::Warn,
+        action: Action::Snapshot,
         path: Some(format!("layer{n}")),
+        place_count: 1,
         first_step: 3,
         last_step: 3,
         open: true,
-        evidence: vec![],
+        evidence: vec![("share".into(), 1.0)],
+        threshold: vec![("open_after".into(), 10.0)],
+        source: "a paper".into(),
+        advice: "try".into(),
+        followed_by: vec![Rule::LossRising],
     };
     let findings: Vec<Finding> = (0..1000).map(finding).collect();
     let mut writer = write(&RunPlace::New(parent.path().to_owned()), &params, 0..5);
@@ -440,6 +452,12 @@ fn as_many_findings_as_a_step_has_are_kept() {
     let folder = writer.finish(RunStatus::Finished, Missed::default()).0.unwrap();
     assert_eq!(Run::open(&folder).unwrap().findings().unwrap(), findings);
     assert_eq!(Run::open(&folder).unwrap().manifest().unwritten_count, 0);
+    // Each asks for a snapshot: of the last steps, and no more of them than a disk can bear.
+    let snapshots: Vec<_> = std::fs::read_dir(folder.join("snapshots")).unwrap().collect();
+    assert_eq!(snapshots.len(), 1, "all of them at the same step, of the same rule");
+    let lines = std::fs::read_to_string(snapshots[0].as_ref().unwrap().path()).unwrap();
+    let steps: Vec<u64> = lines.lines().map(|line| serde_json::from_str::<StepRecord>(line).unwrap().step).collect();
+    assert_eq!(steps, [0, 1, 2, 3, 4]);
     // A run that goes on after them has to find anew what still holds.
     finished(&RunPlace::Resumed { folder: folder.clone(), first_step: 4 }, &params, 4..5);
     assert!(Run::open(&folder).unwrap().findings().unwrap().iter().all(|finding| !finding.open));

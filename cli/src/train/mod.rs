@@ -38,6 +38,8 @@ pub struct Failure {
 pub enum Ending {
     Finished,
     Interrupted,
+    /// A finding asked for it.
+    Stopped,
 }
 
 /// What a run is made from.
@@ -130,6 +132,7 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
     let mut random = fastrand::Rng::with_seed(recipe.seed);
     let mut begun = Instant::now();
     let mut saved_at = step;
+    let mut stopped = false;
     'epochs: for epoch in 1..=recipe.epochs {
         // A resumed run shuffles as often as the run did, and passes over the batches that it had.
         random.shuffle(&mut order);
@@ -138,7 +141,7 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
             continue;
         }
         for batch in order.chunks(recipe.batch_size).skip((step - first_step) as usize) {
-            if step == step_count || stop.load(Ordering::Relaxed) {
+            if step == step_count || stopped || stop.load(Ordering::Relaxed) {
                 break 'epochs;
             }
             let (images, labels) = data.train.batch(batch, &training);
@@ -161,6 +164,7 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
             let events = scope.as_mut().map(Scope::poll).unwrap_or_default();
             report.take(&events);
             progress.advance(step, &report, &events);
+            stopped = scope.as_ref().is_some_and(|scope| scope.should_stop().is_some());
         }
         let tested = test(&model, &data.test, &loss, device.burn());
         progress.say(&format!("epoch {epoch}: test accuracy {:.1}%", 100.0 * tested.accuracy));
@@ -182,7 +186,7 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
         report.test_accuracy = Some(tested.accuracy);
     }
     let interrupted = stop.load(Ordering::Relaxed);
-    let status = if interrupted { RunStatus::Interrupted } else { RunStatus::Finished };
+    let status = if interrupted || stopped { RunStatus::Interrupted } else { RunStatus::Finished };
     let finished = scope.map(|scope| scope.finish_as(&model, status)).transpose();
     let finished = finished.map_err(|error| Failure { error: error.into(), started: true })?;
     if let Some(finished) = &finished {
@@ -198,7 +202,11 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
         view::after_run(&folder, recipe.plots, recipe.tensorboard, options.quiet)
             .map_err(|error| Failure { error, started: true })?;
     }
-    Ok(if interrupted { Ending::Interrupted } else { Ending::Finished })
+    Ok(match (interrupted, stopped) {
+        (true, _) => Ending::Interrupted,
+        (_, true) => Ending::Stopped,
+        _ => Ending::Finished,
+    })
 }
 
 fn scope<M: Module>(setup: &Setup, model: &M) -> Result<Scope> {
@@ -210,7 +218,9 @@ fn scope<M: Module>(setup: &Setup, model: &M) -> Result<Scope> {
         .epsilons(recipe.eps)
         .tensorboard(recipe.tensorboard && !options.no_record)
         .fact("model", recipe.model.name())
-        .fact("optimizer", "adam")
+        .optimizer("adam")
+        .activation("relu")
+        .rules(recipe.rules()?)
         .fact("data", data.map_or("shipped subset of Fashion-MNIST".into(), |dir| dir.display().to_string()))
         .fact(RECIPE, serde_json::to_value(recipe)?);
     if let Some(pattern) = &recipe.select {

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use gradscope::diagnosis::Rules;
 use gradscope::stats::Epsilons;
 use gradscope::{DeviceChoice, Groups, Run};
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,11 @@ pub struct Options {
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
 
+    /// A rule of the diagnoses, again and again: RULE=off, note, warn, critical, snapshot or stop, or RULE.NUMBER=VALUE, such
+    /// as `non_finite=stop`. `gradscope explain --rules` lists them.
+    #[arg(long, value_name = "SETTING", conflicts_with = "no_scope")]
+    rule: Vec<String>,
+
     /// Folder for run folders: records go to DIR/MODEL/TIME-ID.
     #[arg(long, value_name = "DIR", default_value = "runs", conflicts_with = "resume")]
     pub runs_dir: PathBuf,
@@ -172,6 +178,8 @@ pub struct Recipe {
     pub plots: bool,
     #[serde(default)]
     pub tensorboard: bool,
+    #[serde(default)]
+    rules: Vec<String>,
 }
 
 impl Recipe {
@@ -188,7 +196,15 @@ impl Recipe {
             "the recipe has a 0 where one is not possible"
         );
         Epsilons::new(self.eps).context("--eps")?;
+        self.rules()?;
         Ok(self)
+    }
+
+    /// # Errors
+    /// On a setting that no rule has.
+    pub fn rules(&self) -> Result<Rules> {
+        let set = |rules: Rules, setting: &String| rules.setting(setting);
+        self.rules.iter().try_fold(Rules::default(), set).context("--rule")
     }
 }
 
@@ -210,6 +226,7 @@ impl Options {
             device: self.device.clone().or(recipe.device),
             plots: self.plots || recipe.plots,
             tensorboard: self.tensorboard || recipe.tensorboard,
+            rules: if self.rule.is_empty() { recipe.rules } else { self.rule.clone() },
             ..recipe
         };
         recipe.checked().with_context(in_run)
@@ -239,6 +256,7 @@ impl Options {
             device: self.device.clone(),
             plots: self.plots,
             tensorboard: self.tensorboard,
+            rules: self.rule.clone(),
         };
         recipe.checked()
     }
