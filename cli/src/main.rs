@@ -1,5 +1,6 @@
 //! The gradscope command. Thin: what it does stands in the modules.
 
+mod explain;
 mod export;
 mod runs;
 mod train;
@@ -26,6 +27,8 @@ enum Command {
     Train(Box<train::Options>),
     /// Draw a run: losses, norms, near zeros, flips, moves, histograms, the sign map; each as SVG and PNG.
     Plot(view::PlotOptions),
+    /// Read a run in words: what is wrong, how gradients go from layer to layer, whether the learning rate fits.
+    Explain(explain::Options),
     /// Write a run as one self-contained page, findings first; or two runs side by side.
     Report(view::ReportOptions),
     /// Turn what a killed run left into Parquet; a run that ended has done so itself.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Some(Command::Train(options)) => return trained(&options),
         None => return trained(&cli.train),
         Some(Command::Plot(options)) => view::plot(&options),
+        Some(Command::Explain(options)) => explain::explain(&options),
         Some(Command::Report(options)) => view::report(&options),
         Some(Command::Compact(options)) => runs::compact(&options),
         Some(Command::Export(options)) => export::export(&options),

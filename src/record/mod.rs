@@ -13,6 +13,8 @@ pub use figures::{Figure, Scale};
 pub use finding::{Action, Finding, Severity};
 pub use global::{Global, GlobalParameters, GlobalUpdates};
 pub use notice::{Notice, NoticeKind};
+#[cfg(feature = "store")]
+pub(crate) use prose::short;
 pub use rule::{Rule, UnknownRule};
 pub use shapes::{ChannelsRecord, HistogramOf, HistogramRecord, Shapes, SignMapRow};
 pub use tensor::{Averages, EmaRecord, Gradient, TapRecord, TensorRecord};

@@ -161,7 +161,7 @@ impl Finding {
 }
 
 /// Three digits, of a size that people read.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     match value.abs() {
         size if size == 0.0 || (1e-3..1e4).contains(&size) => {
             let digits = (2 - size.max(1e-3).log10().floor() as i32).clamp(0, 5) as usize;

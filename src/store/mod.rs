@@ -15,6 +15,7 @@ mod manifest;
 mod overview;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod reading;
 mod records;
 mod rows;
 mod run;
@@ -30,6 +31,7 @@ pub use cells::Value;
 pub use curves::Curves;
 pub use manifest::{Manifest, SCHEMA_VERSION, Segment};
 pub use overview::Envelope;
+pub use reading::{LossReading, ParameterReading, Reading};
 pub use run::{Run, Series, SeriesName, TensorRow};
 pub use tensorboard::{EventWriter, Tensorboard};
 pub use writer::{Missed, RunPlace, RunStart, RunWriter, TENSORBOARD};

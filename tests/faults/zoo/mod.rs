@@ -3,5 +3,6 @@
 pub mod case;
 pub mod data;
 pub mod nets;
+pub mod report;
 pub mod score;
 pub mod train;

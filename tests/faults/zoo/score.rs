@@ -2,9 +2,9 @@
 
 use super::case::{Case, Fault, Split};
 use super::train::QUALITY;
-use gradscope::Run;
+use gradscope::{Run, StepRecord};
 use gradscope::diagnosis::{Context, Diagnosis, Rules};
-use gradscope::record::{Finding, Rule, Severity};
+use gradscope::record::{Finding, Global, Gradient, Rule, Severity};
 use std::path::Path;
 
 /// A run and what was found in it.
@@ -19,8 +19,17 @@ pub struct Outcome {
     pub quality: f64,
 }
 
-/// Examines the run in `folder`, as the scope that recorded it would have.
-pub fn examine(case: &Case, folder: &Path, rules: &Rules) -> Result<Outcome, gradscope::Error> {
+/// Which of the recorded statistics the rules are shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// `full`, and the taps.
+    All,
+    /// What a scope records by default.
+    Card,
+}
+
+/// Examines the run in `folder`, as a scope with these statistics would have.
+pub fn examine(case: &Case, folder: &Path, rules: &Rules, shown: Shown) -> Result<Outcome, gradscope::Error> {
     let run = Run::open(folder)?;
     let context = Context {
         optimizer: Some(case.optim.name().into()),
@@ -29,7 +38,10 @@ pub fn examine(case: &Case, folder: &Path, rules: &Rules) -> Result<Outcome, gra
     };
     let mut diagnosis = Diagnosis::with(run.params().into(), rules, context);
     let (mut told, mut losses) = (Vec::new(), Vec::new());
-    run.each_record(|record| {
+    run.each_record(|mut record| {
+        if shown == Shown::Card {
+            limit_to_card(&mut record);
+        }
         losses.extend(record.scalar("loss").map(|loss| (record.step, loss)));
         told.extend(diagnosis.examine(&record).into_iter().filter(|finding| finding.open));
     })?;
@@ -37,6 +49,17 @@ pub fn examine(case: &Case, folder: &Path, rules: &Rules) -> Result<Outcome, gra
     let quality = quality.first().and_then(|series| series.points.last()).map_or(f64::NAN, |(_, value)| *value);
     let (notes, findings) = told.into_iter().partition(|finding| finding.severity < Severity::Warn);
     Ok(Outcome { case: case.clone(), findings, notes, loss_shows: loss_shows(&losses), quality })
+}
+
+fn limit_to_card(record: &mut StepRecord) {
+    for tensor in &mut record.tensors {
+        (tensor.parameter, tensor.update) = (None, None);
+        if let Gradient::Observed { summary, .. } = &mut tensor.gradient {
+            summary.dynamics = None;
+        }
+    }
+    record.taps.clear();
+    record.global = Global::of(&record.tensors);
 }
 
 /// Losses that a person sees the median of.

@@ -59,7 +59,6 @@ impl WithNet for Training<'_> {
         let mut scope = Scope::builder(device)
             .stats(Groups::FULL)
             .run(folder)
-            .diagnose(false)
             .optimizer(case.optim.name())
             .activation(case.arch.activation().name())
             .fact(CASE, case.name())
