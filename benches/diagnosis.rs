@@ -123,7 +123,8 @@ fn record(params: &[Param], n: u64) -> StepRecord {
         TensorRecord { parameter: Some(parameter), update: Some(update), ..TensorRecord::of(gradient) }
     };
     let tensors: Vec<_> = params.iter().enumerate().map(tensor).collect();
-    let tap = |n: usize| TapRecord { name: format!("act{n}"), summary: summary(3, n, 4096), tail_count: Some([100, 100]) };
+    let tap =
+        |n: usize| TapRecord { name: format!("act{n}"), summary: summary(3, n, 4096), tail_count: Some([100, 100]) };
     StepRecord {
         step: n,
         scalars: vec![("loss".into(), near(1.0, n, 3)), ("lr".into(), 1e-3)],

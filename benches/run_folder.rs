@@ -140,7 +140,13 @@ fn main() {
                 place / 6 % 2,
                 ["bn1.gamma", "bn1.beta", "conv1.weight"][place % 3]
             );
-            Param { path: format!("{path}.{place}"), shape: vec![numel], numel: numel as u64, dtype: "f32".into() }
+            Param {
+                path: format!("{path}.{place}"),
+                shape: vec![numel],
+                numel: numel as u64,
+                dtype: "f32".into(),
+                trainable: true,
+            }
         })
         .collect();
     let start = RunStart {

@@ -17,11 +17,12 @@
 //! - `scope`: [`Scope`]; `builder` checks settings, `schedule` and `survey` say what is due, `step` describes one step,
 //!   `walk` visits the module, `observer` holds the engine, `host` is the one without a GPU, `capture` writes raw tensors.
 //! - `engine`: a step's tensors from the hand-off to the map (`averages`, `survey`), and what comes back (`read`).
-//! - `summary`: a run as tables. [`diagnosis`]: one rule a file, records in, findings out.
+//! - `summary`: a run as tables. [`diagnosis`]: one rule a file, records in, findings out; `history` is what they weigh a step against, `watch`
+//!   makes findings of verdicts.
 //! - `store`: the run folder. `writer` is the thread that writes: records become rows (`tables`, `rows`, `columns`), rows batches
 //!   of a stream (`segment`), and the `overview`; `run` reads them back through `source` (a stream's `frames`, or Parquet) into
-//!   records and `curves`; `compact` turns closed streams into Parquet; `tensorboard` writes event files; `manifest` is
-//!   `run.json`.
+//!   records and `curves`; `compact` turns closed streams into Parquet; `tensorboard` writes event files; `flight` keeps the last records for snapshots; `reading` is
+//!   a run in words; `manifest` is `run.json`.
 //! - [`device`](mod@device): the burn device that training runs on, with the wgpu handles behind it.
 //! - `bridge`: burn tensors to buffer slices; the only file that names cubecl types.
 //! - `kernels`: one launcher a shader of `shaders/`, same stem; `paged` is what those share that read burn's buffers,

@@ -1,9 +1,9 @@
 //! A run in words, and the rules that read it.
 
 use crate::runs::{self, say};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use gradscope::diagnosis::spec;
+use gradscope::diagnosis::{Rules, spec};
 use gradscope::record::{Action, Rule, Severity};
 use gradscope::store::Reading;
 use std::path::PathBuf;
@@ -13,6 +13,10 @@ pub struct Options {
     /// Run folder, or a folder of runs, of which the newest is taken. It may still be written.
     #[arg(value_name = "RUN", required_unless_present = "rules")]
     run: Option<PathBuf>,
+
+    /// Examine the run anew, with a rule's setting: RULE=off, note, warn or critical, or RULE.NUMBER=VALUE.
+    #[arg(long, value_name = "SETTING", requires = "run")]
+    rule: Vec<String>,
 
     /// List the rules: what each looks at, its numbers, and where they come from.
     #[arg(long, conflicts_with = "run")]
@@ -27,7 +31,9 @@ pub fn explain(options: &Options) -> Result<()> {
     }
     let Some(path) = &options.run else { bail!("RUN is missing") };
     let run = runs::find(path)?;
-    say(&Reading::of(&run)?);
+    let rules = options.rule.iter().try_fold(Rules::default(), |rules, setting| rules.setting(setting));
+    let rules = rules.context("--rule")?;
+    say(&if options.rule.is_empty() { Reading::of(&run)? } else { Reading::examined(&run, &rules)? });
     Ok(())
 }
 

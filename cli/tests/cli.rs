@@ -39,6 +39,9 @@ fn bad_input_names_the_object_and_the_remedy() {
     refused(&["train", "--epochs", "0"], &["--epochs"]);
     refused(&["train", "--stats", "cards"], &["--stats", "cards", "card, dynamics, params, updates"]);
     refused(&["train", "--every", "0"], &["--every"]);
+    refused(&["train", "--rule", "oscilation=off"], &["--rule", "oscilation", "oscillation"]);
+    refused(&["explain"], &["RUN"]);
+    refused(&["explain", "nowhere"], &["nowhere", "no such folder"]);
 }
 
 /// The four files of a data set of `count` blank images, each `rows` x 28.
@@ -52,6 +55,23 @@ fn write_set(dir: &Path, rows: u32, claimed: u32, count: u32, label: u8) {
         fs::write(dir.join(format!("{kind}-images-idx3-ubyte")), images).unwrap();
         fs::write(dir.join(format!("{kind}-labels-idx1-ubyte")), labels).unwrap();
     }
+}
+
+#[test]
+fn a_rule_stops_training_and_the_run_is_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ["train", "--steps", "20", "--lr", "1e30", "--rule", "non_finite=stop"];
+    let output = gradscope(dir.path(), &arguments);
+    let (out, error) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    assert!(error.contains("stopped after step") && error.contains("non_finite"), "{error}");
+    assert!(out.contains("CRITICAL") && out.contains("recorded in"), "{out}");
+    let explained = text(&gradscope(dir.path(), &["explain", "runs"]).stdout);
+    assert!(explained.contains("wrong") && explained.contains("[non_finite]"), "{explained}");
+    let without = text(&gradscope(dir.path(), &["explain", "runs", "--rule", "non_finite=off"]).stdout);
+    assert!(!without.contains("[non_finite]"), "{without}");
+    let rules = text(&gradscope(dir.path(), &["explain", "--rules"]).stdout);
+    assert!(rules.contains("stalled (note)") && rules.contains("sign_flip_ratio"), "{rules}");
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl Rules {
     /// Whether any rule is to write a snapshot.
     pub fn takes_snapshots(&self) -> bool {
         let takes = |spec: &&Spec| self.action_of(spec) >= Action::Snapshot && !self.off.contains(&spec.rule);
-        super::SPECS.iter().any(|spec| takes(spec))
+        super::SPECS.iter().any(takes)
     }
 
     pub(super) fn is_on(&self, rule: Rule) -> bool {

@@ -492,6 +492,7 @@ impl ScopeBuilder {
                 "average_factor": self.average_factor,
                 "select": self.include,
                 "exclude": self.exclude,
+                "diagnose": self.diagnose,
                 "ring_len": self.ring_len,
                 "when_full": self.when_full,
             }),

@@ -2,6 +2,7 @@
 
 use super::curves::Curves;
 use super::run::Run;
+use crate::diagnosis::{Context, Diagnosis, Rules};
 use crate::error::Error;
 use crate::record::{Finding, Param, Severity, short};
 use std::fmt;
@@ -11,7 +12,7 @@ const SPAN_COUNT: usize = 64;
 /// The first and the last part of a run are an eighth of it each.
 const PART: usize = 8;
 /// Ratios of first to last layer that are no fall and no rise.
-const EVEN: std::ops::RangeInclusive<f64> = 0.1..=10.0;
+const EVEN: std::ops::RangeInclusive<f64> = 1e-2..=1e2;
 /// L2 of all moves over L2 of all weights that is healthy; around 1e-3 by long custom.
 const HEALTHY_MOVES: std::ops::RangeInclusive<f64> = 1e-4..=1e-2;
 
@@ -55,11 +56,43 @@ pub struct ParameterReading {
 }
 
 impl Reading {
-    /// Reads the run: from its overview where it is long.
+    /// Reads the run, from its overview where it is long. One that was recorded without diagnoses is examined first, which
+    /// reads all of it.
     ///
     /// # Errors
     /// Where a file of it is damaged.
     pub fn of(run: &Run) -> Result<Self, Error> {
+        let examined = run.manifest().settings["diagnose"].as_bool() == Some(true);
+        Self::with(run, if examined { run.findings()? } else { Self::examine(run, &Rules::default())? })
+    }
+
+    /// As [`Reading::of`], examined anew by these rules.
+    ///
+    /// # Errors
+    /// As [`Reading::of`].
+    pub fn examined(run: &Run, rules: &Rules) -> Result<Self, Error> {
+        Self::with(run, Self::examine(run, rules)?)
+    }
+
+    fn examine(run: &Run, rules: &Rules) -> Result<Vec<Finding>, Error> {
+        let fact = |name: &str| run.manifest().facts.get(name).and_then(|value| value.as_str()).map(str::to_owned);
+        let context = Context { optimizer: fact("optimizer"), activation: fact("activation"), resumed: false };
+        let mut diagnosis = Diagnosis::with(run.params().into(), rules, context);
+        let mut findings: Vec<Finding> = Vec::new();
+        let mut take = |told: Vec<Finding>| {
+            for finding in told {
+                match findings.iter_mut().find(|known| known.is_same_episode(&finding)) {
+                    Some(known) => *known = finding,
+                    None => findings.push(finding),
+                }
+            }
+        };
+        run.each_record(|record| take(diagnosis.examine(&record)))?;
+        take(diagnosis.finish());
+        Ok(findings)
+    }
+
+    fn with(run: &Run, findings: Vec<Finding>) -> Result<Self, Error> {
         let curves = run.curves(SPAN_COUNT)?;
         let params = run.params();
         let span_count = curves.spans().len();
@@ -84,7 +117,8 @@ impl Reading {
         };
         let weighed = |figure: &str| -> Option<f64> {
             let of = |tensor: usize| Some((params[tensor].numel as f64, mean(&curves, figure, tensor, &late)?));
-            let (elements, sum) = (0..params.len()).filter_map(of).fold((0.0, 0.0), |(n, s), (m, x)| (n + m, s + m * x));
+            let (elements, sum) =
+                (0..params.len()).filter_map(of).fold((0.0, 0.0), |(n, s), (m, x)| (n + m, s + m * x));
             (elements > 0.0).then(|| sum / elements)
         };
         let crossed = weighed("minimum_ratio").zip(weighed("maximum_ratio"));
@@ -93,10 +127,12 @@ impl Reading {
         Ok(Self {
             name: run.folder().display().to_string(),
             step_count: run.step_count(u64::MAX)?,
-            findings: run.findings()?,
+            findings,
             loss: points("loss").and_then(|points| loss(points)),
             parameters: params.iter().enumerate().filter_map(parameter).collect(),
-            update_to_weight: total("update_l2_norm").zip(total("param_l2_norm")).map(|(moves, weights)| moves / weights),
+            update_to_weight: total("update_l2_norm")
+                .zip(total("param_l2_norm"))
+                .map(|(moves, weights)| moves / weights),
             sign_flip_ratio: weighed("sign_flip_ratio"),
             minimum_share: crossed.filter(|(low, high)| low + high > 0.0).map(|(low, high)| low / (low + high)),
             lr: points("lr").and_then(|points| points.last()).map(|(_, lr)| *lr),
@@ -152,7 +188,7 @@ fn mean(curves: &Curves, figure: &str, tensor: usize, spans: &std::ops::Range<us
 fn loss(points: &[(u64, f64)]) -> Option<LossReading> {
     let part = (points.len() / PART).max(1);
     let mean = |points: &[(u64, f64)]| points.iter().map(|(_, loss)| loss).sum::<f64>() / points.len().max(1) as f64;
-    let before = points.len().checked_sub(2 * part).unwrap_or_default()..points.len() - part.min(points.len());
+    let before = points.len().saturating_sub(2 * part)..points.len() - part.min(points.len());
     (!points.is_empty()).then(|| LossReading {
         first: points[0].1,
         last: mean(&points[points.len() - part..]),
@@ -191,7 +227,7 @@ impl Reading {
                 format!("they reach the first layer: it has {} times the gradient of the last", short(ratio))
             }
             ratio if ratio < 1.0 => format!(
-                "they shrink on their way back: the first layer has {} of the gradient of the last, and learns that much slower",
+                "they shrink on their way back: the first layer has {} of the gradient of the last: put norm layers or residual connections in between",
                 short(ratio)
             ),
             ratio => format!(
@@ -207,28 +243,32 @@ impl Reading {
         };
         let lr = self.lr.map_or(String::new(), |lr| format!(" of {}", short(lr)));
         let mut lines = vec![match ratio {
+            ratio if !self.is_healthy() => format!(
+                "a step moves the weights by {} of their size by now; what is wrong is to be mended before that means anything",
+                short(ratio)
+            ),
             ratio if HEALTHY_MOVES.contains(&ratio) => format!(
-                "a step moves the weights by {} of their size, where 1e-3 is healthy: the learning rate{lr} fits",
+                "a step moves the weights by {} of their size, where 1e-4 to 1e-2 is healthy: the learning rate{lr} fits",
                 short(ratio)
             ),
             ratio if ratio < *HEALTHY_MOVES.start() => format!(
-                "a step moves the weights by {} of their size, where 1e-3 is healthy: the learning rate{lr} could be higher, unless the run is at its end",
+                "a step moves the weights by {} of their size, where 1e-4 to 1e-2 is healthy: the learning rate{lr} could be higher, unless the run is at its end",
                 short(ratio)
             ),
             ratio => format!(
-                "a step moves the weights by {} of their size, where 1e-3 is healthy: a learning rate below{} would settle closer to a minimum",
+                "a step moves the weights by {} of their size, where 1e-4 to 1e-2 is healthy: a learning rate below{} would settle closer to a minimum",
                 short(ratio),
                 self.lr.map_or(" this one".into(), |lr| format!(" {}", short(lr)))
             ),
         }];
-        if let (Some(flips), Some(minima)) = (self.sign_flip_ratio, self.minimum_share) {
+        if let (Some(flips), Some(minima), true) = (self.sign_flip_ratio, self.minimum_share, self.is_healthy()) {
             // Plain descent moves against the gradient before: every flip of it is a minimum crossed.
             let plain = self.optimizer.as_deref().is_some_and(|name| name.eq_ignore_ascii_case("sgd"));
             let why = match minima {
                 _ if plain && flips < 0.6 => "about what the noise of batches makes",
                 _ if plain => "more than noise makes: moves overshoot, and a lower rate would not",
-                minima if minima < 0.7 => "so it is the noise of batches that flips them, not overshooting",
-                minima if minima < 0.85 => "so moves overshoot somewhat",
+                minima if minima < 0.75 => "so it is the noise of batches that flips them, not overshooting",
+                minima if minima < 0.9 => "so moves overshoot somewhat",
                 _ => "so moves overshoot: a lower rate would not",
             };
             lines.push(format!(
@@ -271,6 +311,14 @@ impl fmt::Display for Reading {
                 writeln!(f)?;
             }
         }
+        writeln!(f)?;
+        self.lines().iter().try_for_each(|line| writeln!(f, "- {line}"))
+    }
+}
+
+impl Reading {
+    /// What the figures say beyond the findings, a sentence each: from layer to layer, biases against weights, the learning rate.
+    pub fn lines(&self) -> Vec<String> {
         let biases = self.biases_to_weights().map(|ratio| match ratio {
             ratio if EVEN.contains(&ratio) => {
                 format!("biases have {} times the gradient of weights, by element: in step", short(ratio))
@@ -284,8 +332,6 @@ impl fmt::Display for Reading {
                 short(ratio)
             ),
         });
-        let lines: Vec<String> = self.depth().into_iter().chain(biases).chain(self.rate()).collect();
-        writeln!(f)?;
-        lines.iter().try_for_each(|line| writeln!(f, "- {line}"))
+        self.depth().into_iter().chain(biases).chain(self.rate()).collect()
     }
 }

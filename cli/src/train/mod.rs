@@ -186,6 +186,9 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
         report.test_accuracy = Some(tested.accuracy);
     }
     let interrupted = stop.load(Ordering::Relaxed);
+    if let Some(finding) = scope.as_ref().and_then(Scope::should_stop) {
+        progress.notice(&format!("stopped after step {}, as the rule {} was told to", step - 1, finding.rule));
+    }
     let status = if interrupted || stopped { RunStatus::Interrupted } else { RunStatus::Finished };
     let finished = scope.map(|scope| scope.finish_as(&model, status)).transpose();
     let finished = finished.map_err(|error| Failure { error: error.into(), started: true })?;

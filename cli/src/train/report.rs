@@ -1,5 +1,6 @@
 //! What a person sees: the progress bar, and the figures at the end.
 
+use gradscope::store::Reading;
 use gradscope::{Event, Finding, Finished, Run, StepRecord};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write;
@@ -94,6 +95,10 @@ impl Report {
             ));
         }
         if let Some(folder) = finished.and_then(|finished| finished.folder.as_ref()) {
+            // What can't be read is told by the views.
+            let reading = Run::open(folder).and_then(|run| Reading::of(&run));
+            line("in words (`gradscope explain` has more):".into());
+            reading.iter().flat_map(Reading::lines).for_each(|reading| line(format!("- {reading}")));
             line(format!("recorded in {}", folder.display()));
             let unwritten_count = Run::open(folder).map_or(0, |run| run.manifest().unwritten_count);
             if unwritten_count > 0 {

@@ -41,7 +41,9 @@ impl<'a> Scores<'a> {
     /// Of the scoring split: those whose fault counts, and is not without effect.
     pub fn scored(&self) -> impl Iterator<Item = &'a Outcome> {
         self.outcomes.iter().filter(|outcome| {
-            outcome.is_scored() && self.fault(outcome).is_some_and(|fault| fault.unscored().is_none()) && !self.is_harmless(outcome)
+            outcome.is_scored()
+                && self.fault(outcome).is_some_and(|fault| fault.unscored().is_none())
+                && !self.is_harmless(outcome)
         })
     }
 
@@ -86,13 +88,16 @@ impl<'a> Scores<'a> {
 
     /// Median of the steps from the finding to the loss, over runs of gradual faults; runs that were not found have none.
     pub fn gradual_lead(&self) -> Option<i64> {
-        median(self.scored().filter(|outcome| outcome.case.fault.is_some_and(Fault::is_gradual)).filter_map(Outcome::lead))
+        median(
+            self.scored().filter(|outcome| outcome.case.fault.is_some_and(Fault::is_gradual)).filter_map(Outcome::lead),
+        )
     }
 
     /// The same over those runs alone whose loss shows it at all.
     pub fn shown_lead(&self) -> (usize, Option<i64>) {
         let gradual = self.scored().filter(|outcome| outcome.case.fault.is_some_and(Fault::is_gradual));
-        let leads: Vec<i64> = gradual.filter(|outcome| outcome.loss_shows.is_some()).filter_map(Outcome::lead).collect();
+        let leads: Vec<i64> =
+            gradual.filter(|outcome| outcome.loss_shows.is_some()).filter_map(Outcome::lead).collect();
         (leads.len(), median(leads.into_iter()))
     }
 
@@ -129,13 +134,13 @@ pub fn page(scores: &Scores<'_>, card: &Scores<'_>) -> String {
     put(format!("| median lead on gradual faults, steps | {} |\n", steps(scores.gradual_lead())));
     let (count, lead) = scores.shown_lead();
     put(format!("| the same, of the {count} runs alone whose loss shows it | {} |\n", steps(lead)));
-    put(format!(
-        "| scored faults found by the statistics of `card` alone, without taps | {} |\n",
-        card.found().text()
-    ));
+    put(format!("| scored faults found by the statistics of `card` alone, without taps | {} |\n", card.found().text()));
     put(format!("| healthy runs with a warning, by `card` alone | {} |\n", card.false_alarms().text()));
     let calibration = share(scores.healthy(Split::Calibration), |outcome| !outcome.findings.is_empty());
-    put(format!("| healthy runs with a warning, on the split that thresholds were set on | {} |\n\n", calibration.text()));
+    put(format!(
+        "| healthy runs with a warning, on the split that thresholds were set on | {} |\n\n",
+        calibration.text()
+    ));
     put(by_fault(scores));
     put(by_rule(scores));
     put(by_architecture(scores));
@@ -144,7 +149,9 @@ pub fn page(scores: &Scores<'_>, card: &Scores<'_>) -> String {
     put("\n## False alarms\n\n".into());
     let healthy = scores.healthy(Split::Scoring).chain(scores.healthy(Split::Calibration));
     let alarms: Vec<String> = healthy
-        .flat_map(|outcome| outcome.findings.iter().map(move |finding| format!("- {}: {finding}\n", outcome.case.name())))
+        .flat_map(|outcome| {
+            outcome.findings.iter().map(move |finding| format!("- {}: {finding}\n", outcome.case.name()))
+        })
         .collect();
     put(if alarms.is_empty() { "None.\n".into() } else { alarms.concat() });
     put("\n## Reported, not scored\n\n".into());
@@ -168,7 +175,8 @@ fn by_fault(scores: &Scores<'_>) -> String {
          | fault | scored | no effect | found | right layer | lead, steps | first words |\n|---|---|---|---|---|---|---|\n",
     );
     for fault in Fault::ALL {
-        let runs = || scores.outcomes.iter().filter(move |outcome| outcome.case.fault == Some(fault) && outcome.is_scored());
+        let runs =
+            || scores.outcomes.iter().filter(move |outcome| outcome.case.fault == Some(fault) && outcome.is_scored());
         let harmless = runs().filter(|outcome| scores.is_harmless(outcome)).count();
         let counted = || runs().filter(|outcome| !scores.is_harmless(outcome));
         let found = share(counted(), |outcome| outcome.right().is_some());
@@ -202,8 +210,10 @@ fn by_rule(scores: &Scores<'_>) -> String {
          | rule | detected | missed | false alarms, healthy runs | beside | right layer | lead, steps |\n|---|---|---|---|---|---|---|\n",
     );
     for rule in Rule::ALL {
-        let detected = || scores.scored().filter(|outcome| outcome.right().is_some_and(|finding| finding.rule == *rule));
-        let missed = scores.missed().filter(|outcome| outcome.case.fault.is_some_and(|fault| fault.rules()[0] == *rule));
+        let detected =
+            || scores.scored().filter(|outcome| outcome.right().is_some_and(|finding| finding.rule == *rule));
+        let missed =
+            scores.missed().filter(|outcome| outcome.case.fault.is_some_and(|fault| fault.rules()[0] == *rule));
         let speaks = |outcome: &&Outcome| outcome.findings.iter().any(|finding| finding.rule == *rule);
         let fits = |outcome: &Outcome| outcome.case.fault.is_some_and(|fault| fault.rules().contains(rule));
         let beside = scores.scored().filter(speaks).filter(|outcome| !fits(outcome)).count();
@@ -238,7 +248,8 @@ fn by_architecture(scores: &Scores<'_>) -> String {
         let found = share(scores.scored().filter(own), |outcome| outcome.right().is_some());
         let alarms = share(scores.healthy(Split::Scoring).filter(own), |outcome| !outcome.findings.is_empty());
         let tuned = if tuned { "other seeds of it" } else { "no" };
-        let _ = writeln!(text, "| {name} | {tuned} | {} | {} | {} | {} |", found.of, found.text(), alarms.of, alarms.count);
+        let _ =
+            writeln!(text, "| {name} | {tuned} | {} | {} | {} | {} |", found.of, found.text(), alarms.of, alarms.count);
     }
     text + "\n"
 }
@@ -247,7 +258,8 @@ fn by_architecture(scores: &Scores<'_>) -> String {
 pub fn lines(outcome: &Outcome) -> String {
     let split = if outcome.is_scored() { "scoring" } else { "calibration" };
     let shows = outcome.loss_shows.map_or_else(|| "never".into(), |step| format!("at step {step}"));
-    let mut text = format!("{} [{split}]: quality {:.3}, the loss shows it {shows}\n", outcome.case.name(), outcome.quality);
+    let mut text =
+        format!("{} [{split}]: quality {:.3}, the loss shows it {shows}\n", outcome.case.name(), outcome.quality);
     let right = outcome.right();
     for finding in outcome.findings.iter().chain(&outcome.notes) {
         let fits = right.is_some_and(|right: &Finding| std::ptr::eq(right, finding));

@@ -2,9 +2,9 @@
 
 use super::case::{Case, Fault, Split};
 use super::train::QUALITY;
-use gradscope::{Run, StepRecord};
 use gradscope::diagnosis::{Context, Diagnosis, Rules};
 use gradscope::record::{Finding, Global, Gradient, Rule, Severity};
+use gradscope::{Run, StepRecord};
 use std::path::Path;
 
 /// A run and what was found in it.
