@@ -7,7 +7,8 @@ pub struct Context {
     pub optimizer: Option<String>,
     /// Of the hidden layers, such as `relu` or `tanh`.
     pub activation: Option<String>,
-    /// Whether the records go on from a checkpoint: their first is not the first of training.
+    /// Whether the records go on from a checkpoint, or from weights that were trained before: their first is not the first of
+    /// training.
     pub resumed: bool,
 }
 

@@ -19,6 +19,7 @@ pub const SPEC: Spec = Spec {
         Number { name: "rise", default: 0.3, meaning: "how much more that is than in the first 32 steps" },
         Number { name: "always", default: 0.97, meaning: "units without a gradient that need no rise" },
         Number { name: "retained", default: 0.99, meaning: "of them, those that had none the step before" },
+        Number { name: "most_units", default: 4096.0, meaning: "units of a layer that needs no rise" },
         Number { name: "least_units", default: 8.0, meaning: "units of a layer that is looked at" },
     ],
 };
@@ -29,6 +30,7 @@ struct DeadGradient {
     always: f64,
     retained: f64,
     least_units: u64,
+    most_units: u64,
 }
 
 pub(super) fn make(numbers: &Numbers) -> Box<dyn Judge> {
@@ -38,6 +40,7 @@ pub(super) fn make(numbers: &Numbers) -> Box<dyn Judge> {
         always: numbers.get("always"),
         retained: numbers.get("retained"),
         least_units: numbers.get("least_units") as u64,
+        most_units: numbers.get("most_units") as u64,
     })
 }
 
@@ -50,8 +53,10 @@ impl Judge for DeadGradient {
             let history = &look.history.tensors[place];
             let zero = history.zero.now;
             let risen = zero >= self.zero_ratio && zero - history.early_zero.now >= self.rise;
-            let stays = history.retained.count == 0 || history.retained.now >= self.retained;
-            verdicts.say(place, (risen || zero >= self.always) && stays, zero);
+            let stays = history.retained.now >= self.retained;
+            // Without `dynamics` nothing is known of which they are: what is looked up row by row is silent always.
+            let always = zero >= self.always && history.retained.count > 0 && stays && param.numel <= self.most_units;
+            verdicts.say(place, always || risen && (history.retained.count == 0 || stays), zero);
         }
     }
 

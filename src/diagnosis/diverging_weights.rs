@@ -20,7 +20,7 @@ pub const SPEC: Spec = Spec {
             default: 2.75,
             meaning: "L2 norm over that of the first step, or its inverse, early in a run",
         },
-        Number { name: "early", default: 128.0, meaning: "observed steps that are early" },
+        Number { name: "early", default: 128.0, meaning: "steps from the first that are early" },
         Number { name: "gain", default: 1.0, meaning: "std * sqrt(inputs) below which weights may grow" },
         Number { name: "growths", default: 6.0, meaning: "factors of 2^(1/4) in a row, none much slower than another" },
     ],
@@ -72,7 +72,8 @@ impl Judge for DivergingWeights {
             let steps = history.weight.grown_count.max(history.weight.shrunk_count);
             let growth = growth(place, self.gain, look);
             let grown = growth > self.doublings.exp2()
-                || growth.max(1.0 / growth) > self.early_growth && history.weight_count <= self.early;
+                || growth.max(1.0 / growth) > self.early_growth
+                    && look.history.first_step.is_some_and(|first| look.record.step - first < u64::from(self.early));
             verdicts.say(place, huge || grown || steps >= self.growths, growth.max(1.0 / growth).max(f64::from(steps)));
         }
     }
@@ -80,7 +81,9 @@ impl Judge for DivergingWeights {
     fn tell(&self, place: usize, look: &Look<'_>) -> Told {
         let history = &look.history.tensors[place];
         let pace = &history.weight;
-        let norm = look.record.tensors[place].parameter.map_or(f64::NAN, |parameter| parameter.l2_norm);
+        let parameter = look.record.tensors[place].parameter;
+        let norm = parameter.map_or(f64::NAN, |parameter| parameter.l2_norm);
+        let abs_mean = parameter.and_then(|parameter| parameter.abs_mean()).unwrap_or(f64::NAN);
         let steady = pace.grown_count.max(pace.shrunk_count) >= self.growths;
         let factor = match steady {
             true => super::history::PACE_FACTOR.powi(pace.grown_count as i32 - pace.shrunk_count as i32),
@@ -94,7 +97,7 @@ impl Judge for DivergingWeights {
         Told {
             path: look.path(place),
             severity: None,
-            evidence: vec![("param_l2_norm", norm), ("factor", factor)],
+            evidence: vec![("param_l2_norm", norm), ("factor", factor), ("abs_mean", abs_mean)],
             threshold: if steady { &["growths"] } else { &["doublings", "early_growth", "early", "abs_mean"] },
             advice,
         }

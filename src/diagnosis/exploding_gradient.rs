@@ -24,7 +24,7 @@ pub const SPEC: Spec = Spec {
             meaning: "L2 of a weight's gradient over that of the last weight's",
         },
         Number { name: "growth", default: 100.0, meaning: "norm of all gradients over that of the first 32 steps" },
-        Number { name: "warm_up", default: 1.0, meaning: "observed steps before depth_ratio counts" },
+        Number { name: "warm_up", default: 8.0, meaning: "observed steps before depth_ratio counts" },
     ],
 };
 
@@ -42,7 +42,7 @@ pub(super) fn make(numbers: &Numbers) -> Box<dyn Judge> {
         doublings: numbers.count("doublings"),
         depth_ratio: numbers.get("depth_ratio"),
         growth: numbers.get("growth"),
-        warm_up: numbers.count("warm_up"),
+        warm_up: numbers.count("warm_up").max(1),
     })
 }
 
@@ -81,6 +81,7 @@ impl Judge for ExplodingGradient {
         let history = look.history;
         let mut evidence = vec![("norm", look.record.global.l2_norm)];
         let place = (subject < look.params.len()).then_some(subject);
+        let mut severity = None;
         let threshold: &[&str] = match place {
             None => {
                 evidence.push(("doublings", f64::from(history.norm_ratios.doubled_count)));
@@ -88,8 +89,10 @@ impl Judge for ExplodingGradient {
                 &["doublings", "growth"]
             }
             Some(place) => {
-                evidence
-                    .extend(look.finite(place).and_then(|summary| summary.abs_mean()).map(|mean| ("abs_mean", mean)));
+                let abs_mean = look.finite(place).and_then(|summary| summary.abs_mean());
+                // Heads of one model may differ by that much: it is not lost.
+                severity = abs_mean.filter(|mean| *mean <= self.abs_mean).map(|_| Severity::Warn);
+                evidence.extend(abs_mean.map(|mean| ("abs_mean", mean)));
                 evidence.extend(self.depth(place, look).map(|ratio| ("depth_ratio", ratio)));
                 &["abs_mean", "depth_ratio"]
             }
@@ -98,6 +101,6 @@ impl Judge for ExplodingGradient {
             "clip gradients by norm; {}; normalise the inputs, or put a norm layer before it",
             look.context.lower_rate(history.lr)
         );
-        Told { path: place.and_then(|place| look.path(place)), severity: None, evidence, threshold, advice }
+        Told { path: place.and_then(|place| look.path(place)), severity, evidence, threshold, advice }
     }
 }

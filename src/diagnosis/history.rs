@@ -1,6 +1,7 @@
 //! What of a run's past the rules weigh a step against: a few numbers a tensor, whatever the run's length.
 
-use crate::record::{Param, StepRecord, TensorRecord};
+use crate::record::{Gradient, Param, StepRecord, TensorRecord};
+use crate::stats::UpdateSummary;
 
 /// Observations that make the early level.
 pub(super) const EARLY_COUNT: u32 = 32;
@@ -84,15 +85,16 @@ impl Ratios {
 }
 
 /// Growth, or decay, at a pace that does not slow: how many times in a row a figure has gone on by a factor of 2^(1/4), each in
-/// no more than five quarters of the least time that any of them took.
+/// no more than five quarters of the least number of steps that any of them took.
 ///
-/// A figure that grows linearly takes 1.19 times as long each time, and is not counted further than twice.
+/// A figure that grows linearly takes 1.19 times as long each time, and is not counted further than twice. One that takes more than 200
+/// steps for a factor is not counted at all: weight decay does that.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     count: u32,
     level: f64,
-    since: u32,
-    least_interval: u32,
+    since: u64,
+    least_interval: u64,
     up: bool,
     pub grown_count: u32,
     pub shrunk_count: u32,
@@ -102,19 +104,21 @@ pub(super) struct Pace {
 pub(super) const PACE_FACTOR: f64 = 1.189_207_115_002_721;
 /// First observations, that settle what initialisation left.
 const PACE_FROM: u32 = 8;
+/// Steps that a factor may take.
+const PACE_STEP_COUNT_MAX: u64 = 200;
 
 impl Pace {
-    fn take(&mut self, value: f64) {
+    fn take(&mut self, step: u64, value: f64) {
         if !(value.is_finite() && value > 0.0) {
             return;
         }
         self.count = self.count.saturating_add(1);
         if self.count <= PACE_FROM {
-            (self.level, self.since) = (value, self.count);
+            (self.level, self.since) = (value, step);
             return;
         }
-        let (ratio, interval) = (value / self.level, self.count - self.since);
-        let slows = f64::from(interval) > 1.25 * f64::from(self.least_interval);
+        let (ratio, interval) = (value / self.level, step.saturating_sub(self.since));
+        let slows = interval > PACE_STEP_COUNT_MAX || interval as f64 > 1.25 * self.least_interval as f64;
         if (1.0 / PACE_FACTOR..PACE_FACTOR).contains(&ratio) {
             if slows {
                 (self.grown_count, self.shrunk_count) = (0, 0);
@@ -123,11 +127,14 @@ impl Pace {
         }
         let up = ratio > 1.0;
         let goes_on = up == self.up && self.grown_count + self.shrunk_count > 0 && !slows;
-        // A leap is worth one step of the pace: the next begin where it ended.
-        let times = if goes_on { self.grown_count + self.shrunk_count + 1 } else { 1 };
+        // A leap is worth one step of the pace: the next begins where it ended.
+        let times = match goes_on {
+            true => self.grown_count + self.shrunk_count + 1,
+            false => u32::from(interval <= PACE_STEP_COUNT_MAX),
+        };
         (self.grown_count, self.shrunk_count) = if up { (times, 0) } else { (0, times) };
         self.least_interval = if goes_on { self.least_interval.min(interval) } else { interval };
-        (self.up, self.level, self.since) = (up, value, self.count);
+        (self.up, self.level, self.since) = (up, value, step);
     }
 }
 
@@ -147,22 +154,40 @@ pub(super) struct TensorHistory {
     pub minimum_share: Mean,
     pub update_to_weight: Level,
     pub weight: Pace,
-    /// Observations of the parameter, the first of its L2 norms that is not zero, and the last.
-    pub weight_count: u32,
+    /// L2 norms of the parameter: the first that is not zero, and the last.
     pub first_weight: f64,
     pub last_weight: f64,
+    /// Observations until the parameter's growth and moves say something: one that begins at zero takes them to get away from there.
+    unsettled_count: u32,
+}
+
+/// Observations of a parameter that began at zero before it is like others.
+const UNSETTLED_COUNT: u32 = 128;
+
+/// The move of a single step: others are over the steps between two samples, or over an epoch.
+fn one_move(step: u64, tensor: &TensorRecord) -> Option<UpdateSummary> {
+    tensor.update.filter(|update| update.nonfinite_count == 0 && update.previous_step.saturating_add(1) == step)
 }
 
 impl TensorHistory {
-    fn take(&mut self, tensor: &TensorRecord) {
+    fn is_settled(&self) -> bool {
+        self.unsettled_count == 0
+    }
+
+    fn take(&mut self, step: u64, tensor: &TensorRecord) {
         if let Some(parameter) = tensor.parameter.filter(|parameter| parameter.nonfinite_count == 0) {
-            self.weight.take(parameter.l2_norm);
-            self.weight_count = self.weight_count.saturating_add(1);
-            self.last_weight = parameter.l2_norm;
-            if self.first_weight == 0.0 {
-                self.first_weight = parameter.l2_norm;
+            if parameter.l2_norm == 0.0 {
+                self.unsettled_count = UNSETTLED_COUNT;
             }
-            if let Some(update) = tensor.update.filter(|update| update.nonfinite_count == 0) {
+            self.unsettled_count = self.unsettled_count.saturating_sub(1);
+            self.last_weight = parameter.l2_norm;
+            if self.is_settled() {
+                self.weight.take(step, parameter.l2_norm);
+                if self.first_weight == 0.0 {
+                    self.first_weight = parameter.l2_norm;
+                }
+            }
+            if let Some(update) = one_move(step, tensor).filter(|_| self.is_settled()) {
                 // The step that a move is 0 at says nothing of the rate.
                 self.update_to_weight.take(update.update_to_weight);
                 if let Some(crossings) = update.crossings {
@@ -210,14 +235,14 @@ pub(super) struct LossHistory {
     pub best: f64,
     /// The upper quartile of the last ones less the lower.
     pub spread: f64,
-    pub is_finite: bool,
+    /// That of the first ones.
+    early_spread: f64,
     window: Vec<f64>,
 }
 
 impl LossHistory {
     fn take(&mut self, loss: f64) {
-        self.is_finite = loss.is_finite();
-        if !self.is_finite {
+        if !loss.is_finite() {
             return;
         }
         let at = self.count as usize % LOSS_WINDOW_LEN;
@@ -234,7 +259,7 @@ impl LossHistory {
         self.now = sorted[len / 2];
         self.spread = sorted[(3 * len / 4).min(len - 1)] - sorted[len / 4];
         if len < LOSS_WINDOW_LEN || self.count as usize == LOSS_WINDOW_LEN {
-            (self.early, self.best) = (self.now, self.now);
+            (self.early, self.best, self.early_spread) = (self.now, self.now, self.spread);
         } else if self.now < self.best {
             self.best = self.now;
         }
@@ -243,9 +268,14 @@ impl LossHistory {
         }
     }
 
-    /// Whether it is ten times as far below zero as it ever was above.
+    /// How large the loss is to begin with: losses that begin about zero have a size by how they spread.
+    pub fn size(&self) -> f64 {
+        self.early.abs().max(self.early_spread)
+    }
+
+    /// Whether it is ten times as far below zero as it was above to begin with.
     pub fn falls_without_bound(&self) -> bool {
-        self.now < -10.0 * self.early.abs()
+        self.now < -10.0 * self.size().max(1.0)
     }
 
     /// Whether there are enough losses for levels.
@@ -270,11 +300,17 @@ pub(super) struct History {
     pub update_to_weight: Level,
     pub loss: Option<LossHistory>,
     pub lr: Option<f64>,
-    pub lr_rises: bool,
+    lr_peak: f64,
+    /// Observation at which the learning rate was last higher than ever before.
+    lr_rose_at: u32,
     pub lr_pace: Pace,
     /// Whether the records begin where training did.
     pub from_start: bool,
+    pub first_step: Option<u64>,
 }
+
+/// A first record further on is not of the start.
+const START_STEP_MAX: u64 = 16;
 
 impl History {
     pub fn new(tensor_count: usize, from_start: bool) -> Self {
@@ -291,22 +327,35 @@ impl History {
             lr_pace: Pace::default(),
             loss: None,
             lr: None,
-            lr_rises: false,
+            lr_peak: 0.0,
+            lr_rose_at: 0,
             from_start,
+            first_step: None,
         }
+    }
+
+    /// Whether the rate has not risen for a while: in a warm-up moves are small on purpose.
+    pub fn is_warm(&self) -> bool {
+        self.lr_rose_at == 0 || self.observed_count - self.lr_rose_at > 2 * EARLY_COUNT
     }
 
     /// Takes the next record.
     pub fn take(&mut self, record: &StepRecord, params: &[Param]) {
-        for (history, tensor) in self.tensors.iter_mut().zip(&record.tensors) {
-            history.take(tensor);
+        if self.first_step.is_none() {
+            // A schedule that begins late does not see how training does.
+            self.from_start &= record.step <= START_STEP_MAX;
         }
-        let trained =
-            || record.tensors.iter().zip(params).filter(|(_, param)| param.trainable).map(|(tensor, _)| tensor);
-        let moves = trained().filter_map(|tensor| tensor.update).map(|update| update.l2_norm.powi(2)).sum::<f64>();
-        let weights = trained().filter_map(|tensor| tensor.parameter).map(|weight| weight.l2_norm.powi(2)).sum::<f64>();
-        self.last_update_to_weight =
-            (weights > 0.0 && record.global.updates.is_some()).then(|| (moves / weights).sqrt());
+        self.first_step = self.first_step.or(Some(record.step));
+        let (mut moves, mut weights) = (0.0, 0.0);
+        for ((history, tensor), param) in self.tensors.iter_mut().zip(&record.tensors).zip(params) {
+            history.take(record.step, tensor);
+            let moved = one_move(record.step, tensor).filter(|_| param.trainable && history.is_settled());
+            if let (Some(moved), Some(weight)) = (moved, tensor.parameter) {
+                moves += moved.l2_norm.powi(2);
+                weights += weight.l2_norm.powi(2);
+            }
+        }
+        self.last_update_to_weight = (weights > 0.0).then(|| (moves / weights).sqrt());
         self.last_update_to_weight.into_iter().for_each(|ratio| self.update_to_weight.take(ratio));
         if record.last_move {
             return;
@@ -314,16 +363,23 @@ impl History {
         if let Some(loss) = record.scalar("loss") {
             self.loss.get_or_insert_default().take(loss);
         }
-        let lr = record.scalar("lr");
-        self.lr_rises = lr.zip(self.lr).is_some_and(|(now, before)| now > before);
-        self.lr = lr.or(self.lr);
-        lr.into_iter().for_each(|lr| self.lr_pace.take(lr));
+        if let Some(lr) = record.scalar("lr").filter(|lr| lr.is_finite()) {
+            if self.lr.is_some() && lr > self.lr_peak {
+                self.lr_rose_at = self.observed_count;
+            }
+            self.lr_peak = self.lr_peak.max(lr);
+            self.lr_pace.take(record.step, lr);
+            self.lr = Some(lr);
+        }
         if record.global.numel == 0 {
             return;
         }
         self.observed_count = self.observed_count.saturating_add(1);
         let norm = record.global.l2_norm;
-        if record.global.nonfinite_count() > 0 || !norm.is_finite() {
+        self.norm_before = None;
+        // Where schedules differ, norms of different tensors are no history.
+        let is_whole = !record.tensors.iter().any(|t| matches!(t.gradient, Gradient::NotDue | Gradient::Unreadable));
+        if !is_whole || record.global.nonfinite_count() > 0 || !norm.is_finite() {
             return;
         }
         self.norm.take(norm);

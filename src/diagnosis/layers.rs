@@ -52,11 +52,17 @@ impl Layers {
 /// burn's `Linear` has inputs first, convolutions have them after the outputs.
 fn fan_in_sqrt(param: &Param) -> Option<f64> {
     let name = param.path.to_lowercase();
-    if !param.trainable || ["emb", "token", "position", "words"].iter().any(|part| name.contains(part)) {
+    if !param.trainable
+        || ["emb", "token", "position", "words", "vocab", "wte", "wpe", "lookup", "table"]
+            .iter()
+            .any(|part| name.contains(part))
+    {
         return None;
     }
     let fan_in = match param.shape.as_slice() {
-        [] | [_] => return None,
+        // Tables that rows are looked up in are long, and a leading 1 is there to be broadcast.
+        [] | [_] | [1, _, _, ..] => return None,
+        [rows, columns] if *rows >= 256 && *rows >= 16 * columns => return None,
         [inputs, _] => *inputs,
         [_, kernel @ ..] => kernel.iter().product(),
     };

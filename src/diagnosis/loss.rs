@@ -67,7 +67,7 @@ impl Judge for Rising {
     fn judge(&mut self, look: &Look<'_>, verdicts: &mut Verdicts) {
         let Some(loss) = known(look) else { return };
         // What was gained; where nothing was yet, the first losses stand for it.
-        let gained = (loss.early - loss.best).max(self.given_back * loss.early.abs());
+        let gained = (loss.early - loss.best).max(self.given_back * loss.size());
         let rises = loss.now - loss.best > self.given_back * gained;
         verdicts.say(0, rises || loss.falls_without_bound(), 0.0);
     }
@@ -132,7 +132,7 @@ impl Judge for Fluctuating {
     fn judge(&mut self, look: &Look<'_>, verdicts: &mut Verdicts) {
         let Some(loss) = known(look).filter(|loss| loss.count >= self.warm_up) else { return };
         // The first losses are the scale of what was to be learned; a spread as large as the loss itself is no progress's.
-        verdicts.say(0, loss.spread > self.spread * loss.early.abs() && loss.spread > loss.now.abs(), 0.0);
+        verdicts.say(0, loss.spread > self.spread * loss.size() && loss.spread > loss.now.abs(), 0.0);
     }
 
     fn tell(&self, _: usize, look: &Look<'_>) -> Told {

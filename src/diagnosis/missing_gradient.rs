@@ -11,14 +11,20 @@ pub const SPEC: Spec = Spec {
     source: "gradscope",
     numbers: &[
         Number { name: "open_after", default: 3.0, meaning: "steps without a gradient" },
-        Number { name: "close_after", default: 1.0, meaning: "steps with one" },
+        Number { name: "close_after", default: 64.0, meaning: "steps with one" },
+        // Experts without tokens, skipped blocks and turns of two networks come back.
+        Number { name: "absent", default: 128.0, meaning: "steps without, of one that had a gradient before" },
     ],
 };
 
-struct MissingGradient;
+struct MissingGradient {
+    absent: u32,
+    /// For each parameter, the observed step at which it last had a gradient.
+    had_at: Vec<Option<u32>>,
+}
 
-pub(super) fn make(_: &Numbers) -> Box<dyn Judge> {
-    Box::new(MissingGradient)
+pub(super) fn make(numbers: &Numbers) -> Box<dyn Judge> {
+    Box::new(MissingGradient { absent: numbers.count("absent"), had_at: vec![] })
 }
 
 /// Statistics that a layer keeps, and no optimizer moves.
@@ -31,11 +37,16 @@ impl Judge for MissingGradient {
         if look.record.global.numel == 0 {
             return;
         }
+        let now = look.history.observed_count;
+        self.had_at.resize(look.params.len(), None);
         for (place, (tensor, param)) in look.record.tensors.iter().zip(look.params).enumerate() {
             let missing = match tensor.gradient {
                 Gradient::NotDue | Gradient::Unreadable => continue,
-                Gradient::Missing => true,
-                Gradient::Observed { .. } => false,
+                Gradient::Missing => self.had_at[place].is_none_or(|had_at| now - had_at >= self.absent),
+                Gradient::Observed { .. } => {
+                    self.had_at[place] = Some(now);
+                    false
+                }
             };
             // Nearest to the loss is where the graph is cut; one that is cut matters more than one that is frozen.
             if missing || param.trainable {

@@ -33,7 +33,7 @@ mod vanishing_gradient;
 pub use context::Context;
 pub use settings::{Number, Rules, RulesError, Spec, spec};
 
-use crate::record::{Finding, Param, Rule, Severity, StepRecord};
+use crate::record::{Action, Finding, Param, Rule, Severity, StepRecord};
 use history::History;
 use layers::Layers;
 use settings::Numbers;
@@ -79,13 +79,42 @@ const SPECS: [&Spec; RULES.len() + 1] = {
     specs
 };
 
-/// Observed steps after a finding's last during which what is found may be its consequence.
-fn consequences_of(rule: Rule) -> u32 {
-    match rule {
+/// A finding that was told, as the cause of others.
+struct Cause {
+    rule: Rule,
+    severity: Severity,
+    first_step: u64,
+    /// Observed steps: when it was told, and when it was last open.
+    told_at: u32,
+    last_open: u32,
+}
+
+/// Observed steps after a finding was told during which what is found may be its consequence,
+const CONSEQUENCES_WITHIN: u32 = 500;
+/// and after it was last open.
+const CONSEQUENCES_AFTER: u32 = 200;
+
+impl Cause {
+    /// Whether the finding follows from this one: a rate that is too high makes spikes, those kill units, and their gradients
+    /// vanish. The first of such a chain is the one to mend.
+    fn explains(&self, finding: &Finding, now: u32) -> bool {
         // A NaN that went away left nothing behind: steps with one are skipped where losses are scaled.
-        Rule::NonFinite => 0,
-        _ => 200,
+        let after = if self.rule == Rule::NonFinite { 0 } else { CONSEQUENCES_AFTER };
+        self.severity >= Severity::Warn
+            && finding.severity <= self.severity
+            && finding.rule != self.rule
+            && finding.first_step >= self.first_step
+            && now - self.told_at <= CONSEQUENCES_WITHIN
+            && now - self.last_open <= after
+            && may_cause(self.rule, finding.rule)
     }
+}
+
+/// [`Rule::Stalled`] as it is set.
+struct Stall {
+    limit_secs: f64,
+    severity: Severity,
+    action: Action,
 }
 
 /// All rules over one run. An open finding is handed out when it is found, and once more, closed, when it has ended.
@@ -96,9 +125,9 @@ pub struct Diagnosis {
     history: History,
     watches: Vec<Watch>,
     /// `None` where the rule is off.
-    stall_secs: Option<f64>,
-    /// Findings told, and the observed step at which each was last open.
-    causes: Vec<(Rule, Severity, u32)>,
+    stall: Option<Stall>,
+    /// The last of each rule.
+    causes: Vec<Cause>,
 }
 
 impl Diagnosis {
@@ -116,7 +145,11 @@ impl Diagnosis {
             history: History::new(params.len(), !context.resumed),
             context,
             watches: RULES.iter().filter_map(watch).collect(),
-            stall_secs: rules.is_on(Rule::Stalled).then(|| rules.numbers_of(&stalled::SPEC).get("secs")),
+            stall: rules.is_on(Rule::Stalled).then(|| Stall {
+                limit_secs: rules.numbers_of(&stalled::SPEC).get("secs"),
+                severity: rules.severity_of(Rule::Stalled).unwrap_or(stalled::SPEC.severity),
+                action: rules.action_of(&stalled::SPEC),
+            }),
             causes: vec![],
             params,
         }
@@ -128,23 +161,21 @@ impl Diagnosis {
         self.history.take(record, &self.params);
         let Self { params, layers, context, history, watches, causes, .. } = self;
         let now = history.observed_count;
-        for (rule, _, last_open) in causes.iter_mut() {
-            if watches.iter().any(|watch| watch.rule() == *rule && watch.is_open()) {
-                *last_open = now;
+        for cause in causes.iter_mut() {
+            if watches.iter().any(|watch| watch.rule() == cause.rule && watch.is_open()) {
+                cause.last_open = now;
             }
         }
         let look = Look { record, params, layers, history, context };
         let mut consequences: Vec<(Rule, Rule)> = Vec::new();
         for watch in watches.iter_mut() {
             let admit = |finding: &Finding| {
-                let explaining = causes.iter().find(|(rule, severity, last_open)| {
-                    now - last_open <= consequences_of(*rule) && explains((*rule, *severity), finding)
-                });
-                let cause = explaining.map(|(rule, ..)| *rule);
+                let cause = causes.iter().find(|cause| cause.explains(finding, now)).map(|cause| cause.rule);
                 consequences.extend(cause.map(|cause| (cause, finding.rule)));
                 if cause.is_none() {
-                    causes.retain(|(rule, ..)| *rule != finding.rule);
-                    causes.push((finding.rule, finding.severity, now));
+                    let (rule, severity, first_step) = (finding.rule, finding.severity, finding.first_step);
+                    causes.retain(|cause| cause.rule != rule);
+                    causes.push(Cause { rule, severity, first_step, told_at: now, last_open: now });
                 }
                 cause.is_none()
             };
@@ -156,25 +187,26 @@ impl Diagnosis {
         found
     }
 
-    /// That a step was that long in coming.
-    pub fn waited(&self, step: u64, secs: f64) -> Option<Finding> {
+    /// That a step was that long in coming: told, and over with that.
+    pub fn waited(&self, step: u64, secs: f64) -> Vec<Finding> {
         let spec = &stalled::SPEC;
-        let limit = self.stall_secs?;
-        (secs > limit).then(|| Finding {
+        let Some(stall) = self.stall.as_ref().filter(|stall| secs > stall.limit_secs) else { return vec![] };
+        let finding = Finding {
             rule: spec.rule,
-            severity: spec.severity,
-            action: spec.action,
+            severity: stall.severity,
+            action: stall.action,
             path: None,
             place_count: 1,
             first_step: step,
             last_step: step,
-            open: false,
+            open: true,
             evidence: vec![("secs".into(), secs)],
-            threshold: vec![("secs".into(), limit)],
+            threshold: vec![("secs".into(), stall.limit_secs)],
             source: spec.source.into(),
             advice: "look at what feeds the loop with data, and at what else uses the GPU".into(),
             followed_by: vec![],
-        })
+        };
+        vec![finding.clone(), Finding { open: false, ..finding }]
     }
 
     /// At the end of the run: what was still open, closed.
@@ -185,13 +217,8 @@ impl Diagnosis {
     }
 }
 
-/// Whether the finding follows from an earlier one: a rate that is too high makes spikes, those kill units, and their gradients
-/// vanish. The first of such a chain is the one to mend.
-fn explains((cause, severity): (Rule, Severity), finding: &Finding) -> bool {
-    if severity < Severity::Warn || finding.severity > severity || cause == finding.rule {
-        return false;
-    }
-    match finding.rule {
+fn may_cause(cause: Rule, effect: Rule) -> bool {
+    match effect {
         // These are never the consequence of anything that is told.
         Rule::NonFinite
         | Rule::MissingGradient
@@ -229,14 +256,14 @@ mod tests {
 
     #[test]
     fn the_first_of_a_chain_explains_the_rest() {
-        let finding = |rule, severity| Finding {
+        let finding = |rule, severity, first_step| Finding {
             rule,
             severity,
             action: Default::default(),
             path: None,
             place_count: 1,
-            first_step: 0,
-            last_step: 0,
+            first_step,
+            last_step: first_step,
             open: true,
             evidence: vec![],
             threshold: vec![],
@@ -244,15 +271,19 @@ mod tests {
             advice: String::new(),
             followed_by: vec![],
         };
-        let explains = |cause, rule| explains((cause, Severity::Warn), &finding(rule, Severity::Warn));
+        let cause = |rule, severity| Cause { rule, severity, first_step: 10, told_at: 10, last_open: 30 };
+        let explains = |by, rule| cause(by, Severity::Warn).explains(&finding(rule, Severity::Warn, 20), 30);
         assert!(explains(Rule::ExplodingGradient, Rule::DeadGradient));
         assert!(explains(Rule::UnstableLearning, Rule::LossNotDecreasing));
         assert!(!explains(Rule::ExplodingGradient, Rule::NonFinite));
         assert!(!explains(Rule::LossRising, Rule::VanishingGradient), "a loss names no layer");
-        assert!(!super::explains((Rule::GradNormSpike, Severity::Note), &finding(Rule::AllZero, Severity::Warn)));
-        assert!(!super::explains(
-            (Rule::UnstableLearning, Severity::Warn),
-            &finding(Rule::AllZero, Severity::Critical)
-        ));
+        let zero = |severity, first_step| finding(Rule::AllZero, severity, first_step);
+        assert!(!cause(Rule::GradNormSpike, Severity::Note).explains(&zero(Severity::Warn, 20), 30));
+        let unstable = cause(Rule::UnstableLearning, Severity::Warn);
+        assert!(!unstable.explains(&zero(Severity::Critical, 20), 30), "it is worse");
+        assert!(!unstable.explains(&zero(Severity::Warn, 9), 30), "it began before");
+        assert!(
+            unstable.explains(&zero(Severity::Warn, 20), 230) && !unstable.explains(&zero(Severity::Warn, 20), 231)
+        );
     }
 }

@@ -35,9 +35,11 @@ impl Judge for NonFinite {
     }
 
     fn tell(&self, _: usize, look: &Look<'_>) -> Told {
-        let observed = || look.record.tensors.iter().enumerate().filter_map(|(n, tensor)| Some((n, tensor.summary()?)));
+        let summaries =
+            || look.record.tensors.iter().enumerate().filter_map(|(n, tensor)| Some((n, tensor.summary()?)));
+        let observed = || summaries().filter(|(_, summary)| summary.numel > 0);
         let bad = || observed().filter(|(_, summary)| summary.has_nonfinite());
-        let everywhere = bad().count() == observed().count();
+        let everywhere = bad().count() == observed().count() && observed().nth(1).is_some();
         // With no NaN among gradients the loss had it, or a move made it.
         let nearest = bad().next_back().filter(|_| !everywhere);
         let weights = look.record.global.parameters.map_or(0, |parameters| parameters.nonfinite_count);

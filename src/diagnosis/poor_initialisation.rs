@@ -38,14 +38,15 @@ fn gain(place: usize, look: &Look<'_>) -> Option<f64> {
 impl Judge for PoorInitialisation {
     fn judge(&mut self, look: &Look<'_>, verdicts: &mut Verdicts) {
         // Before the first move: what comes after is not the initialisation's.
-        if !look.history.from_start || look.history.observed_count > 1 {
-            return;
-        }
+        let first = look.history.from_start && look.history.observed_count <= 1;
+        let last = look.layers.weights().last();
         for &place in look.layers.weights() {
-            if let Some(gain) = gain(place, look) {
-                let distance = (gain / self.large).ln().max((self.small / gain).ln());
-                verdicts.say(place, distance > 0.0, distance);
-            }
+            let distance = gain(place, look).filter(|_| first).map_or(-1.0, |gain| {
+                // Heads begin small on purpose.
+                let small = if last == Some(&place) { f64::NEG_INFINITY } else { (self.small / gain).ln() };
+                (gain / self.large).ln().max(small)
+            });
+            verdicts.say(place, distance > 0.0, distance);
         }
     }
 

@@ -12,7 +12,7 @@ pub const SPEC: Spec = Spec {
     source: "SageMaker Debugger, UnchangedTensor",
     numbers: &[
         Number { name: "open_after", default: 3.0, meaning: "moves in which no element changes" },
-        Number { name: "close_after", default: 1.0, meaning: "moves in which one does" },
+        Number { name: "close_after", default: 64.0, meaning: "moves in which one does" },
         // A bias before a normalisation has a gradient of rounding errors.
         Number { name: "gradient", default: 1e-3, meaning: "its gradient's size over that of all gradients" },
         Number {

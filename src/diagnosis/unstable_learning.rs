@@ -60,7 +60,10 @@ impl Judge for UnstableLearning {
         let Some(last) = look.history.last_update_to_weight else { return };
         let high = ratio.count() >= self.warm_up_high && ratio.now() > self.high;
         // The end of a schedule, or of learning, is no fault: only a run that never moved is.
-        let low = ratio.count() >= self.warm_up_low && !look.history.lr_rises && ratio.peak() < self.low;
+        let low = ratio.count() >= self.warm_up_low
+            && look.history.from_start
+            && look.history.is_warm()
+            && ratio.peak() < self.low;
         verdicts.say(0, high || self.grows(look) || low || last > self.overturn, 0.0);
     }
 

@@ -42,7 +42,10 @@ impl Judge for UpdateRatioExtreme {
             let ratio = &look.history.tensors[place].update_to_weight;
             if look.record.tensors[place].update.is_some() && ratio.count() >= self.warm_up {
                 let now = ratio.now();
-                let low = ratio.count() >= self.warm_up_low && !look.history.lr_rises && ratio.peak() < self.low;
+                let low = ratio.count() >= self.warm_up_low
+                    && look.history.from_start
+                    && look.history.is_warm()
+                    && ratio.peak() < self.low;
                 verdicts.say(place, now > self.high || low, now);
             }
         }

@@ -32,7 +32,7 @@ pub(super) fn make(numbers: &Numbers) -> Box<dyn Judge> {
     Box::new(VanishingDepth {
         depth_ratio: numbers.get("depth_ratio"),
         first: numbers.get("first"),
-        warm_up: numbers.count("warm_up"),
+        warm_up: numbers.count("warm_up").max(1),
     })
 }
 

@@ -45,7 +45,8 @@ pub(super) fn make(numbers: &Numbers) -> Box<dyn Judge> {
 
 impl VanishingGradient {
     fn has_loss_left(&self, look: &Look<'_>) -> bool {
-        look.history.loss.as_ref().is_some_and(|loss| loss.is_known() && loss.now > self.loss_left * loss.early)
+        look.history.from_start
+            && look.history.loss.as_ref().is_some_and(|loss| loss.is_known() && loss.now > self.loss_left * loss.early)
     }
 }
 
@@ -75,7 +76,8 @@ impl Judge for VanishingGradient {
         let (rms, change) = match place {
             Some(place) => {
                 let gradient = &look.history.tensors[place].gradient;
-                (gradient.now(), gradient.change())
+                let relative = gradient.change().zip(look.history.norm.change()).map(|(own, all)| own / all.max(1e-30));
+                (gradient.now(), relative.filter(|relative| *relative < self.change))
             }
             None => (look.record.global.l2_norm / (look.record.global.numel as f64).sqrt(), look.history.norm.change()),
         };

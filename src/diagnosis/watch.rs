@@ -62,11 +62,17 @@ pub(super) trait Judge: Send {
 
 /// A finding under way.
 struct Open {
-    /// `None` where it is the consequence of another.
-    finding: Option<Finding>,
+    finding: Finding,
+    /// Not while it is the consequence of another.
+    is_told: bool,
+    /// Subjects of which it holds.
     members: Vec<usize>,
-    last_step: u64,
+    /// Observed steps when it began.
+    since: u32,
 }
+
+/// Observed steps within which what begins at other places is part of the same.
+const JOINED_WITHIN: u32 = 200;
 
 /// A rule in its run.
 pub(super) struct Watch {
@@ -124,17 +130,18 @@ impl Watch {
         }
         let episodes = &self.episodes;
         self.open.retain_mut(|open| {
-            let still = open.members.iter().filter(|&&member| episodes[member].is_open());
-            match still.map(|&member| episodes[member].last_step()).max() {
-                Some(last_step) => {
-                    open.last_step = open.last_step.max(last_step);
-                    true
-                }
-                None => {
-                    found.extend(open.finding.take().map(|finding| closed(finding, open.last_step)));
-                    false
-                }
+            open.members.retain(|&member| episodes[member].is_open());
+            let last_step = open.members.iter().map(|&member| episodes[member].last_step()).max();
+            open.finding.last_step = last_step.unwrap_or(open.finding.last_step).max(open.finding.last_step);
+            if last_step.is_some() && !open.is_told && admit(&open.finding) {
+                // It has outlived what explained it.
+                open.is_told = true;
+                found.push(open.finding.clone());
             }
+            if last_step.is_none() && open.is_told {
+                found.push(Finding { open: false, ..open.finding.clone() });
+            }
+            last_step.is_some()
         });
     }
 
@@ -146,9 +153,6 @@ impl Watch {
         found: &mut Vec<Finding>,
     ) {
         let members = opened.iter().map(|(subject, ..)| *subject);
-        if let (Some(open), false) = (self.open.first_mut(), self.judge.is_separate()) {
-            return open.members.extend(members);
-        }
         // Of equals the first said is named.
         let mut named = opened[0];
         for candidate in &opened[1..] {
@@ -157,9 +161,17 @@ impl Watch {
             }
         }
         let told = self.judge.tell(named.0, look);
+        let severity = self.severity.or(told.severity).unwrap_or(self.spec.severity);
+        let since = look.history.observed_count;
+        if !self.judge.is_separate() {
+            let joins = |open: &&mut Open| since - open.since <= JOINED_WITHIN && severity <= open.finding.severity;
+            if let Some(open) = self.open.iter_mut().find(joins) {
+                return open.members.extend(members);
+            }
+        }
         let finding = Finding {
             rule: self.spec.rule,
-            severity: self.severity.or(told.severity).unwrap_or(self.spec.severity),
+            severity,
             action: self.action,
             path: told.path,
             place_count: opened.len(),
@@ -177,18 +189,17 @@ impl Watch {
         if is_told {
             found.push(finding.clone());
         }
-        let members = members.collect();
-        self.open.push(Open { finding: is_told.then_some(finding), members, last_step: look.record.step });
+        self.open.push(Open { finding, is_told, members: members.collect(), since });
     }
 
     /// Whether a finding that was told is still under way.
     pub fn is_open(&self) -> bool {
-        self.open.iter().any(|open| open.finding.is_some())
+        self.open.iter().any(|open| open.is_told)
     }
 
-    /// What has been found since is a consequence of what is open here, or was last.
+    /// What has been found since is a consequence of what is open here.
     pub fn follow(&mut self, rule: Rule) {
-        let told = self.open.iter_mut().rev().find_map(|open| open.finding.as_mut());
+        let told = self.open.iter_mut().rev().find(|open| open.is_told).map(|open| &mut open.finding);
         if let Some(finding) = told.filter(|finding| !finding.followed_by.contains(&rule)) {
             finding.followed_by.push(rule);
         }
@@ -196,16 +207,11 @@ impl Watch {
 
     /// At the end of the run: what is still open, closed.
     pub fn finish(&mut self, found: &mut Vec<Finding>) {
-        for open in self.open.drain(..) {
-            found.extend(open.finding.map(|finding| closed(finding, open.last_step)));
-        }
+        let told = self.open.drain(..).filter(|open| open.is_told);
+        found.extend(told.map(|open| Finding { open: false, ..open.finding }));
     }
 }
 
 fn owned((name, value): (&str, f64)) -> (String, f64) {
     (name.to_owned(), value)
-}
-
-fn closed(finding: Finding, last_step: u64) -> Finding {
-    Finding { last_step, open: false, ..finding }
 }

@@ -28,7 +28,7 @@ impl Finding {
                     "every gradient at once has NaNs or infinities: they come from the loss, or from before it".into()
                 }
                 Some(path) => format!(
-                    "{path} has NaNs or infinities in its gradient ({} elements of {} tensors), and nothing nearer to the loss has",
+                    "{path} has NaNs or infinities in its gradient (elements: {}, tensors: {}), and nothing nearer to the loss has",
                     figure("nonfinite_count"),
                     figure("tensor_count")
                 ),
@@ -67,6 +67,9 @@ impl Finding {
             }
             Rule::DivergingWeights if figure("factor") < 1.0 => {
                 format!("{subject} shrinks at a pace that does not slow: to {} of what it was", short(figure("factor")))
+            }
+            Rule::DivergingWeights if figure("abs_mean") > limit("abs_mean") => {
+                format!("{subject} has grown without bound: mean |w| is {}", short(figure("abs_mean")))
             }
             Rule::DivergingWeights if limit("early_growth") > 0.0 => {
                 format!("{subject} has grown to {} times what it was", short(figure("factor")))
@@ -108,7 +111,7 @@ impl Finding {
                 format!("{} of the activation {subject} is {where_}", percent("share"))
             }
             Rule::DeadGradient => format!(
-                "units of {subject} are dead: {} have no gradient, {} of them had none at first",
+                "units of {subject} are dead: {} have no gradient, {} had none at first",
                 percent("zero_ratio"),
                 percent("early_zero_ratio")
             ),
@@ -119,7 +122,7 @@ impl Finding {
             ),
             Rule::VanishingGradient => match self.figure("change") {
                 Some(change) => format!(
-                    "the gradient of {subject} vanishes: {} on average, {} of what it was",
+                    "the gradient of {subject} vanishes: {} on average, {} of what it was beside the others",
                     short(figure("rms")),
                     short(change)
                 ),
@@ -145,7 +148,7 @@ impl Finding {
                 short(figure("best"))
             ),
             Rule::LossFluctuating => format!(
-                "the loss swings: half of its last values are further apart than {}, about {}",
+                "the loss swings: half of its last values spread over {}, about {}",
                 short(figure("spread")),
                 short(figure("now"))
             ),
@@ -185,8 +188,10 @@ impl fmt::Display for Finding {
             (false, false) => write!(f, "{severity}, steps {} to {}: ", self.first_step, self.last_step)?,
         }
         f.write_str(&self.sentence())?;
-        if self.place_count > 1 {
-            write!(f, " (and {} others)", self.place_count - 1)?;
+        match self.place_count {
+            0 | 1 => {}
+            2 => f.write_str(" (and one other)")?,
+            n => write!(f, " (and {} others)", n - 1)?,
         }
         if !self.followed_by.is_empty() {
             let rules: Vec<_> = self.followed_by.iter().map(|rule| rule.id()).collect();

@@ -62,7 +62,7 @@ rules! {
     DeadWeights = "dead_weights",
     /// Elements whose gradient stays near zero.
     StuckZeros = "stuck_zeros",
-    /// A loss that rises again, or is not finite.
+    /// A loss that rises again, or falls without bound.
     LossRising = "loss_rising",
     /// A loss that does not get better from the start.
     LossNotDecreasing = "loss_not_decreasing",

@@ -211,6 +211,13 @@ impl ScopeBuilder {
         self
     }
 
+    /// Whether the model begins with weights that were trained before. Rules do not ask then whether it was initialised well, nor
+    /// whether it learns from the start. Default: not.
+    pub fn pretrained(mut self, pretrained: bool) -> Self {
+        self.context.resumed = pretrained;
+        self
+    }
+
     /// Calls `on_finding` with each finding, when it is made and once more, closed, when it has ended. On the thread that
     /// trains: it should be quick.
     pub fn on_finding(mut self, on_finding: impl FnMut(&Finding) + Send + 'static) -> Self {
@@ -375,10 +382,12 @@ impl ScopeBuilder {
         #[cfg(not(feature = "store"))]
         let resumed = false;
         let diagnosing = self.diagnose.then(|| {
-            let context = Context { resumed, ..self.context };
+            let context = Context { resumed: resumed || self.context.resumed, ..self.context };
             Diagnosing::new(Diagnosis::with(Arc::clone(&params), &self.rules, context), self.on_finding)
         });
         Ok(Scope {
+            #[cfg(feature = "store")]
+            snapshot_count: 0,
             #[cfg(feature = "store")]
             capture,
             summary: Summary::new(&params),

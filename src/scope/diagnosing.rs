@@ -21,11 +21,16 @@ impl Diagnosing {
     }
 
     pub fn examine(&mut self, record: &StepRecord) -> Vec<Finding> {
+        let found = self.diagnosis.examine(record);
+        self.tell(&found);
+        found
+    }
+
+    /// That a step has come, observed or not.
+    pub fn stepped(&mut self, step: u64) -> Vec<Finding> {
         let now = Instant::now();
-        let waited = self.last_at.replace(now).map(|before| (now - before).as_secs_f64());
-        let mut found: Vec<Finding> = Vec::new();
-        found.extend(waited.and_then(|secs| self.diagnosis.waited(record.step, secs)));
-        found.extend(self.diagnosis.examine(record));
+        let waited = self.last_at.replace(now).map_or(0.0, |before| (now - before).as_secs_f64());
+        let found = self.diagnosis.waited(step, waited);
         self.tell(&found);
         found
     }

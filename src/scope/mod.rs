@@ -22,6 +22,8 @@ use crate::error::Error;
 use crate::record::Action;
 use crate::record::{Averages, Event, Finding, Global, Notice, NoticeKind, Param, RunStatus, StepRecord};
 use crate::stats::{Epsilons, Groups, TensorSummary};
+#[cfg(feature = "store")]
+use crate::store::SNAPSHOT_COUNT_MAX;
 use crate::summary::Summary;
 use burn::module::Module;
 use diagnosing::Diagnosing;
@@ -110,6 +112,9 @@ pub struct Scope {
     store: Option<crate::store::RunWriter>,
     #[cfg(feature = "store")]
     capture: Option<capture::Capturing>,
+    /// Captures that findings have asked for.
+    #[cfg(feature = "store")]
+    snapshot_count: usize,
 }
 
 impl Scope {
@@ -347,7 +352,10 @@ impl Scope {
             store.write_findings(findings.clone());
         }
         #[cfg(feature = "store")]
-        if findings.iter().any(|finding| finding.open && finding.action >= Action::Snapshot) {
+        if self.snapshot_count < SNAPSHOT_COUNT_MAX
+            && findings.iter().any(|finding| finding.open && finding.action >= Action::Snapshot)
+        {
+            self.snapshot_count += 1;
             self.capture_next();
         }
         findings.into_iter().for_each(|finding| self.push(Event::Finding(finding)));
@@ -392,6 +400,8 @@ impl Drop for Scope {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.drain();
+            let found = self.diagnosing.as_mut().map(Diagnosing::finish).unwrap_or_default();
+            self.tell(found);
             #[cfg(feature = "store")]
             if let Some(mut capture) = self.capture.take() {
                 capture.writer.finish();

@@ -224,6 +224,10 @@ impl<'a> Step<'a> {
         let step = given.step;
         let keeping = scope.keeping(&given, &attention);
         scope.last_step = Some(step);
+        if !given.last_move {
+            let found = scope.diagnosing.as_mut().map(|diagnosing| diagnosing.stepped(step)).unwrap_or_default();
+            scope.tell(found);
+        }
         if !due {
             scope.observer.prime(&given, parcel, &keeping);
             for kind in given.notices {

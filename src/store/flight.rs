@@ -1,24 +1,27 @@
 //! The flight recorder: the last records, written out when something is found.
 
 use super::manifest::SNAPSHOTS;
-use crate::record::{Action, Finding, StepRecord};
+use crate::record::{Action, Finding, Rule, StepRecord};
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 /// Snapshots of one process: a run that goes from bad to worse does not fill the disk.
-const SNAPSHOT_COUNT_MAX: usize = 16;
+pub(crate) const SNAPSHOT_COUNT_MAX: usize = 16;
+/// And those of one rule: an overflow that comes again and again leaves room for others.
+const SNAPSHOT_COUNT_MAX_OF_RULE: usize = 3;
 
 pub(super) struct FlightRecorder {
     len: usize,
     records: VecDeque<Box<StepRecord>>,
-    snapshot_count: usize,
+    /// Rules that have had one written.
+    snapshots: Vec<Rule>,
 }
 
 impl FlightRecorder {
     pub fn new(len: usize) -> Self {
-        Self { len, records: VecDeque::new(), snapshot_count: 0 }
+        Self { len, records: VecDeque::new(), snapshots: vec![] }
     }
 
     pub fn push(&mut self, record: Box<StepRecord>) {
@@ -33,9 +36,10 @@ impl FlightRecorder {
     /// The records up to here, a JSON line each, where the finding is new and asks for them. One that can't be written is left out: the
     /// run's own tables have its steps.
     pub fn snapshot(&mut self, folder: &Path, finding: &Finding) {
-        let wanted = finding.open && finding.action >= Action::Snapshot && self.snapshot_count < SNAPSHOT_COUNT_MAX;
-        if wanted && !self.records.is_empty() {
-            self.snapshot_count += 1;
+        let of_rule = self.snapshots.iter().filter(|rule| **rule == finding.rule).count();
+        let has_room = self.snapshots.len() < SNAPSHOT_COUNT_MAX && of_rule < SNAPSHOT_COUNT_MAX_OF_RULE;
+        if finding.open && finding.action >= Action::Snapshot && has_room && !self.records.is_empty() {
+            self.snapshots.push(finding.rule);
             let _ = self.write(folder, finding);
         }
     }

@@ -29,6 +29,8 @@ mod writer;
 
 pub use cells::Value;
 pub use curves::Curves;
+#[cfg(feature = "engine")]
+pub(crate) use flight::SNAPSHOT_COUNT_MAX;
 pub use manifest::{Manifest, SCHEMA_VERSION, Segment};
 pub use overview::Envelope;
 pub use reading::{LossReading, ParameterReading, Reading};

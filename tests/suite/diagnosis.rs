@@ -226,7 +226,7 @@ const TRIALS: &[Trial] = &[
     Trial { rule: Rule::PoorInitialisation, quiet: 0.499, told: 0.501, after: 1, path: Some("middle.weight"), plant: |_, s, x| s.tensors[2].weight_rms = x },
     Trial { rule: Rule::PoorInitialisation, quiet: 0.00501, told: 0.00499, after: 1, path: Some("middle.weight"), plant: |_, s, x| s.tensors[2].weight_rms = x },
     Trial { rule: Rule::ExplodingGradient, quiet: 0.99e6, told: 1.01e6, after: 1, path: Some("last.bias"), plant: |_, s, x| s.tensors[5].rms = x },
-    Trial { rule: Rule::ExplodingGradient, quiet: 69.9e-3, told: 70.1e-3, after: 1, path: Some("first.weight"), plant: |_, s, x| s.tensors[0].rms = x },
+    Trial { rule: Rule::ExplodingGradient, quiet: 69.9e-3, told: 70.1e-3, after: 8, path: Some("first.weight"), plant: |_, s, x| s.tensors[0].rms = x },
     Trial { rule: Rule::ExplodingGradient, quiet: 1.99, told: 2.01, after: 6, path: None, plant: |n, s, x| for t in &mut s.tensors { t.rms = 1e-3 * x.powi(n.min(6) as i32) } },
     Trial { rule: Rule::DivergingWeights, quiet: 0.99e8, told: 1.01e8, after: 141, path: Some("last.bias"), plant: |n, s, x| if n >= 140 { s.tensors[5].weight_rms = x } },
     Trial { rule: Rule::DivergingWeights, quiet: 2.74, told: 2.76, after: 21, path: Some("middle.weight"), plant: |n, s, x| if n >= 20 { s.tensors[2].weight_rms = 0.1 * x } },
@@ -241,7 +241,7 @@ const TRIALS: &[Trial] = &[
     Trial { rule: Rule::GradNormSpike, quiet: 5.9, told: 6.1, after: 151, path: None, plant: |n, s, x| { let sigmas = if n == 150 { x } else if n % 2 == 0 { 1.0 } else { -1.0 }; for t in &mut s.tensors { t.rms = 1e-3 * (1.0 + 0.1 * sigmas) } } },
     Trial { rule: Rule::AllZero, quiet: 0.99, told: 1.0, after: 10, path: Some("middle"), plant: |_, s, x| for t in &mut s.tensors[..4] { t.zero_ratio = x; t.rms = 1e-3 * (1.0 - x) } },
     Trial { rule: Rule::SaturatedActivation, quiet: 0.498, told: 0.502, after: 16, path: Some("act"), plant: |_, s, x| s.rails = x },
-    Trial { rule: Rule::DeadGradient, quiet: 0.96, told: 0.98, after: 32, path: Some("middle.bias"), plant: |_, s, x| { s.tensors[3].zero_ratio = x; s.tensors[3].retained = 1.0 } },
+    Trial { rule: Rule::DeadGradient, quiet: 0.96, told: 0.98, after: 33, path: Some("middle.bias"), plant: |_, s, x| { s.tensors[3].zero_ratio = x; s.tensors[3].retained = 1.0 } },
     Trial { rule: Rule::VanishingDepth, quiet: 1.01e-6, told: 0.99e-6, after: 15, path: Some("first.weight"), plant: |_, s, x| { s.tensors[0].rms = x } },
     Trial { rule: Rule::VanishingGradient, quiet: 1.01e-7, told: 0.99e-7, after: 47, path: Some("middle.weight"), plant: |_, s, x| { s.tensors[2].rms = x } },
     Trial { rule: Rule::DeadWeights, quiet: 0.949, told: 0.952, after: 50, path: Some("middle.weight"), plant: |_, s, x| s.tensors[2].weight_zero_ratio = x },
@@ -288,7 +288,10 @@ fn each_rule_keeps_its_threshold_and_its_patience() {
         let short = found(1, &trial.sheets(trial.after - 1, trial.told));
         assert_eq!(trial.opened(&short), [], "{name}: a history that is too short");
         let seldom = found(100, &trial.sheets(400, trial.told));
-        assert_eq!(trial.opened(&seldom), trial.expected(trial.after - 1), "{name}: every hundredth step");
+        // What is early is counted in steps: every hundredth has only two of those.
+        let is_late = trial.rule == Rule::DivergingWeights && trial.told < 3.0;
+        let expected = if is_late { vec![] } else { trial.expected(trial.after - 1) };
+        assert_eq!(trial.opened(&seldom), expected, "{name}: every hundredth step");
         let finding = &told.iter().find(|(_, finding)| finding.rule == trial.rule).unwrap().1;
         assert!(!finding.advice.is_empty() && finding.source == spec(trial.rule).source, "{name}: {finding:?}");
         let sentence = finding.to_string();
@@ -441,6 +444,143 @@ fn a_chain_is_one_finding() {
     assert!(closed.to_string().contains("it led to all_zero"), "{closed}");
 }
 
+/// Places and rules of what is opened, warnings and above.
+fn loud(found: &[(u64, Finding)]) -> Vec<(u64, Rule)> {
+    let loud = found.iter().filter(|(_, finding)| finding.open && finding.severity >= Severity::Warn);
+    loud.map(|(n, finding)| (*n, finding.rule)).collect()
+}
+
+#[test]
+fn what_outlives_its_cause_is_told() {
+    // One move that overturns the weights; units that die of it; and no other sign of life for a thousand steps.
+    let lasting = sheets(1000, |n, sheet| {
+        if n == 50 {
+            sheet.tensors.iter_mut().for_each(|tensor| tensor.update_to_weight = 0.7);
+        }
+        if n >= 60 {
+            sheet.tensors[..4].iter_mut().for_each(|tensor| (tensor.zero_ratio, tensor.rms) = (1.0, 0.0));
+        }
+    });
+    let told = found(1, &lasting);
+    let all_zero: Vec<_> = loud(&told).into_iter().filter(|(_, rule)| *rule == Rule::AllZero).collect();
+    assert_eq!(loud(&told)[0], (50, Rule::UnstableLearning));
+    assert!(all_zero.len() == 1 && (200..400).contains(&all_zero[0].0), "{all_zero:?}");
+    let zero = told.iter().find(|(_, finding)| finding.rule == Rule::AllZero).unwrap();
+    assert_eq!(zero.1.first_step, 60, "since it began, and not since it was told");
+    // What began before is no consequence, however short the NaN.
+    let before = sheets(40, |n, sheet| {
+        sheet.tensors[..2].iter_mut().for_each(|tensor| (tensor.zero_ratio, tensor.rms) = (1.0, 0.0));
+        sheet.tensors[5].nan_count = u64::from((1..4).contains(&n));
+    });
+    assert_eq!(loud(&found(1, &before)), [(1, Rule::NonFinite), (9, Rule::AllZero)]);
+}
+
+#[test]
+fn a_poor_beginning_does_not_silence_the_run() {
+    let sheets = sheets(900, |n, sheet| {
+        if n == 0 {
+            sheet.tensors[2].weight_rms = 0.51;
+        }
+        if n >= 700 {
+            sheet.tensors[..4].iter_mut().for_each(|tensor| (tensor.zero_ratio, tensor.rms) = (1.0, 0.0));
+        }
+    });
+    let told = found(1, &sheets);
+    assert_eq!((told[0].1.rule, told[0].1.open), (Rule::PoorInitialisation, true));
+    assert_eq!((told[1].0, told[1].1.rule, told[1].1.open), (1, Rule::PoorInitialisation, false), "it is of one step");
+    assert!(loud(&told).contains(&(709, Rule::AllZero)), "{:?}", loud(&told));
+}
+
+#[test]
+fn a_frozen_layer_does_not_hide_a_cut_graph() {
+    let mut params = params();
+    params[0].trainable = false;
+    let sheets = sheets(700, |n, sheet| {
+        sheet.tensors[0].present = false;
+        sheet.tensors[2].present = n < 300;
+    });
+    let told = found_by(Diagnosis::new(params.into()), 1, &sheets);
+    let opened: Vec<_> = told.iter().filter(|(_, f)| f.open).map(|(n, f)| (*n, f.severity, f.path.clone())).collect();
+    let expected =
+        [(2, Severity::Note, Some("first.weight".to_owned())), (429, Severity::Warn, Some("middle.weight".to_owned()))];
+    assert_eq!(opened, expected, "the second had a gradient before: it may come back");
+}
+
+#[test]
+fn subjects_that_come_and_go_are_one_finding_and_take_no_memory() {
+    // A network whose turn comes every sixth step.
+    let turns = sheets(3000, |n, sheet| sheet.tensors[2].present = n % 6 == 0);
+    assert_eq!(found(1, &turns), []);
+    // Dead and alive every other twenty steps.
+    let flapping = sheets(3000, |n, sheet| {
+        if n / 20 % 2 == 0 {
+            sheet.tensors[..2].iter_mut().for_each(|tensor| (tensor.zero_ratio, tensor.rms) = (1.0, 0.0));
+        }
+    });
+    let told = found(1, &flapping);
+    let opened = told.iter().filter(|(_, finding)| finding.open).count();
+    assert_eq!(told.len(), 2 * opened, "each is closed");
+}
+
+#[test]
+fn weights_that_begin_at_zero_are_no_finding() {
+    // The second factor of a low-rank adapter: its first moves are all of it.
+    let adapter = sheets(600, |n, sheet| {
+        let size = 1e-4 * n as f64;
+        sheet.tensors[2].weight_rms = size;
+        sheet.tensors[2].update_to_weight = if n <= 1 { 1e6 } else { 1.0 / (n - 1) as f64 };
+    });
+    assert_eq!(found(1, &adapter), []);
+}
+
+#[test]
+fn moves_over_many_steps_are_not_read_as_one() {
+    let mut diagnosis = Diagnosis::new(params().into());
+    for (n, sheet) in (0..).zip(sheets(300, |_, sheet| sheet.tensors.iter_mut().for_each(|t| t.update_to_weight = 0.6)))
+    {
+        let mut record = sheet.record(n, 100 * n);
+        for tensor in &mut record.tensors {
+            tensor.update.iter_mut().for_each(|update| update.previous_step = 100 * n.saturating_sub(1));
+        }
+        assert_eq!(diagnosis.examine(&record), [], "the move of a hundred steps");
+    }
+}
+
+#[test]
+fn norms_of_different_tensors_are_no_history() {
+    let mut diagnosis = Diagnosis::new(params().into());
+    for (n, sheet) in (0..).zip(sheets(2000, |n, sheet| {
+        let noise = 1.0 + 0.01 * (n as f64).sin();
+        sheet.tensors.iter_mut().for_each(|tensor| tensor.rms *= noise);
+    })) {
+        let mut record = sheet.record(n, n);
+        if n % 100 != 0 {
+            // Only the first bias is due at every step.
+            for place in [0, 2, 3, 4, 5] {
+                record.tensors[place] = TensorRecord::of(Gradient::NotDue);
+            }
+            record.global = Global::of(&record.tensors);
+        }
+        assert_eq!(diagnosis.examine(&record), [], "step {n}");
+    }
+}
+
+#[test]
+fn weight_decay_of_an_ordinary_rate_is_no_finding() {
+    let decayed = sheets(5000, |n, sheet| {
+        sheet.tensors[2].weight_rms = 0.1 * (0.2 + 0.8 * 0.9995f64.powi(n as i32));
+    });
+    assert_eq!(found(1, &decayed), []);
+}
+
+#[test]
+fn a_resumed_run_may_move_as_little_as_it_likes() {
+    let small = sheets(300, |_, sheet| sheet.tensors.iter_mut().for_each(|tensor| tensor.update_to_weight = 1e-6));
+    assert!(!loud(&found(1, &small)).is_empty());
+    let context = Context { resumed: true, ..Context::default() };
+    assert_eq!(found_by(Diagnosis::with(params().into(), &Rules::default(), context), 1, &small), []);
+}
+
 #[test]
 fn weights_that_grow_at_a_steady_pace_are_told_and_those_that_come_to_rest_are_not() {
     let growing = sheets(400, |n, sheet| sheet.tensors[2].weight_rms = 0.01 * 1.01f64.powi(n as i32));
@@ -449,7 +589,7 @@ fn weights_that_grow_at_a_steady_pace_are_told_and_those_that_come_to_rest_are_n
     // Six factors of 2^(1/4), of 18 steps each, after the first 8.
     assert_eq!(told[0].0, 7 + 6 * 18);
     // As far, but ever slower.
-    let resting = sheets(4000, |n, sheet| sheet.tensors[2].weight_rms = 0.001 * (1.0 + n as f64).powf(0.6));
+    let resting = sheets(4000, |n, sheet| sheet.tensors[2].weight_rms = 0.001 * (1.0 + n as f64).powf(0.4));
     assert!(found(1, &resting).iter().all(|(_, finding)| finding.rule != Rule::DivergingWeights));
     let shrinking = sheets(400, |n, sheet| sheet.tensors[2].weight_rms = 0.1 * 0.99f64.powi(n as i32));
     let told = found(1, &shrinking);
@@ -540,11 +680,15 @@ fn a_step_that_was_long_in_coming_is_told_by_the_clock() {
         Diagnosis::with(params().into(), &rules, Context::default())
     };
     let hour = diagnosis("stalled.secs=3600");
-    assert_eq!(hour.waited(9, 3600.0), None);
-    let told = hour.waited(9, 3601.0).unwrap();
-    assert_eq!((told.rule, told.first_step, told.open), (Rule::Stalled, 9, false));
-    assert!(told.to_string().contains("60 minutes"), "{told}");
-    assert_eq!(diagnosis("stalled=off").waited(9, 1e9), None);
+    assert_eq!(hour.waited(9, 3600.0), []);
+    let told = hour.waited(9, 3601.0);
+    assert_eq!(
+        told.iter().map(|told| (told.rule, told.first_step, told.open)).collect::<Vec<_>>(),
+        [(Rule::Stalled, 9, true), (Rule::Stalled, 9, false)]
+    );
+    assert!(told[0].to_string().contains("60 minutes"), "{}", told[0]);
+    assert_eq!(diagnosis("stalled=off").waited(9, 1e9), []);
+    assert_eq!(diagnosis("stalled=stop").waited(9, 1e9)[0].action, Action::Stop);
 }
 
 /// The run that these sheets make, in a folder.
