@@ -11,7 +11,7 @@ use crate::diagnosis::{Context, Diagnosis, Rules};
 use crate::engine::Settings;
 use crate::error::Error;
 use crate::gpu::{Form, PretendLimits, Shaders};
-use crate::record::{Finding, Param};
+use crate::record::Param;
 use crate::stats::{Epsilons, Groups};
 #[cfg(feature = "store")]
 use crate::store::RunPlace;
@@ -57,12 +57,12 @@ pub struct ScopeBuilder {
     layers: Vec<(String, String)>,
     survey: SurveySettings,
     average_factor: f64,
-    diagnose: bool,
-    rules: Rules,
-    context: Context,
-    on_finding: Option<OnFinding>,
+    pub(super) diagnose: bool,
+    pub(super) rules: Rules,
+    pub(super) context: Context,
+    pub(super) on_finding: Option<OnFinding>,
     #[cfg(feature = "store")]
-    flight_recorder: usize,
+    pub(super) flight_recorder: usize,
     include: Option<String>,
     exclude: Option<String>,
     ring_len: usize,
@@ -183,53 +183,6 @@ impl ScopeBuilder {
     /// Share of the past in [`Averages`](crate::record::Averages), in [0, 1). Default: 0.9.
     pub fn average_factor(mut self, factor: f64) -> Self {
         self.average_factor = factor;
-        self
-    }
-
-    /// Examines every record for what is wrong: [`Event::Finding`](crate::Event). Default: on.
-    pub fn diagnose(mut self, on: bool) -> Self {
-        self.diagnose = on;
-        self
-    }
-
-    /// Settings of the rules: which are off, what is done about a finding, other thresholds.
-    pub fn rules(mut self, rules: Rules) -> Self {
-        self.rules = rules;
-        self
-    }
-
-    /// The optimizer by name, such as `adam`: advice fits it, and the manifest has it. The learning rate is the value
-    /// `lr` of each step.
-    pub fn optimizer(mut self, name: impl Into<String>) -> Self {
-        self.context.optimizer = Some(name.into());
-        self
-    }
-
-    /// The hidden layers' activation by name, such as `relu`: advice fits it, and the manifest has it.
-    pub fn activation(mut self, name: impl Into<String>) -> Self {
-        self.context.activation = Some(name.into());
-        self
-    }
-
-    /// Whether the model begins with weights that were trained before. Rules do not ask then whether it was initialised well, nor
-    /// whether it learns from the start. Default: not.
-    pub fn pretrained(mut self, pretrained: bool) -> Self {
-        self.context.resumed = pretrained;
-        self
-    }
-
-    /// Calls `on_finding` with each finding, when it is made and once more, closed, when it has ended. On the thread that
-    /// trains: it should be quick.
-    pub fn on_finding(mut self, on_finding: impl FnMut(&Finding) + Send + 'static) -> Self {
-        self.on_finding = Some(Box::new(on_finding));
-        self
-    }
-
-    /// Records kept for snapshots, which go to `snapshots/` in the run folder when a rule whose action is
-    /// [`Snapshot`](crate::record::Action) finds something. Default: 64 steps; 0 turns them off.
-    #[cfg(feature = "store")]
-    pub fn flight_recorder(mut self, steps: usize) -> Self {
-        self.flight_recorder = steps;
         self
     }
 

@@ -6,6 +6,7 @@ mod capture;
 mod diagnosing;
 mod host;
 mod observer;
+mod rules;
 mod schedule;
 mod step;
 mod survey;

@@ -3,6 +3,7 @@
 mod burn_training;
 mod control;
 mod diagnosis;
+mod findings;
 mod fixture;
 mod groups;
 mod layouts;
@@ -12,5 +13,6 @@ mod property;
 mod run_folder;
 mod shaders;
 mod shapes;
+mod sheets;
 mod store;
 mod sums;

@@ -1,0 +1,169 @@
+//! Findings of scopes: who is told, what stands on disk, and a run in words.
+
+use crate::fixture::{bag, device};
+use crate::sheets::{Sheet, params, sheets};
+use gradscope::diagnosis::{Rules, spec};
+use gradscope::record::{Action, Finding, Rule};
+use gradscope::store::{Missed, Reading, RunPlace, RunStart, RunWriter};
+use gradscope::{Event, Run, Schedule, Scope, StepRecord};
+
+#[test]
+fn a_scope_tells_the_caller_the_disk_and_the_loop() {
+    let (device, parent) = (device(), tempfile::tempdir().unwrap());
+    let model = bag(&device, &[8, 8]);
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let hearing = std::sync::Arc::clone(&heard);
+    let mut scope = Scope::builder(&device)
+        .run(parent.path())
+        .rules(Rules::default().setting("non_finite=stop").unwrap())
+        .flight_recorder(3)
+        .capture("tensors.0", Schedule::never())
+        .on_finding(move |finding| hearing.lock().unwrap().push((finding.rule, finding.open)))
+        .build(&model)
+        .unwrap();
+    let mut steps = 0;
+    for step in 0..100 {
+        let values = [Some(vec![if step == 7 { f32::INFINITY } else { 1.0 }; 8]), Some(vec![1.0; 8])];
+        scope.step(step).gradients(&model, &model.gradients(&device, &values)).submit();
+        steps = step;
+        if step == 20 {
+            scope.read(20).unwrap();
+        }
+        if scope.should_stop().is_some() {
+            break;
+        }
+    }
+    let values = [Some(vec![1.0; 8]), Some(vec![1.0; 8])];
+    scope.step(steps + 1).gradients(&model, &model.gradients(&device, &values)).submit();
+    assert!((7..=20).contains(&steps), "the loop was told at step {steps}");
+    assert_eq!(scope.should_stop().map(|finding| finding.rule), Some(Rule::NonFinite));
+    let folder = scope.finish(&model).unwrap().folder.unwrap();
+    assert_eq!(*heard.lock().unwrap(), [(Rule::NonFinite, true), (Rule::NonFinite, false)]);
+    let captured = format!("captures/step-{:08}.safetensors", steps + 1);
+    assert!(folder.join(&captured).exists(), "the step after a snapshot is captured: {captured}");
+    let path = folder.join("snapshots/step-000000007-non_finite.jsonl");
+    let lines = std::fs::read_to_string(path).unwrap();
+    let records: Vec<StepRecord> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let steps: Vec<u64> = records.iter().map(|record| record.step).collect();
+    assert_eq!(steps.len(), 3, "as many as the recorder holds: {steps:?}");
+    assert!(steps.contains(&7), "{steps:?}");
+    assert_eq!(Run::open(&folder).unwrap().findings().unwrap()[0].action, Action::Stop);
+}
+
+/// The run that these sheets make, in a folder.
+fn recorded(parent: &std::path::Path, sheets: &[Sheet]) -> Run {
+    let start = RunStart {
+        burn_version: "0".into(),
+        adapter: "none".into(),
+        engine: "none".into(),
+        fusion: false,
+        autotune: false,
+        groups: gradscope::Groups::FULL,
+        seed_crossings: false,
+        tensorboard: false,
+        settings: serde_json::json!({ "stats": "full" }),
+        params: params(),
+        facts: vec![("optimizer".into(), "adam".into())],
+        flight_recorder: 0,
+    };
+    let mut writer = RunWriter::open(&RunPlace::New(parent.to_owned()), start).unwrap();
+    for (n, sheet) in (0..).zip(sheets) {
+        let mut record = sheet.record(n, n);
+        record.scalars.push(("lr".into(), 1e-3));
+        record.shapes = None;
+        writer.write(&record);
+        if n % 100 == 0 {
+            assert!(writer.sync());
+        }
+    }
+    Run::open(writer.finish(gradscope::RunStatus::Finished, Missed::default()).0.unwrap()).unwrap()
+}
+
+#[test]
+fn a_run_is_read_in_words() {
+    let parent = tempfile::tempdir().unwrap();
+    let healthy = Reading::of(&recorded(parent.path(), &sheets(400, |_, _| {}))).unwrap();
+    let text = healthy.to_string();
+    assert!(healthy.is_healthy() && text.contains("Nothing is wrong"), "{text}");
+    assert!((healthy.update_to_weight.unwrap() - 1e-3).abs() < 1e-6, "{healthy:?}");
+    assert!(
+        (healthy.first_to_last().unwrap() - 1.0).abs() < 1e-6
+            && (healthy.biases_to_weights().unwrap() - 1.0).abs() < 1e-6
+    );
+    for said in [
+        "first.weight",
+        "as at first",
+        "learning rate of 0.001 fits",
+        "50% of the gradient's signs flip",
+        "crosses a minimum: so it is the noise",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert!(text.contains("Loss: 2.2 at the first step"), "{text}");
+    // Gradients that fade from layer to layer, moves that are too small, and a first layer that faded over the run.
+    let fading = sheets(400, |n, sheet| {
+        for (place, tensor) in sheet.tensors.iter_mut().enumerate() {
+            tensor.rms =
+                1e-3 * 1e-2f64.powi(2 - place as i32 / 2) * if place < 2 { 0.99f64.powi(n as i32) } else { 1.0 };
+            tensor.update_to_weight = 2e-5;
+        }
+    });
+    let run = recorded(parent.path(), &fading);
+    let text = Reading::examined(&run, &Rules::default().setting("vanishing_depth=off").unwrap()).unwrap().to_string();
+    assert!(text.contains("shrink on their way back") && text.contains("down to 0.0"), "{text}");
+    let reading = Reading::of(&run).unwrap();
+    assert!(
+        !reading.is_healthy() && reading.to_string().contains("vanishing_depth"),
+        "it was recorded undiagnosed: {reading}"
+    );
+    let slow = sheets(400, |_, sheet| sheet.tensors.iter_mut().for_each(|tensor| tensor.update_to_weight = 5e-5));
+    let slow =
+        Reading::examined(&recorded(parent.path(), &slow), &Rules::default().off(Rule::UnstableLearning)).unwrap();
+    assert!(slow.to_string().contains("could be higher"), "{slow}");
+}
+
+#[test]
+fn the_documentation_has_every_rule_and_its_numbers() {
+    let docs = include_str!("../../docs/diagnoses.md");
+    for rule in Rule::ALL {
+        let spec = spec(*rule);
+        let section = docs.split("\n### ").find(|section| section.starts_with(&format!("`{rule}`")));
+        let section: String = section
+            .map(|section| section.split_whitespace().collect::<Vec<_>>().join(" "))
+            .unwrap_or_else(|| panic!("docs/diagnoses.md has no section on {rule}"));
+        for number in spec.numbers {
+            let said = format!("`{}` {}", number.name, number.default);
+            assert!(section.contains(&said), "docs/diagnoses.md, {rule}: `{said}` is missing");
+        }
+    }
+}
+
+#[test]
+fn findings_stand_in_the_folder_and_end_with_the_run() {
+    let (device, parent) = (device(), tempfile::tempdir().unwrap());
+    let model = bag(&device, &[8, 8]);
+    let train = |scope: &mut Scope, steps: std::ops::Range<u64>, from: u64| {
+        for step in steps {
+            let first = if step >= from { f32::NAN } else { 1.0 };
+            let values = [Some(vec![first; 8]), Some(vec![1.0; 8])];
+            scope.step(step).gradients(&model, &model.gradients(&device, &values)).submit();
+        }
+    };
+    let mut scope = Scope::builder(&device).run(parent.path()).build(&model).unwrap();
+    train(&mut scope, 0..6, 3);
+    let finished = scope.finish(&model).unwrap();
+    let told: Vec<&Finding> =
+        finished.events.iter().filter_map(|e| if let Event::Finding(f) = e { Some(f) } else { None }).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!((told[0].path.as_deref(), told[0].first_step, told[0].open), (Some("tensors.0"), 3, true));
+    let folder = finished.folder.unwrap();
+    assert_eq!(Run::open(&folder).unwrap().findings().unwrap(), [told[1].clone()]);
+    // A run that goes on from before it has not found it.
+    let mut scope = Scope::builder(&device).resume(&folder, 2).build(&model).unwrap();
+    train(&mut scope, 2..6, 100);
+    scope.finish(&model).unwrap();
+    assert_eq!(Run::open(&folder).unwrap().findings().unwrap(), []);
+    let mut quiet = Scope::builder(&device).diagnose(false).build(&model).unwrap();
+    train(&mut quiet, 0..3, 0);
+    assert!(quiet.finish(&model).unwrap().events.iter().all(|event| matches!(event, Event::Record(_))));
+}
