@@ -38,6 +38,35 @@ impl FromStr for DeviceChoice {
     }
 }
 
+/// An adapter that wgpu finds on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adapter {
+    /// Name, graphics API and driver, as [`Device::describe`] has them.
+    pub description: String,
+    /// Such as `DiscreteGpu`, `IntegratedGpu` or `Cpu`.
+    pub kind: String,
+    /// Whether shaders may compute in f16.
+    pub has_f16: bool,
+}
+
+/// What wgpu finds on this machine, whether burn would take it or not. Opens no device.
+pub fn adapters() -> Vec<Adapter> {
+    let backends = wgpu::Backends::all();
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let found = pollster::block_on(instance.enumerate_adapters(backends));
+    let facts = |adapter: &wgpu::Adapter| Adapter {
+        description: describe(&adapter.get_info()),
+        kind: format!("{:?}", adapter.get_info().device_type),
+        has_f16: adapter.features().contains(wgpu::Features::SHADER_F16),
+    };
+    found.iter().map(facts).collect()
+}
+
+fn describe(info: &wgpu::AdapterInfo) -> String {
+    let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ");
+    format!("{} ({}, {})", info.name, info.backend, driver.trim())
+}
+
 /// A burn device that a [`Scope`](crate::Scope) can observe. Dereferences to [`burn::tensor::Device`].
 #[derive(Clone)]
 pub struct Device {
@@ -90,13 +119,20 @@ impl Device {
     /// Name, graphics API and driver of the adapter; the CPU's says so.
     pub fn describe(&self) -> String {
         match &self.gpu {
-            Some(gpu) => {
-                let info = &gpu.info;
-                let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ");
-                format!("{} ({}, {})", info.name, info.backend, driver.trim())
-            }
+            Some(gpu) => describe(&gpu.info),
             None => "CPU (burn's pure-Rust backend, no wgpu)".into(),
         }
+    }
+
+    /// Limits that shape what gradscope dispatches, by name, in bytes and counts. Empty without an adapter.
+    pub fn limits(&self) -> Vec<(&'static str, u64)> {
+        let Some(gpu) = &self.gpu else { return vec![] };
+        vec![
+            ("bytes of a storage binding", gpu.binding_bytes_max),
+            ("storage buffers of a shader stage", u64::from(gpu.storage_buffer_count_max)),
+            ("workgroups along one dimension", u64::from(gpu.grid_len_max)),
+            ("alignment of a storage binding, bytes", gpu.offset_alignment),
+        ]
     }
 
     /// Whether the adapter computes in f16.

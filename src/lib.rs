@@ -68,7 +68,7 @@ pub use scope::{Finished, GradientSource, Schedule, Scope, ScopeBuilder, Span, S
 pub use stats::{Group, Groups, TensorSummary};
 #[cfg(feature = "store")]
 pub use store::Run;
-pub use summary::Summary;
+pub use summary::{Row as SummaryRow, Summary};
 #[cfg(feature = "engine")]
 pub use survey::SignMap;
 

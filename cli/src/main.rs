@@ -1,12 +1,14 @@
 //! The gradscope command. Thin: what it does stands in the modules.
 
+mod doctor;
 mod explain;
 mod export;
+mod list;
 mod runs;
 mod train;
 mod view;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Trains networks with burn on wgpu and tells, at every step and for every tensor, how their gradients are.
@@ -27,12 +29,23 @@ enum Command {
     Train(Box<train::Options>),
     /// Draw a run: losses, norms, near zeros, flips, moves, histograms, the sign map; each as SVG and PNG.
     Plot(view::PlotOptions),
+    /// List runs: status, model, steps, loss, what is wrong.
+    Ls(list::LsOptions),
+    /// Print a run's tables, as at the end of training.
+    Show(list::ShowOptions),
     /// Read a run in words: what is wrong, how gradients go from layer to layer, whether the learning rate fits.
     Explain(explain::Options),
     /// Write a run as one self-contained page, findings first; or two runs side by side.
     Report(view::ReportOptions),
     /// Turn what a killed run left into Parquet; a run that ended has done so itself.
     Compact(runs::CompactOptions),
+    /// Tell what this machine has, what gradscope will use, and whether the kernels compute what their twins do.
+    Doctor(doctor::Options),
+    /// Print completions for a shell: `gradscope completions bash > /etc/bash_completion.d/gradscope`.
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
     /// Write a run as JSON, CSV, Parquet or TensorBoard event files.
     Export(export::Options),
 }
@@ -51,6 +64,15 @@ fn main() -> ExitCode {
         Some(Command::Train(options)) => return trained(&options),
         None => return trained(&cli.train),
         Some(Command::Plot(options)) => view::plot(&options),
+        Some(Command::Ls(options)) => list::ls(&options),
+        Some(Command::Show(options)) => list::show(&options),
+        Some(Command::Doctor(options)) => return doctor::doctor(&options),
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "gradscope", &mut script);
+            runs::say(&String::from_utf8_lossy(&script).trim_end());
+            Ok(())
+        }
         Some(Command::Explain(options)) => explain::explain(&options),
         Some(Command::Report(options)) => view::report(&options),
         Some(Command::Compact(options)) => runs::compact(&options),

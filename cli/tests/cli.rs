@@ -58,6 +58,34 @@ fn write_set(dir: &Path, rows: u32, claimed: u32, count: u32, label: u8) {
 }
 
 #[test]
+fn runs_are_listed_and_shown_and_the_machine_is_examined() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), &["train", "--steps", "3", "--stats", "card"]);
+    let out = |arguments: &[&str]| {
+        let output = gradscope(dir.path(), arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let listed = out(&["ls"]);
+    assert!(listed.starts_with("runs/mlp/") && listed.contains("finished") && listed.contains("3 steps"), "{listed}");
+    let json: serde_json::Value = serde_json::from_str(&out(&["ls", "runs", "--json"])).unwrap();
+    assert_eq!((&json["status"], &json["step_count"]), (&"finished".into(), &3.into()));
+    let shown = out(&["show", "runs"]);
+    assert!(shown.contains("fc1.weight") && shown.contains("findings: none"), "{shown}");
+    let json: serde_json::Value = serde_json::from_str(&out(&["show", "runs", "--json"])).unwrap();
+    assert_eq!(json["parameters"][0]["path"], "fc1.weight");
+    assert_eq!(json["parameters"][0]["observed_count"], 3);
+    let examined = out(&["doctor"]);
+    assert!(examined.contains("gradscope will use") && examined.contains("GPU and CPU twin agree"), "{examined}");
+    let json: serde_json::Value = serde_json::from_str(&out(&["doctor", "--json"])).unwrap();
+    assert_eq!(json["self_test"]["ok"], true);
+    assert!(out(&["completions", "bash"]).contains("explain"));
+    assert_eq!(out(&["ls", "."]).lines().count(), 1);
+    refused(&["ls", "nowhere"], &["nowhere"]);
+    refused(&["completions", "tcsh"], &["tcsh"]);
+}
+
+#[test]
 fn a_rule_stops_training_and_the_run_is_explained() {
     let dir = tempfile::tempdir().unwrap();
     let arguments = ["train", "--steps", "20", "--lr", "1e30", "--rule", "non_finite=stop"];
