@@ -47,6 +47,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         case.name().contains(&options.only) && (!options.calibration || case.split() == Split::Calibration)
     };
     let cases: Vec<Case> = corpus(false).into_iter().filter(wanted).collect();
+    if cases.is_empty() {
+        return Err(format!(
+            "--only {}: no run has that in its name; `MLP relu, sgd, LrHigh, seed 21` is one",
+            options.only
+        )
+        .into());
+    }
     let started = Instant::now();
     let (mut all, mut card) = (Vec::new(), Vec::new());
     for (n, case) in cases.iter().enumerate() {
