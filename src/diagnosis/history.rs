@@ -67,19 +67,17 @@ impl Level {
     }
 }
 
-/// Steps in a row in which a figure at least doubled, or halved.
+/// Steps in a row in which a figure at least doubled.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ratios {
     last: f64,
     pub doubled_count: u32,
-    pub halved_count: u32,
 }
 
 impl Ratios {
     fn take(&mut self, value: f64) {
         let ratio = if self.last > 0.0 { value / self.last } else { 1.0 };
         self.doubled_count = if ratio >= 2.0 { self.doubled_count + 1 } else { 0 };
-        self.halved_count = if ratio <= 0.5 { self.halved_count + 1 } else { 0 };
         self.last = value;
     }
 }
