@@ -50,10 +50,7 @@ impl ExplodingGradient {
     /// The level of the gradient's L2 norm over that of the last weight.
     fn depth(&self, place: usize, look: &Look<'_>) -> Option<f64> {
         let last = *look.layers.weights().last()?;
-        let norm = |place: usize| {
-            let level = &look.history.tensors[place].gradient;
-            (level.count() >= self.warm_up).then(|| level.now() * (look.params[place].numel as f64).sqrt())
-        };
+        let norm = |place: usize| look.history.tensors[place].l2_norm(look.params[place].numel, self.warm_up);
         (place != last).then(|| Some(norm(place)? / norm(last)?)).flatten()
     }
 }

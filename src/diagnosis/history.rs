@@ -168,6 +168,11 @@ fn one_move(step: u64, tensor: &TensorRecord) -> Option<UpdateSummary> {
 }
 
 impl TensorHistory {
+    /// Level of the gradient's L2 norm, after that many observations of it.
+    pub fn l2_norm(&self, numel: u64, warm_up: u32) -> Option<f64> {
+        (self.gradient.count() >= warm_up).then(|| self.gradient.now() * (numel as f64).sqrt())
+    }
+
     fn is_settled(&self) -> bool {
         self.unsettled_count == 0
     }
@@ -330,6 +335,11 @@ impl History {
             from_start,
             first_step: None,
         }
+    }
+
+    /// How a tensor's gradient has changed since early in the run, over how the whole model's has.
+    pub fn relative_change(&self, place: usize) -> Option<f64> {
+        Some(self.tensors[place].gradient.change()? / self.norm.change()?.max(1e-30))
     }
 
     /// Whether the rate has not risen for a while: in a warm-up moves are small on purpose.

@@ -42,8 +42,7 @@ impl VanishingDepth {
         let (first, last) = (*look.layers.weights().first()?, *look.layers.weights().last()?);
         let norm = |place: usize| {
             look.finite(place)?;
-            let level = &look.history.tensors[place].gradient;
-            (level.count() >= self.warm_up).then(|| level.now() * (look.params[place].numel as f64).sqrt())
+            look.history.tensors[place].l2_norm(look.params[place].numel, self.warm_up)
         };
         (first != last).then(|| Some((first, norm(first)?, norm(last)?))).flatten()
     }

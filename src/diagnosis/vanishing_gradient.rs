@@ -63,8 +63,7 @@ impl Judge for VanishingGradient {
             let Some(summary) = look.finite(place) else { continue };
             let gradient = &history.tensors[place].gradient;
             let gone = loss_left && gradient.count() > 0 && gradient.now() < self.rms;
-            let relative = gradient.change().zip(history.norm.change()).map(|(own, all)| own / all.max(1e-30));
-            let going = relative.is_some_and(|relative| relative < self.change);
+            let going = history.relative_change(place).is_some_and(|relative| relative < self.change);
             if summary.zero_count < summary.numel {
                 verdicts.say(place, (gone || going) && !whole, 1.0 / gradient.now().max(1e-300));
             }
@@ -75,9 +74,8 @@ impl Judge for VanishingGradient {
         let place = (subject < look.params.len()).then_some(subject);
         let (rms, change) = match place {
             Some(place) => {
-                let gradient = &look.history.tensors[place].gradient;
-                let relative = gradient.change().zip(look.history.norm.change()).map(|(own, all)| own / all.max(1e-30));
-                (gradient.now(), relative.filter(|relative| *relative < self.change))
+                let relative = look.history.relative_change(place).filter(|relative| *relative < self.change);
+                (look.history.tensors[place].gradient.now(), relative)
             }
             None => (look.record.global.l2_norm / (look.record.global.numel as f64).sqrt(), look.history.norm.change()),
         };

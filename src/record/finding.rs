@@ -72,6 +72,14 @@ impl Finding {
         self.rule == other.rule && self.path == other.path && self.first_step == other.first_step
     }
 
+    /// Puts it in place of what was told of its episode before, or last.
+    pub fn put_into(self, findings: &mut Vec<Self>) {
+        match findings.iter_mut().find(|known| known.is_same_episode(&self)) {
+            Some(known) => *known = self,
+            None => findings.push(self),
+        }
+    }
+
     /// The figure of that name in its evidence.
     pub fn figure(&self, name: &str) -> Option<f64> {
         self.evidence.iter().find(|(known, _)| known == name).map(|(_, value)| *value)

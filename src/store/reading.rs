@@ -35,12 +35,11 @@ pub struct Reading {
     pub optimizer: Option<String>,
 }
 
-/// Losses: the first, the lowest and the last, each a mean over a part of the run.
+/// Losses: the first, and means over the last eighth of the run and over the one before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossReading {
     pub first: f64,
     pub last: f64,
-    /// Over the part before the last.
     pub before_last: f64,
 }
 
@@ -79,14 +78,7 @@ impl Reading {
         let context = Context { optimizer: fact("optimizer"), activation: fact("activation"), resumed: false };
         let mut diagnosis = Diagnosis::with(run.params().into(), rules, context);
         let mut findings: Vec<Finding> = Vec::new();
-        let mut take = |told: Vec<Finding>| {
-            for finding in told {
-                match findings.iter_mut().find(|known| known.is_same_episode(&finding)) {
-                    Some(known) => *known = finding,
-                    None => findings.push(finding),
-                }
-            }
-        };
+        let mut take = |told: Vec<Finding>| told.into_iter().for_each(|finding| finding.put_into(&mut findings));
         run.each_record(|record| take(diagnosis.examine(&record)))?;
         take(diagnosis.finish());
         Ok(findings)

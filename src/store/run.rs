@@ -327,10 +327,7 @@ impl Run {
             // Where a later segment goes on, it ended with its own: if it still holds, that finds it anew.
             finding.last_step = finding.last_step.min(limit - 1);
             finding.open &= limit == u64::MAX;
-            match found.iter_mut().find(|known| known.is_same_episode(&finding)) {
-                Some(known) => *known = finding,
-                None => found.push(finding),
-            }
+            finding.put_into(&mut found);
         }
         Ok(found)
     }

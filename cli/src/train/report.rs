@@ -38,10 +38,7 @@ impl Report {
     pub fn take(&mut self, events: &[Event]) {
         for event in events {
             if let Event::Finding(finding) = event {
-                match self.findings.iter_mut().find(|known| known.is_same_episode(finding)) {
-                    Some(known) => *known = finding.clone(),
-                    None => self.findings.push(finding.clone()),
-                }
+                finding.clone().put_into(&mut self.findings);
             }
             if let Event::Record(record) = event
                 && !record.last_move
