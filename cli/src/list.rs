@@ -55,10 +55,7 @@ impl Line {
     fn of(run: &Run) -> Result<Self> {
         let findings = run.findings()?;
         let mut warnings = findings.iter().filter(|finding| finding.severity >= Severity::Warn).peekable();
-        let first = warnings.peek().map(|finding| {
-            let of = finding.path.as_deref().map_or(String::new(), |path| format!(" of {path}"));
-            format!("{}{of} since step {}", finding.rule, finding.first_step)
-        });
+        let first = warnings.peek().map(|finding| runs::brief(finding));
         let loss = run.series(|name| name.name == "loss")?;
         Ok(Self {
             folder: run.folder().display().to_string(),

@@ -7,6 +7,7 @@ mod list;
 mod runs;
 mod train;
 mod view;
+mod watch;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ struct Cli {
 enum Command {
     /// Train on Fashion-MNIST and watch every gradient of every step.
     Train(Box<train::Options>),
+    /// Serve a page that shows runs as they grow: layers by steps, curves, findings in words; offline, to this machine alone.
+    Watch(watch::Options),
     /// Draw a run: losses, norms, near zeros, flips, moves, histograms, the sign map; each as SVG and PNG.
     Plot(view::PlotOptions),
     /// List runs: status, model, steps, loss, what is wrong.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Some(Command::Train(options)) => return trained(&options),
         None => return trained(&cli.train),
+        Some(Command::Watch(options)) => watch::watch(&options),
         Some(Command::Plot(options)) => view::plot(&options),
         Some(Command::Ls(options)) => list::ls(&options),
         Some(Command::Show(options)) => list::show(&options),

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use gradscope::Run;
+use gradscope::{Finding, Run};
 use std::fmt;
 use std::fs;
 use std::io::Write;
@@ -29,11 +29,12 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
         return Ok(vec![Run::open(path)?]);
     }
     let mut found = Vec::new();
-    let opened = &mut |folder: PathBuf| match Run::open(&folder) {
-        Ok(run) => found.push(run),
-        Err(error) => eprintln!("gradscope: {error}"),
-    };
-    collect(path, 0, opened).with_context(|| format!("{}", path.display()))?;
+    for folder in folders(path).with_context(|| format!("{}", path.display()))? {
+        match Run::open(&folder) {
+            Ok(run) => found.push(run),
+            Err(error) => eprintln!("gradscope: {error}"),
+        }
+    }
     found.sort_by_key(|run| std::cmp::Reverse(run.manifest().start.clone()));
     Ok(found)
 }
@@ -41,6 +42,12 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
 /// A line on stdout. A reader who has left is no error.
 pub fn say(line: &dyn fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A finding in a list of runs.
+pub fn brief(finding: &Finding) -> String {
+    let of = finding.path.as_deref().map_or(String::new(), |path| format!(" of {path}"));
+    format!("{}{of} since step {}", finding.rule, finding.first_step)
 }
 
 /// The run folder at `path`, or the one below it that was started last.
@@ -54,11 +61,12 @@ pub fn find(path: &Path) -> Result<Run> {
         Ok(_) => {}
     }
     let (mut found, mut refused) = (Vec::new(), None);
-    collect(path, 0, &mut |folder| match Run::open(folder) {
-        Ok(run) => found.push(run),
-        Err(error) => refused = Some(error),
-    })
-    .with_context(|| format!("{}", path.display()))?;
+    for folder in folders(path).with_context(|| format!("{}", path.display()))? {
+        match Run::open(folder) {
+            Ok(run) => found.push(run),
+            Err(error) => refused = Some(error),
+        }
+    }
     let started = |run: &Run| (run.manifest().start.clone(), run.folder().file_name().map(ToOwned::to_owned));
     match (found.into_iter().max_by_key(started), refused) {
         (Some(newest), _) => {
@@ -76,11 +84,24 @@ pub fn find(path: &Path) -> Result<Run> {
 /// Run folders lie two folders below `runs/`; a look further would be a search.
 const DEPTH_MAX: usize = 3;
 
-fn collect(folder: &Path, depth: usize, found: &mut impl FnMut(PathBuf)) -> std::io::Result<()> {
+/// Every run folder in or below the folder, in no order.
+///
+/// # Errors
+/// Where the folder itself can't be read.
+pub fn folders(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if path.join("run.json").exists() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    collect(path, 0, &mut found)?;
+    Ok(found)
+}
+
+fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)?.flatten() {
         let path = entry.path();
         if path.join("run.json").exists() {
-            found(path);
+            found.push(path);
         } else if depth < DEPTH_MAX && path.is_dir() {
             // A folder that can't be read is not the one that was meant.
             let _ = collect(&path, depth + 1, found);

@@ -55,3 +55,11 @@ pub struct SignMapRow {
     /// A column whose parameters had no gradient has no elements.
     pub columns: Vec<Segment>,
 }
+
+impl SignMapRow {
+    /// The first element of a column, counted through the selected parameters; of the column after the last, the end.
+    pub fn first_element_of(&self, column: usize) -> u64 {
+        let share = u128::from(self.element_count) * column as u128 / self.columns.len().max(1) as u128;
+        self.first_element + share as u64
+    }
+}

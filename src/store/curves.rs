@@ -4,7 +4,7 @@ use super::frames::Frames;
 use super::overview::{self, Envelope};
 use super::run::{Run, place};
 use super::source::{Source, caught, damaged};
-use super::tables::StatsArrays;
+use super::tables::{StatsArrays, steps};
 use crate::error::Error;
 use crate::record::{Figure, TensorRecord};
 use arrow_array::RecordBatch;
@@ -27,10 +27,18 @@ pub struct Curves {
 
 impl Curves {
     pub(super) fn read(run: &Run, point_count: usize, row_count_max: u64) -> Result<Self, Error> {
-        let sources = run.sources("stats")?;
+        Self::of_sources(run, &run.sources("stats")?, point_count, row_count_max)
+    }
+
+    pub(super) fn of_sources(
+        run: &Run,
+        sources: &[(u32, Source)],
+        point_count: usize,
+        row_count_max: u64,
+    ) -> Result<Self, Error> {
         let mut extent: Option<[u64; 2]> = None;
         let mut row_count = 0;
-        for (_, source) in &sources {
+        for (_, source) in sources {
             row_count += source.row_count()?;
             if let Some([first, last]) = source.extent()? {
                 let [low, high] = extent.unwrap_or([first, last]);
@@ -52,7 +60,7 @@ impl Curves {
             cells: Vec::new(),
         };
         let is_long = row_count > row_count_max;
-        for (index, source) in &sources {
+        for (index, source) in sources {
             let mut paths = overview::levels_under(shift).map(|level| overview::path(run.folder(), *index, level));
             let path = paths.find(|path| is_long && path.exists());
             let limit = run.manifest().limit(*index);
@@ -96,6 +104,45 @@ impl Curves {
         }
     }
 
+    /// Takes rows that come after those it has. Where they would need more than `span_count_max` spans, two become one.
+    pub(super) fn extend(&mut self, batch: &RecordBatch, span_count_max: usize) -> Result<(), String> {
+        let steps = steps(batch)?;
+        let (Some(first), Some(last)) = (steps.values().first(), steps.values().last()) else { return Ok(()) };
+        if self.spans.is_empty() {
+            self.base = first >> self.shift;
+        }
+        while (last >> self.shift).saturating_sub(self.base) >= span_count_max as u64 {
+            self.coarsen();
+        }
+        self.span_count = self.span_count.max((last >> self.shift).saturating_sub(self.base) + 1);
+        self.take_rows(batch)
+    }
+
+    /// Makes one span of every two.
+    fn coarsen(&mut self) {
+        let width = self.tensor_count * self.figures.len();
+        let (base, spans) = (self.base, std::mem::take(&mut self.spans));
+        let cells = std::mem::take(&mut self.cells);
+        (self.shift, self.base) = (self.shift + 1, base >> 1);
+        self.span_count = ((base + self.span_count.max(1) - 1) >> 1) - self.base + 1;
+        for (place, span) in spans.iter().enumerate() {
+            let into = (((base + place as u64) >> 1) - self.base) as usize;
+            if into >= self.spans.len() {
+                self.spans.push(None);
+                self.cells.resize((into + 1) * width, Envelope::NONE);
+            }
+            let Some([first, last]) = *span else { continue };
+            self.spans[into] = Some([self.spans[into].map_or(first, |[from, _]| from), last]);
+            let later = &cells[place * width..][..width];
+            self.cells[into * width..][..width].iter_mut().zip(later).for_each(|(cell, later)| *cell = cell.then(*later));
+        }
+    }
+
+    /// log2 of the steps that a span has room for.
+    pub fn shift(&self) -> u32 {
+        self.shift
+    }
+
     fn take_rows(&mut self, batch: &RecordBatch) -> Result<(), String> {
         let rows = StatsArrays::bind(batch)?;
         let figures = self.figures.clone();
@@ -132,6 +179,14 @@ impl Curves {
     /// First and last step of each span; `None` where it has none.
     pub fn spans(&self) -> &[Option<[u64; 2]>] {
         &self.spans
+    }
+
+    /// The envelope of a figure of a tensor over one span. `None` where the run has no such figure, tensor or span.
+    pub fn at(&self, figure: &str, tensor: usize, span: usize) -> Option<Envelope> {
+        let place = self.figures.iter().position(|known| known.name == figure)?;
+        let width = self.tensor_count * self.figures.len();
+        let cell = self.cells.get(span * width + tensor * self.figures.len() + place);
+        cell.copied().filter(|_| tensor < self.tensor_count)
     }
 
     /// The envelopes of a figure of a tensor, one a span. `None` where the run has no such figure, or no such tensor.

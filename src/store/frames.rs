@@ -1,10 +1,10 @@
 //! The messages of an Arrow IPC stream that may end in the middle of one.
 
-use arrow_array::RecordBatch;
+use super::source::Batches;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::{MessageHeader, root_as_message};
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -54,12 +54,25 @@ impl Frames {
     /// # Errors
     /// In words, where the file can't be read or what stands between messages is no header.
     pub fn read(path: &Path) -> Result<Self, String> {
+        let file = File::open(path).map_err(|error| error.to_string())?;
+        let mut frames = Self { file: Arc::new(file), frames: Vec::new() };
+        frames.grow()?;
+        Ok(frames)
+    }
+
+    /// Walks on, over what was appended meanwhile.
+    ///
+    /// # Errors
+    /// As [`Frames::read`].
+    pub fn grow(&mut self) -> Result<(), String> {
         let text = |error: io::Error| error.to_string();
-        let opened = File::open(path).map_err(text)?;
-        let len = opened.metadata().map_err(text)?.len();
-        let mut file = BufReader::new(&opened);
-        let mut frames = Vec::new();
-        let mut start = 0;
+        let len = self.file.metadata().map_err(text)?.len();
+        let mut start = self.frames.last().map_or(0, |frame| frame.end);
+        if start + PREFIX_LEN > len {
+            return Ok(());
+        }
+        let mut file = BufReader::new(&*self.file);
+        file.seek(SeekFrom::Start(start)).map_err(text)?;
         while start + PREFIX_LEN <= len {
             let mut prefix = [0; PREFIX_LEN as usize];
             file.read_exact(&mut prefix).map_err(text)?;
@@ -85,11 +98,11 @@ impl Frames {
             }
             let batch = (message.header_type() == MessageHeader::RecordBatch).then(|| message.header_as_record_batch());
             let row_count = batch.flatten().map(|batch| batch.length().max(0) as u64);
-            frames.push(Frame { start, end, row_count });
+            self.frames.push(Frame { start, end, row_count });
             file.seek_relative(body_len).map_err(text)?;
             start = end;
         }
-        Ok(Self { file: Arc::new(opened), frames })
+        Ok(())
     }
 
     pub fn row_count(&self) -> u64 {
@@ -108,7 +121,7 @@ impl Frames {
         &self,
         first: usize,
         columns: Option<&[&str]>,
-    ) -> Result<Box<dyn Iterator<Item = Result<RecordBatch, String>>>, String> {
+    ) -> Result<Batches, String> {
         let (Some(schema), Some(from)) = (self.frames.first(), self.frames.get(first + 1)) else {
             return Ok(Box::new(std::iter::empty()));
         };

@@ -13,7 +13,6 @@ use std::path::Path;
 /// Version of the run folder's form. Version 1, a JSON line a step, was never published.
 pub const SCHEMA_VERSION: u32 = 2;
 
-const FILE: &str = "run.json";
 pub(super) const NOTICES: &str = "notices.jsonl";
 /// Folder of the last records before a finding.
 pub(super) const SNAPSHOTS: &str = "snapshots";
@@ -97,12 +96,14 @@ pub(super) struct FindingLine {
 }
 
 impl Manifest {
+    pub(super) const FILE: &'static str = "run.json";
+
     /// Reads the manifest of a run folder.
     ///
     /// # Errors
     /// Where there is none, it is no manifest, or it is of a newer form.
     pub fn read(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join(FILE);
+        let path = folder.join(Self::FILE);
         let unreadable = |reason: String| Error::UnreadableRun { path: path.clone(), reason };
         let bytes = fs::read(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => unreadable(
@@ -130,12 +131,12 @@ impl Manifest {
         let mut file = fs::File::create(&partial)?;
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
         file.sync_all()?;
-        fs::rename(partial, folder.join(FILE))
+        fs::rename(partial, folder.join(Self::FILE))
     }
 
     /// Whether the folder still has its manifest.
     pub(super) fn is_there(folder: &Path) -> bool {
-        folder.join(FILE).exists()
+        folder.join(Self::FILE).exists()
     }
 
     /// The statistics that the run's last scope was asked for.

@@ -8,6 +8,7 @@ mod columns;
 mod compact;
 mod curves;
 mod flight;
+mod follower;
 mod frames;
 mod lines;
 mod lock;
@@ -24,6 +25,7 @@ mod source;
 mod tables;
 mod tensorboard;
 mod time;
+mod trace;
 mod worker;
 mod writer;
 
@@ -31,9 +33,11 @@ pub use cells::Value;
 pub use curves::Curves;
 #[cfg(feature = "engine")]
 pub(crate) use flight::SNAPSHOT_COUNT_MAX;
+pub use follower::Follower;
 pub use manifest::{Manifest, SCHEMA_VERSION, Segment};
 pub use overview::Envelope;
 pub use reading::{LossReading, ParameterReading, Reading};
 pub use run::{Run, Series, SeriesName, TensorRow};
 pub use tensorboard::{EventWriter, Tensorboard};
+pub use trace::{Trace, TracePoint};
 pub use writer::{Missed, RunPlace, RunStart, RunWriter, TENSORBOARD};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The tables of a run.
 pub(super) const TABLES: [&str; 5] = ["stats", "scalars", "taps", "histograms", "maps"];
 
-pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, String>>>;
+pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, String>> + Send>;
 
 /// Where a segment's rows of a table lie.
 pub(super) struct Source {
@@ -81,6 +81,30 @@ impl Source {
             Form::Parquet => super::parquet::batches(&self.path, columns),
         };
         batches.map(caught).map_err(|reason| damaged(&self.path, &reason))
+    }
+
+    /// Batches of a stream that are there by now. Parquet does not grow, and counts as one.
+    pub fn batch_count(&self) -> usize {
+        match &self.form {
+            Form::Arrow(frames) => frames.batch_count(),
+            #[cfg(feature = "parquet")]
+            Form::Parquet => 1,
+        }
+    }
+
+    /// Looks again: whether there are batches beyond the first `taken_count`. Parquet has them all or none.
+    ///
+    /// # Errors
+    /// Where the file can't be read.
+    pub fn grown_past(&mut self, taken_count: usize) -> Result<bool, Error> {
+        match &mut self.form {
+            Form::Arrow(frames) => {
+                frames.grow().map_err(|reason| damaged(&self.path, &reason))?;
+                Ok(frames.batch_count() > taken_count)
+            }
+            #[cfg(feature = "parquet")]
+            Form::Parquet => Ok(taken_count == 0),
+        }
     }
 
     /// Hands the rows to `each`, in batches, in order; with the named columns, or all. `step` is always among them.

@@ -4,8 +4,10 @@ mod checkpoint;
 mod data;
 mod models;
 mod options;
+mod progress;
 mod report;
 
+use crate::watch::Doorway;
 use crate::{runs, view};
 use anyhow::{Result, ensure};
 use burn::module::Module;
@@ -18,7 +20,9 @@ use gradscope::{Device, Run, RunStatus, Schedule, Scope, SignMap};
 use models::{Classifier, Cnn, Mlp};
 pub use options::Options;
 use options::{ModelName, RECIPE, Recipe};
-use report::{Progress, Report};
+use progress::{Manner, Progress};
+use report::Report;
+use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,6 +53,8 @@ struct Setup<'a> {
     resumed: Option<(Run, Checkpoint)>,
     data: Data,
     device: Device,
+    /// Where the page of `--watch` will be.
+    doorway: Option<Doorway>,
 }
 
 /// Checks everything that can be wrong, then trains.
@@ -82,7 +88,9 @@ fn check(options: &Options) -> Result<Setup<'_>> {
         eprintln!("gradscope: NO GPU: {reason}\ngradscope: {}", gradscope::device::DRIVER_HINT);
         eprintln!("gradscope: carrying on without one: burn's CPU backend trains, the CPU twins observe");
     }
-    Ok(Setup { options, recipe, resumed, data, device })
+    ensure!(options.watch || !options.place.is_given(), "--port, --host and --open are of the page: add --watch");
+    let doorway = options.watch.then(|| Doorway::open(&options.place)).transpose()?;
+    Ok(Setup { options, recipe, resumed, data, device, doorway })
 }
 
 fn steps_an_epoch(recipe: &Recipe, data: &Data) -> u64 {
@@ -94,7 +102,7 @@ fn step_count(recipe: &Recipe, data: &Data) -> u64 {
 }
 
 fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
-    let Setup { options, recipe, resumed, data, device } = setup;
+    let Setup { options, recipe, resumed, data, device, doorway } = setup;
     let before = |error| Failure { error, started: false };
     let training = device.burn().clone().autodiff();
     training.seed(recipe.seed);
@@ -112,8 +120,23 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
     let stop = stop_on_ctrl_c();
 
     let (steps_an_epoch, step_count) = (steps_an_epoch(recipe, data), step_count(recipe, data));
-    let progress = Progress::new(step_count, options.quiet);
+    let paths = scope.as_ref().map_or(vec![], |scope| scope.params().iter().map(|param| param.path.clone()).collect());
+    let progress = Progress::new(step_count, options.manner(), paths);
     progress.say(&format!("training {} on {}", recipe.model.name(), device.describe()));
+    let watching = doorway.as_ref().zip(folder.as_ref()).map(|(doorway, folder)| {
+        let dir = if options.resume.is_some() { folder } else { &options.runs_dir };
+        doorway.watch(dir, Some(folder))
+    });
+    let watching = watching.transpose().map_err(before)?;
+    let url = watching.as_ref().map(|watching| watching.url(folder.as_deref()));
+    if let Some(url) = &url {
+        progress.say(&format!("watch it at {url}"));
+    }
+    let started = json!({
+        "model": recipe.model.name(), "device": device.describe(), "step_count": step_count, "first_step": step,
+        "folder": folder, "url": url,
+    });
+    progress.event("start", started);
     if let Some((run, _)) = resumed {
         progress.say(&format!("going on with {} at step {step}", run.folder().display()));
     }
@@ -141,7 +164,7 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
             continue;
         }
         for batch in order.chunks(recipe.batch_size).skip((step - first_step) as usize) {
-            if step == step_count || stopped || stop.load(Ordering::Relaxed) {
+            if step == step_count || stopped || stop.is_asked() {
                 break 'epochs;
             }
             let (images, labels) = data.train.batch(batch, &training);
@@ -168,6 +191,7 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
         }
         let tested = test(&model, &data.test, &loss, device.burn());
         progress.say(&format!("epoch {epoch}: test accuracy {:.1}%", 100.0 * tested.accuracy));
+        progress.event("test", json!({ "epoch": epoch, "loss": tested.loss, "accuracy": tested.accuracy }));
         log(scope.as_mut(), step, epoch, &tested);
         report.test_accuracy = Some(tested.accuracy);
         if epoch.is_multiple_of(recipe.checkpoint_every) && step < step_count {
@@ -185,7 +209,7 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
         log(scope.as_mut(), step, step / steps_an_epoch + 1, &tested);
         report.test_accuracy = Some(tested.accuracy);
     }
-    let interrupted = stop.load(Ordering::Relaxed);
+    let interrupted = stop.is_asked();
     if let Some(finding) = scope.as_ref().and_then(Scope::should_stop) {
         progress.notice(&format!("stopped after step {}, as the rule {} was told to", step - 1, finding.rule));
     }
@@ -197,13 +221,25 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
         progress.notices(&finished.events);
     }
     progress.end();
-    if !options.quiet {
+    progress.event(
+        "end",
+        json!({
+            "status": status, "step_count": step, "test_accuracy": report.test_accuracy, "folder": folder,
+            "findings": report.findings(),
+        }),
+    );
+    if options.manner() == Manner::People {
         // A reader who has left is no error.
         let _ = std::io::stdout().write_all(report.text(step, finished.as_ref()).as_bytes());
     }
-    if let Some(folder) = finished.and_then(|finished| finished.folder) {
-        view::after_run(&folder, recipe.plots, recipe.tensorboard, options.quiet)
+    let folder_of_end = finished.and_then(|finished| finished.folder);
+    if let Some(folder) = &folder_of_end {
+        view::after_run(folder, recipe.plots, recipe.tensorboard, options.manner() != Manner::People)
             .map_err(|error| Failure { error, started: true })?;
+    }
+    if let Some(watching) = watching.filter(|_| !interrupted && options.manner() == Manner::People) {
+        stop.trained.store(true, Ordering::Relaxed);
+        watching.linger(folder_of_end.as_deref(), || stop.is_asked());
     }
     Ok(match (interrupted, stopped) {
         (true, _) => Ending::Interrupted,
@@ -280,15 +316,31 @@ fn log(scope: Option<&mut Scope>, step: u64, epoch: u64, tested: &Tested) {
     }
 }
 
+/// What Ctrl-C has asked for.
+#[derive(Clone, Default)]
+struct Stop {
+    asked: Arc<AtomicBool>,
+    /// Whether there is training to be stopped.
+    trained: Arc<AtomicBool>,
+}
+
+impl Stop {
+    fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
 /// The first Ctrl-C ends training after its step, with everything recorded; a second one ends the process.
-fn stop_on_ctrl_c() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&stop);
+fn stop_on_ctrl_c() -> Stop {
+    let stop = Stop::default();
+    let seen = stop.clone();
     let handler = move || {
-        if seen.swap(true, Ordering::Relaxed) {
+        if seen.asked.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(crate::INTERRUPTED));
         }
-        eprintln!("\ngradscope: stopping after this step; once more to stop at once");
+        if !seen.trained.load(Ordering::Relaxed) {
+            eprintln!("\ngradscope: stopping after this step; once more to stop at once");
+        }
     };
     if let Err(error) = ctrlc::set_handler(handler) {
         eprintln!("gradscope: Ctrl-C will not be caught: {error}");

@@ -1,5 +1,7 @@
 //! What is asked for, and what of it a resumed run takes from the run.
 
+use super::progress::Manner;
+use crate::watch::Place;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gradscope::diagnosis::Rules;
@@ -119,9 +121,22 @@ pub struct Options {
     #[arg(long, conflicts_with = "resume")]
     pub no_scope: bool,
 
-    /// No progress bar and no table: errors, and notices of what could not be recorded, alone.
+    /// No progress bar and no table: errors, findings, and notices of what could not be recorded, alone.
     #[arg(short, long)]
-    pub quiet: bool,
+    quiet: bool,
+
+    /// Instead of the bar and the table a JSON object a line on stdout, its `event` one of start, step, test, finding,
+    /// notice, end.
+    #[arg(long, conflicts_with_all = ["quiet", "no_scope"])]
+    json: bool,
+
+    /// Serve a page that shows the run as it goes, and the others of its folder, as `gradscope watch` does. Where stderr is a
+    /// terminal the page stays until Ctrl-C.
+    #[arg(long, conflicts_with_all = ["no_record", "no_scope"])]
+    pub watch: bool,
+
+    #[command(flatten)]
+    pub place: Place,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
@@ -209,6 +224,14 @@ impl Recipe {
 }
 
 impl Options {
+    pub fn manner(&self) -> Manner {
+        match (self.quiet, self.json) {
+            (_, true) => Manner::Json,
+            (true, _) => Manner::Quiet,
+            _ => Manner::People,
+        }
+    }
+
     /// # Errors
     /// On numbers that no training can use, and where a run to resume does not say how it was made.
     pub fn recipe(&self, resumed: Option<&Run>) -> Result<Recipe> {

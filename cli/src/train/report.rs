@@ -1,8 +1,7 @@
-//! What a person sees: the progress bar, and the figures at the end.
+//! The figures at the end of training.
 
 use gradscope::store::Reading;
 use gradscope::{Event, Finding, Finished, Run, StepRecord};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write;
 use std::time::Instant;
 
@@ -49,6 +48,16 @@ impl Report {
                 self.last = Some(record.clone());
             }
         }
+    }
+
+    /// As they were told last.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// The last step that has come back.
+    pub fn last(&self) -> Option<&StepRecord> {
+        self.last.as_ref()
     }
 
     /// The table, the accuracy, and what observing cost.
@@ -112,80 +121,4 @@ fn quantile(values: &[f64], q: f64) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let rank = (q * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
-}
-
-/// The bar on stderr; lines where stderr is no terminal.
-pub struct Progress {
-    bar: ProgressBar,
-    plain: bool,
-    quiet: bool,
-    step_count: u64,
-}
-
-impl Progress {
-    pub fn new(step_count: u64, quiet: bool) -> Self {
-        let bar = ProgressBar::with_draw_target(
-            Some(step_count),
-            if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() },
-        );
-        let template = "{bar:24} {pos}/{len} {elapsed} (left {eta}) {msg}";
-        bar.set_style(ProgressStyle::with_template(template).expect("the template is valid"));
-        let plain = !quiet && bar.is_hidden();
-        Self { bar, plain, quiet, step_count }
-    }
-
-    /// A line of its own.
-    pub fn say(&self, line: &str) {
-        if self.plain { eprintln!("{line}") } else { self.bar.println(line) }
-    }
-
-    /// A line of what could not be recorded or saved, also where nothing else is wanted.
-    pub fn notice(&self, line: &str) {
-        if self.quiet { eprintln!("gradscope: {line}") } else { self.say(&format!("notice: {line}")) }
-    }
-
-    fn finding(&self, finding: &Finding) {
-        if self.quiet { eprintln!("gradscope: {finding}") } else { self.say(&format!("finding: {finding}")) }
-    }
-
-    /// A line for each notice and each new finding among the events.
-    pub fn notices(&self, events: &[Event]) {
-        for event in events {
-            match event {
-                Event::Notice(notice) => self.notice(&notice.to_string()),
-                // When it ends stands in the table at the end.
-                Event::Finding(finding) if finding.open => self.finding(finding),
-                Event::Finding(_) | Event::Record(_) => {}
-            }
-        }
-    }
-
-    /// Step `step` was sent off; notices among the events get a line each.
-    pub fn advance(&self, step: u64, report: &Report, events: &[Event]) {
-        self.notices(events);
-        let message = report.last.as_ref().map(message).unwrap_or_default();
-        // A log gets twenty lines, not one a step.
-        if self.plain && step.is_multiple_of((self.step_count / 20).max(1)) {
-            eprintln!("{step}/{} {message}", self.step_count);
-        }
-        self.bar.set_position(step);
-        self.bar.set_message(message);
-    }
-
-    pub fn end(&self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-fn message(record: &StepRecord) -> String {
-    let figure = |name| record.scalar(name).unwrap_or(f64::NAN);
-    let nonfinite_count = record.global.nonfinite_count();
-    let alarm = if nonfinite_count > 0 { format!(" NON-FINITE {nonfinite_count}") } else { String::new() };
-    format!(
-        "loss {:.3} acc {:.0}% |g| {:.2e}{alarm} scope {:.2} ms",
-        figure("loss"),
-        100.0 * figure("accuracy"),
-        record.global.l2_norm,
-        1e3 * record.cost.submit_secs
-    )
 }

@@ -17,9 +17,11 @@ use clap::Args;
 use gradscope::Run;
 use gradscope::store::TENSORBOARD;
 use pictures::Gallery;
-pub use pictures::sign_maps;
+pub use palette::Palette;
+pub use pictures::{sign_map_of, sign_maps};
 pub use report::{ReportOptions, report};
-pub use sign_map::NAME as SIGN_MAP;
+pub use sign_map::{NAME as SIGN_MAP, SignMapPart};
+pub use thinned::Thinned;
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! Colours.
 
+use serde::Serialize;
+
 pub type Rgb = [u8; 3];
 
 pub const DISTINCT_COUNT: usize = 12;
@@ -42,6 +44,34 @@ const VIRIDIS: [Rgb; 9] = [
     [170, 220, 50],
     [253, 231, 37],
 ];
+
+/// The colours as the dashboard asks for them.
+#[derive(Serialize)]
+pub struct Palette {
+    distinct: [Rgb; DISTINCT_COUNT],
+    sequential: [Rgb; VIRIDIS.len()],
+    none: Rgb,
+    nonfinite: Rgb,
+    zero: Rgb,
+    negative: Rgb,
+    positive: Rgb,
+    large: Rgb,
+}
+
+impl Default for Palette {
+    fn default() -> Self {
+        Self {
+            distinct: DISTINCT,
+            sequential: VIRIDIS,
+            none: NONE,
+            nonfinite: NONFINITE,
+            zero: ZERO,
+            negative: NEGATIVE,
+            positive: POSITIVE,
+            large: LARGE,
+        }
+    }
+}
 
 /// Dark to bright, for `at` in [0, 1].
 pub fn sequential(at: f64) -> Rgb {

@@ -5,10 +5,10 @@ use super::flow;
 use super::heatmap::{Cell, Heatmap};
 use super::picture::Picture;
 use super::ridgeline::{self, Panel};
-use super::sign_map::{self, Stretch};
+use super::sign_map::{self, SignMapPart, Stretch};
 use super::thinned::Thinned;
 use anyhow::Result;
-use gradscope::record::{Figure, HistogramOf, Scale};
+use gradscope::record::{Figure, HistogramOf, Scale, SignMapRow};
 use gradscope::store::{Curves, Envelope, Series};
 use gradscope::{Groups, Run};
 use std::collections::HashMap;
@@ -114,17 +114,32 @@ pub fn gallery(run: &Run) -> Result<Gallery> {
 
 /// The sign map and its zoom, where the run has one.
 pub fn sign_maps(run: &Run) -> Result<Vec<Picture>> {
+    Ok(sign_map::pictures(&map_lines(run)?, &stretches(run)))
+}
+
+/// One parameter's part of the sign map; `None` where it has none.
+pub fn sign_map_of(run: &Run, place: usize) -> Result<Option<SignMapPart>> {
+    let path = &run.params()[place].path;
+    let stretch = stretches(run).into_iter().find(|stretch| stretch.path == *path);
+    let Some(stretch) = stretch else { return Ok(None) };
+    Ok(sign_map::part(&map_lines(run)?, &stretch))
+}
+
+fn stretches(run: &Run) -> Vec<Stretch> {
     let mut first = 0;
-    let stretches = run.sign_map_params().into_iter().map(|place| {
+    let stretch = |place: usize| {
         let param = &run.params()[place];
         let elements = first..first + param.numel;
         first = elements.end;
         Stretch { path: param.path.clone(), elements }
-    });
-    let stretches: Vec<_> = stretches.collect();
+    };
+    run.sign_map_params().into_iter().map(stretch).collect()
+}
+
+fn map_lines(run: &Run) -> Result<Vec<(u64, SignMapRow)>> {
     let mut lines = Thinned::new(LINE_COUNT_MAX_OF_MAP);
     run.each_sign_map_line(|step, line| lines.push((step, line)))?;
-    Ok(sign_map::pictures(&lines.into_kept(), &stretches))
+    Ok(lines.into_kept())
 }
 
 impl Gallery {

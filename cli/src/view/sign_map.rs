@@ -4,10 +4,13 @@ use super::chart::{self, FONT_SIZE, inner, shortened, style};
 use super::heatmap::swatch;
 use super::palette::{self, Rgb};
 use super::picture::{Picture, Raster};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use gradscope::record::SignMapRow;
 use gradscope::stats::Segment;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use serde::Serialize;
 use std::ops::Range;
 
 /// Of the whole map's file.
@@ -29,15 +32,8 @@ pub struct Stretch {
 
 /// The map, and the part of it where most happens; `None` without lines.
 pub fn pictures(lines: &[(u64, SignMapRow)], stretches: &[Stretch]) -> Vec<Picture> {
-    // A resumed run may have been asked for another map: the last one counts.
+    let lines = alike(lines);
     let Some((_, last)) = lines.last() else { return vec![] };
-    let alike = |(_, row): &&(u64, SignMapRow)| {
-        row.columns.len() == last.columns.len() && row.first_element == last.first_element
-    };
-    let lines: Vec<_> = lines.iter().filter(alike).collect();
-    if last.columns.is_empty() {
-        return vec![];
-    }
     let whole = Part { columns: 0..last.columns.len(), lines: 0..lines.len() };
     let zoom = liveliest(&lines);
     let title = "Near-zero gradients by sign";
@@ -46,6 +42,50 @@ pub fn pictures(lines: &[(u64, SignMapRow)], stretches: &[Stretch]) -> Vec<Pictu
         found.extend(draw("sign-map-zoom", &format!("{title}, where they change most"), &lines, stretches, &zoom));
     }
     found
+}
+
+/// Lines of one map: a resumed run may have been asked for another, and the last one counts.
+fn alike(lines: &[(u64, SignMapRow)]) -> Vec<&(u64, SignMapRow)> {
+    let Some((_, last)) = lines.last().filter(|(_, row)| !row.columns.is_empty()) else { return vec![] };
+    let alike = |(_, row): &&(u64, SignMapRow)| {
+        row.columns.len() == last.columns.len() && row.first_element == last.first_element
+    };
+    lines.iter().filter(alike).collect()
+}
+
+/// One parameter's part of the map.
+#[derive(Serialize)]
+pub struct SignMapPart {
+    /// Of each line.
+    steps: Vec<u64>,
+    column_count: usize,
+    /// Elements of the parameter that the columns are of; those at the ends may share theirs with its neighbours.
+    first_element: u64,
+    end_element: u64,
+    /// Red, green and blue of each cell, line by line, in base64.
+    rgb: String,
+}
+
+/// `None` where the map does not show the parameter.
+pub fn part(lines: &[(u64, SignMapRow)], stretch: &Stretch) -> Option<SignMapPart> {
+    let lines = alike(lines);
+    let (_, row) = lines.last()?;
+    let columns: Vec<usize> = (0..row.columns.len())
+        .filter(|&column| {
+            let shown = row.first_element_of(column)..row.first_element_of(column + 1);
+            shown.start < stretch.elements.end && shown.end > stretch.elements.start
+        })
+        .collect();
+    let (first, last) = (*columns.first()?, *columns.last()?);
+    let cells = lines.iter().flat_map(|(_, row)| row.columns[first..=last].iter().flat_map(color));
+    let within = |element: u64| element.clamp(stretch.elements.start, stretch.elements.end) - stretch.elements.start;
+    Some(SignMapPart {
+        steps: lines.iter().map(|(step, _)| *step).collect(),
+        column_count: columns.len(),
+        first_element: within(row.first_element_of(first)),
+        end_element: within(row.first_element_of(last + 1)),
+        rgb: BASE64.encode(cells.collect::<Vec<u8>>()),
+    })
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -106,10 +146,7 @@ fn draw(name: &str, title: &str, lines: &[&(u64, SignMapRow)], stretches: &[Stre
     };
     let names_height = 40 + stretches.iter().map(rotated).max().unwrap_or(0);
     let size = [LEFT + width + 30, TOP + height + names_height];
-    let elements_at = |column: usize| {
-        row.first_element + (u128::from(row.element_count) * column as u128 / row.columns.len() as u128) as u64
-    };
-    let shown = elements_at(part.columns.start)..elements_at(part.columns.end);
+    let shown = row.first_element_of(part.columns.start)..row.first_element_of(part.columns.end);
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, (size[0], size[1])).into_drawing_area();

@@ -1,0 +1,177 @@
+// Curves over steps. Where a point stands for many steps, the band behind the line reaches from their least to their largest.
+
+import { color, el, onResize, onTheme, say } from "./dom.js";
+import { count, number, percent, ratioTop } from "./format.js";
+
+const HEIGHT = 190;
+// Positive values that spread wider than this get a logarithmic axis where none was asked for.
+const WIDE = 1e3;
+
+export class Chart {
+  // `scale` is linear, log, ratio, count, or auto: linear or log, as the values are. `x` names the axis below.
+  constructor({ title, scale = "linear", x = "step", height = HEIGHT }) {
+    Object.assign(this, { title, scale, x, height, lines: [], plot: null, shape: "" });
+    this.legend = el("ul", { class: "legend" });
+    this.place = el("div", { class: "plot" });
+    this.root = el("figure", { class: "chart" }, el("figcaption", {}, title), this.legend, this.place);
+    this.undo = [onResize(this.place, () => this.resize()), onTheme(() => this.rebuild())];
+  }
+
+  close() {
+    this.undo.forEach((undo) => undo());
+    this.plot?.destroy();
+  }
+
+  // Lines as `feed.js` makes them, with a colour; null ones are left out.
+  set(lines) {
+    this.lines = lines.filter(Boolean);
+    this.root.hidden = this.lines.length === 0;
+    if (this.root.hidden || this.place.clientWidth === 0) return;
+    const banded = this.lines.map((line) => line.max.some((max, i) => max !== line.min[i]));
+    const log = logarithmic(this.scale, this.lines);
+    const shape = JSON.stringify([banded, log, this.lines.map((line) => [line.label, line.color])]);
+    const data = table(this.lines, banded, log);
+    this.marks = this.lines.flatMap((line) => line.nonfinite);
+    if (shape === this.shape) {
+      this.plot.setData(data);
+    } else {
+      this.plot?.destroy();
+      this.shape = shape;
+      this.plot = new uPlot(this.options(banded, log), data, this.place);
+      this.legend.replaceChildren(...this.lines.map((line) => this.key(line)));
+    }
+    this.tell(null);
+  }
+
+  rebuild() {
+    this.shape = "";
+    this.set(this.lines);
+  }
+
+  resize() {
+    if (this.plot) this.plot.setSize({ width: this.place.clientWidth, height: this.height });
+    else this.set(this.lines);
+  }
+
+  key(line) {
+    const swatch = el("span", { class: "swatch" });
+    swatch.style.background = line.color;
+    line.value = el("b");
+    return el("li", {}, swatch, `${line.label} `, line.value);
+  }
+
+  // Values under the cursor, or the last ones.
+  tell(place) {
+    const keys = [...this.legend.children];
+    this.lines.forEach((line, i) => {
+      const x = place === null ? undefined : this.plot.data[0][place];
+      const at = line.last.findLastIndex((value, i) => value !== null && (x === undefined || line.x[i] <= x));
+      const low = line.min[at], high = line.max[at];
+      const text = low === high || low === null ? this.text(line.last[at]) : `${this.text(low)} … ${this.text(high)}`;
+      const value = keys[i]?.querySelector("b");
+      if (value) say(value, text);
+    });
+  }
+
+  text(value) {
+    return this.scale === "ratio" ? percent(value) : number(value);
+  }
+
+  options(banded, log) {
+    const [text, grid] = [color("muted"), color("grid")];
+    const series = [{}], bands = [];
+    this.lines.forEach((line, i) => {
+      if (banded[i]) {
+        bands.push({ series: [series.length, series.length + 1], fill: faded(line.color) });
+        series.push({ show: true, width: 0, points: { show: false }, spanGaps: true });
+        series.push({ show: true, width: 0, points: { show: false }, spanGaps: true });
+      }
+      const few = line.x.length <= 40;
+      series.push({ stroke: line.color, width: 1.5, points: { show: few, size: 4, fill: line.color }, spanGaps: true });
+    });
+    const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "11px system-ui, sans-serif" };
+    const show = (plot, values) => values.map((value) => (value === null ? "" : this.text(value)));
+    return {
+      width: this.place.clientWidth,
+      height: this.height,
+      scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: log ? undefined : range(this.scale) } },
+      series,
+      bands,
+      axes: [
+        { ...axis, size: 28, values: (plot, values) => values.map((value) => (Number.isInteger(value) ? count(value) : String(value))) },
+        log ? { ...axis, size: 62, splits: (plot, i, low, high) => decades(low, high), values: (plot, values) => values.map(exponent) } : { ...axis, size: 62, values: show },
+      ],
+      legend: { show: false },
+      cursor: { y: false, drag: { x: true, y: false }, sync: { key: this.x }, points: { show: false } },
+      hooks: {
+        setCursor: [(plot) => this.tell(plot.cursor.idx)],
+        draw: [(plot) => this.mark(plot)],
+      },
+    };
+  }
+
+  // Steps whose value was NaN or infinite: a mark at the top, since no axis has a place for them.
+  mark({ ctx, bbox, valToPos }) {
+    ctx.save();
+    ctx.fillStyle = color("nonfinite");
+    for (const step of this.marks) {
+      const x = this.plot?.valToPos(step, "x", true) ?? valToPos(step, "x", true);
+      if (x >= bbox.left - 1 && x <= bbox.left + bbox.width + 1) ctx.fillRect(x - 1.5, bbox.top, 3, bbox.height * 0.12 + 4);
+    }
+    ctx.restore();
+  }
+}
+
+// Lines over one axis: a column of steps, then for each line its bounds, where they differ, and its last values.
+function table(lines, banded, log) {
+  const shown = (values) => (log ? values.map((value) => (value > 0 ? value : null)) : values);
+  const tables = lines.map((line, i) => {
+    const bounds = banded[i] ? [shown(line.max), shown(line.min)] : [];
+    return [line.x, ...bounds, shown(line.last)];
+  });
+  if (tables.length === 1) return tables[0];
+  return uPlot.join(tables, tables.map((table) => table.map(() => 1)));
+}
+
+// A logarithmic axis has no place for what is not positive.
+function logarithmic(scale, lines) {
+  const values = lines.flatMap((line) => line.last.concat(line.max)).filter((value) => value !== null);
+  if (scale === "log") return values.some((value) => value > 0);
+  return scale === "auto" && values.length > 0 && Math.min(...lines.map((line) => least(line.min))) > 0 && most(values) > WIDE * least(values);
+}
+
+function least(values) {
+  return values.reduce((least, value) => (value !== null && value < least ? value : least), Infinity);
+}
+
+function most(values) {
+  return values.reduce((most, value) => (value > most ? value : most), -Infinity);
+}
+
+function range(scale) {
+  if (scale === "ratio") return (plot, low, high) => [0, ratioTop(high)];
+  if (scale === "count") return (plot, low, high) => [0, Math.max(1, high * 1.05)];
+  return (plot, low, high) => {
+    if (low === null) return [0, 1];
+    const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
+    return [low - room, high + room];
+  };
+}
+
+// Whole decades, and no more of them than fit; parts of them where there are not two.
+function decades(low, high) {
+  const [from, to] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
+  const parts = to - from > 2 ? [1] : [1, 2, 5];
+  const every = Math.max(1, Math.ceil((to - from) / 6));
+  const found = [];
+  for (let power = from; power <= to; power += every) found.push(...parts.map((part) => part * 10 ** power));
+  return found.filter((value) => value >= low * 0.999 && value <= high * 1.001);
+}
+
+function exponent(value) {
+  return value === null ? "" : value.toExponential(0).replace("e+", "e");
+}
+
+function faded(hex) {
+  return `${hex}44`;
+}

@@ -1,0 +1,63 @@
+// Elements made from text that stays text: nothing here, or anywhere on the page, reads markup.
+
+export function el(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name in made && typeof value !== "string") made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+// Puts text in place of an element's own, where it differs: a reader's selection survives.
+export function say(into, text) {
+  if (into.textContent !== text) into.textContent = text;
+}
+
+export function option(value, text, selected) {
+  return el("option", { value, selected }, text);
+}
+
+// Calls back once the frame is due, however often it was asked for, and tells how long drawing took.
+export function drawn(draw) {
+  let due = false;
+  return () => {
+    if (due) return;
+    due = true;
+    requestAnimationFrame(() => {
+      due = false;
+      const start = performance.now();
+      draw();
+      // The task after the frame comes when it has been painted.
+      setTimeout(() => {
+        if (performance.getEntriesByName("redraw").length > 200) performance.clearMeasures("redraw");
+        performance.measure("redraw", { start, end: performance.now() });
+      });
+    });
+  };
+}
+
+export function onResize(element, changed) {
+  let width = 0;
+  const observer = new ResizeObserver(() => {
+    if (element.clientWidth === width) return;
+    width = element.clientWidth;
+    changed(width);
+  });
+  observer.observe(element);
+  return () => observer.disconnect();
+}
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+export function onTheme(changed) {
+  dark.addEventListener("change", changed);
+  return () => dark.removeEventListener("change", changed);
+}
+
+// A colour of the style sheet.
+export function color(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}

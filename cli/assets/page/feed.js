@@ -1,0 +1,124 @@
+// The event stream of some runs, put together: what the server adds takes the place of what it was sent before.
+
+const RETRY_MS = 2000;
+
+export class Feed {
+  // `changed` is called with the runs by their ids, `state` with what the connection does.
+  constructor(ids, wanted, changed, state) {
+    const query = new URLSearchParams(ids.map((id) => ["run", id]));
+    for (const [name, value] of Object.entries(wanted)) if (value) query.set(name, value);
+    this.url = `/api/watch?${query}`;
+    this.runs = new Map(ids.map((id) => [id, empty(id)]));
+    this.changed = changed;
+    this.state = state;
+    // A tab that nobody sees asks for nothing, and leaves its connection to those that are seen.
+    this.seen = () => (document.hidden ? this.stop() : this.start());
+    document.addEventListener("visibilitychange", this.seen);
+    this.seen();
+  }
+
+  start() {
+    if (this.source) return;
+    this.state("connecting");
+    this.source = new EventSource(this.url);
+    this.source.onopen = () => this.state("live");
+    this.source.onmessage = ({ data }) => {
+      for (const news of JSON.parse(data)) merge(this.runs.get(news.id), news);
+      this.changed(this.runs);
+    };
+    this.source.onerror = () => {
+      const refused = this.source.readyState === EventSource.CLOSED;
+      this.state(refused ? "refused" : "lost");
+      // The browser comes back by itself, unless it was told no.
+      if (refused) {
+        this.stop();
+        this.timer = setTimeout(() => this.start(), RETRY_MS);
+      }
+    };
+  }
+
+  stop() {
+    clearTimeout(this.timer);
+    this.source?.close();
+    this.source = null;
+  }
+
+  close() {
+    document.removeEventListener("visibilitychange", this.seen);
+    this.stop();
+  }
+}
+
+function empty(id) {
+  return { id, about: null, steps: [], cells: [], nonfinite: [], figure: null, tensor: null, series: new Map(), epochs: [], findings: [] };
+}
+
+function replace(list, from, items) {
+  list.length = from;
+  for (const item of items) list.push(item);
+}
+
+function merge(run, { about, spans, series, epochs, findings }) {
+  if (about) run.about = about;
+  if (findings) run.findings = findings;
+  run.figure = spans.figure;
+  replace(run.steps, spans.from, spans.steps);
+  replace(run.cells, spans.from, spans.cells);
+  replace(run.nonfinite, spans.from, spans.cells.map(() => null));
+  for (const [place, tensor] of spans.nonfinite) (run.nonfinite[place] ??= new Set()).add(tensor);
+  if (spans.tensor) {
+    run.tensor ??= { path: spans.tensor.path, curves: new Map() };
+    for (const [name, cells] of spans.tensor.curves) {
+      if (!run.tensor.curves.has(name)) run.tensor.curves.set(name, []);
+      replace(run.tensor.curves.get(name), spans.from, cells);
+    }
+  }
+  for (const { source, name, from, points } of series) {
+    const key = `${source}/${name}`;
+    if (!run.series.has(key)) run.series.set(key, []);
+    replace(run.series.get(key), from, points);
+  }
+  replace(run.epochs, epochs[0], epochs[1]);
+}
+
+// Points of a figure over all tensors, as a chart takes them.
+export function line(run, key, label) {
+  const points = run.series.get(key);
+  if (!points?.length) return null;
+  return {
+    label,
+    x: points.map((point) => point[1]),
+    min: points.map((point) => point[2]),
+    max: points.map((point) => point[3]),
+    last: points.map((point) => point[4]),
+    nonfinite: points.filter((point) => point[5] > 0).map((point) => point[0]),
+  };
+}
+
+// The curve of a figure of the tensor that the feed was asked for.
+export function curve(run, figure, label) {
+  const cells = run.tensor?.curves.get(figure);
+  if (!cells?.some((cell) => cell[2] !== null)) return null;
+  return {
+    label,
+    x: run.steps.map((steps) => steps[1]),
+    min: cells.map((cell) => cell[0]),
+    max: cells.map((cell) => cell[1]),
+    last: cells.map((cell) => cell[2]),
+    nonfinite: [],
+  };
+}
+
+// Epochs that were done at a step; the step itself where a run has none.
+export function epochOf(run) {
+  const { epochs } = run;
+  if (epochs.length === 0) return (step) => step;
+  return (step) => {
+    let place = epochs.findLastIndex(([, first]) => first <= step);
+    if (place < 0) place = 0;
+    const [epoch, first] = epochs[place];
+    const before = epochs[place - 1];
+    const end = epochs[place + 1]?.[1] ?? (before ? first + (first - before[1]) : (run.steps.at(-1)?.[1] ?? first) + 1);
+    return epoch - 1 + Math.min(1, (step - first + 1) / Math.max(1, end - first));
+  };
+}

@@ -1,0 +1,168 @@
+//! The runs of a folder by their names, and those that somebody looks at.
+
+use crate::runs;
+use anyhow::{Context, Result, anyhow};
+use gradscope::record::Severity;
+use gradscope::store::Follower;
+use gradscope::{Run, RunStatus};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Spans of steps that a run is held in: as many as a screen has columns.
+const SPAN_COUNT_MAX: usize = 1024;
+/// Runs are looked for again after this long.
+const LIST_EVERY: Duration = Duration::from_secs(1);
+/// Runs that nobody looks at any more are kept for a reader who comes back.
+const IDLE_COUNT_MAX: usize = 4;
+
+/// A run that is followed.
+pub struct Followed {
+    pub id: String,
+    pub follower: Mutex<Follower>,
+}
+
+/// What the list of runs says of one.
+#[derive(Clone, Serialize)]
+pub struct Entry {
+    id: String,
+    status: RunStatus,
+    model: String,
+    step_count: u64,
+    start: String,
+    /// Warnings, and the worst of them.
+    warning_count: usize,
+    worst: Option<Severity>,
+    first_warning: Option<String>,
+    #[serde(skip)]
+    folder: PathBuf,
+    #[serde(skip)]
+    stamps: [Option<(SystemTime, u64)>; 2],
+}
+
+/// All runs of a folder.
+pub struct Catalog {
+    /// Without links: nothing outside is shown.
+    root: PathBuf,
+    listed: Mutex<(Option<Instant>, Vec<Entry>)>,
+    followed: Mutex<HashMap<String, Arc<Followed>>>,
+}
+
+impl Catalog {
+    pub fn new(root: &Path) -> Result<Self> {
+        let root = root.canonicalize().with_context(|| format!("{}", root.display()))?;
+        Ok(Self { root, listed: Mutex::default(), followed: Mutex::default() })
+    }
+
+    /// The runs, the newest first. Looks at most once a second.
+    pub fn list(&self) -> Result<Vec<Entry>> {
+        let mut listed = locked(&self.listed);
+        if listed.0.is_none_or(|at| at.elapsed() > LIST_EVERY) {
+            let mut known: HashMap<PathBuf, Entry> =
+                std::mem::take(&mut listed.1).into_iter().map(|entry| (entry.folder.clone(), entry)).collect();
+            let folders = runs::folders(&self.root).with_context(|| format!("{}", self.root.display()))?;
+            let entry = |folder: PathBuf| {
+                let id = self.id(&folder)?;
+                let stamps = ["run.json", "findings.jsonl"].map(|file| stamp(&folder.join(file)));
+                match known.remove(&folder) {
+                    // A run that is being written may be killed without a change to its files.
+                    Some(entry) if entry.stamps == stamps && entry.status != RunStatus::Running => Some(entry),
+                    _ => Entry::of(id, folder, stamps).ok(),
+                }
+            };
+            listed.1 = folders.into_iter().filter_map(entry).collect();
+            listed.1.sort_by(|a, b| b.start.cmp(&a.start).then_with(|| b.id.cmp(&a.id)));
+            listed.0 = Some(Instant::now());
+        }
+        Ok(listed.1.clone())
+    }
+
+    /// The name of a run folder: its path below the root. `None` outside.
+    pub fn id(&self, folder: &Path) -> Option<String> {
+        let folder = folder.canonicalize().ok()?;
+        let below = folder.strip_prefix(&self.root).ok()?;
+        let below = if below.as_os_str().is_empty() { Path::new(self.root.file_name()?) } else { below };
+        let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+        Some(parts.join("/"))
+    }
+
+    /// Opens a run that is listed, or shares it with others who look at it.
+    pub fn follow(&self, id: &str) -> Result<Arc<Followed>> {
+        if let Some(followed) = locked(&self.followed).get(id) {
+            return Ok(Arc::clone(followed));
+        }
+        let find = |entries: Vec<Entry>| entries.into_iter().find(|entry| entry.id == id);
+        let mut found = find(self.list()?);
+        if found.is_none() {
+            locked(&self.listed).0 = None;
+            found = find(self.list()?);
+        }
+        // Of the list, and never a path made from what was asked for.
+        let entry = found.ok_or_else(|| anyhow!("there is no run of that name"))?;
+        let follower = Mutex::new(Follower::open(&entry.folder, SPAN_COUNT_MAX)?);
+        let mut all = locked(&self.followed);
+        let followed = all.entry(id.to_owned()).or_insert_with(|| Arc::new(Followed { id: id.to_owned(), follower }));
+        Ok(Arc::clone(followed))
+    }
+
+    /// Takes what has been added to the runs that somebody looks at: whether there was anything.
+    pub fn poll(&self) -> bool {
+        let mut changed = false;
+        let watched: Vec<Arc<Followed>> = {
+            let mut all = locked(&self.followed);
+            let idle: Vec<String> =
+                all.values().filter(|run| Arc::strong_count(run) == 1).map(|run| run.id.clone()).collect();
+            for id in idle.iter().skip(IDLE_COUNT_MAX) {
+                all.remove(id);
+            }
+            all.values().filter(|run| Arc::strong_count(run) > 1).map(Arc::clone).collect()
+        };
+        for run in watched {
+            // One that can't be read is told of by whoever looks at it next.
+            let polled = locked(&run.follower).poll();
+            if polled.is_err() {
+                locked(&self.followed).remove(&run.id);
+            }
+            changed |= polled.unwrap_or(true);
+        }
+        changed
+    }
+
+    /// Whether the run is still followed: one whose folder is gone is not.
+    pub fn has(&self, run: &Arc<Followed>) -> bool {
+        locked(&self.followed).get(&run.id).is_some_and(|known| Arc::ptr_eq(known, run))
+    }
+}
+
+impl Entry {
+    fn of(id: String, folder: PathBuf, stamps: [Option<(SystemTime, u64)>; 2]) -> Result<Self> {
+        let run = Run::open(&folder)?;
+        let findings = run.findings()?;
+        let warnings: Vec<_> = findings.iter().filter(|finding| finding.severity >= Severity::Warn).collect();
+        let manifest = run.manifest();
+        Ok(Self {
+            id,
+            status: run.status(),
+            model: manifest.facts.get("model").and_then(|model| model.as_str()).unwrap_or_default().to_owned(),
+            step_count: manifest.step_count,
+            start: manifest.start.clone(),
+            warning_count: warnings.len(),
+            worst: warnings.iter().map(|finding| finding.severity).max(),
+            first_warning: warnings.first().map(|finding| runs::brief(finding)),
+            folder,
+            stamps,
+        })
+    }
+}
+
+/// A lock whose holder panicked guards nothing that would be half done.
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.modified().ok()?, found.len()))
+}

@@ -1,0 +1,111 @@
+//! Who may ask, and what every answer forbids.
+
+use anyhow::{Context, Result};
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+const TOKEN_BYTES: usize = 16;
+
+/// Answers come from this program alone, and go to its own page alone.
+const HEADERS: [(HeaderName, &str); 6] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// What a request has to bring.
+#[derive(Clone)]
+pub struct Access {
+    /// Names under which a browser of this machine asks: another name in front of the same address is somebody's trick to
+    /// make a page of theirs read ours.
+    hosts: Arc<[String]>,
+    /// In place of that, where others may ask: in the URL at first, then in a cookie.
+    token: Option<Arc<str>>,
+    port: u16,
+}
+
+impl Access {
+    pub fn loopback(address: SocketAddr) -> Self {
+        let port = address.port();
+        let mut hosts: Vec<String> = ["127.0.0.1", "localhost", "[::1]"].map(|host| format!("{host}:{port}")).into();
+        hosts.push(address.to_string());
+        Self { hosts: hosts.into(), token: None, port }
+    }
+
+    pub fn token(address: SocketAddr) -> Result<Self> {
+        let mut bytes = [0; TOKEN_BYTES];
+        getrandom::fill(&mut bytes).map_err(std::io::Error::from).context("a random token")?;
+        let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { hosts: [].into(), token: Some(token.into()), port: address.port() })
+    }
+
+    /// What the URL needs.
+    pub fn query(&self) -> String {
+        self.token.as_ref().map_or(String::new(), |token| format!("?token={token}"))
+    }
+
+    fn cookie(&self) -> String {
+        format!("gradscope_{}", self.port)
+    }
+
+    fn has_host(&self, headers: &HeaderMap) -> bool {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        host.is_some_and(|host| self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)))
+    }
+
+    fn has_cookie(&self, headers: &HeaderMap, token: &str) -> bool {
+        let name = self.cookie();
+        let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|cookies| cookies.to_str().ok());
+        let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        pairs.any(|(known, value)| known == name && is_same(value, token))
+    }
+}
+
+/// Takes as long wherever the difference is.
+fn is_same(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |seen, (a, b)| seen | (a ^ b)) == 0
+}
+
+/// Lets a request through, or says why not.
+pub async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
+    let mut response = match admitted(&access, &request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal,
+    };
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn admitted(access: &Access, request: &Request) -> Result<(), Response> {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "the dashboard only shows\n").into_response());
+    }
+    let Some(token) = &access.token else {
+        let refused = "this page is served to this machine only, under its own address: open it as 127.0.0.1 or localhost\n";
+        return if access.has_host(request.headers()) { Ok(()) } else { Err((StatusCode::FORBIDDEN, refused).into_response()) };
+    };
+    if access.has_cookie(request.headers(), token) {
+        return Ok(());
+    }
+    let given = request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("token="));
+    if given.is_some_and(|given| is_same(given, token)) {
+        // The token leaves the address bar, where it would be copied from.
+        let cookie = format!("{}={token}; HttpOnly; SameSite=Strict; Path=/", access.cookie());
+        return Err((StatusCode::SEE_OTHER, [(header::LOCATION, "/".to_owned()), (header::SET_COOKIE, cookie)]).into_response());
+    }
+    Err((StatusCode::FORBIDDEN, "this page needs the token of the URL that `gradscope watch` printed\n").into_response())
+}
