@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all a fresh machine needs besides the Rust toolchain.
 
-.PHONY: help demo test test-python lint bench ci ci-full vulkan
+.PHONY: help demo test test-python lint bench bench-dashboard ci ci-full vulkan browser
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -8,7 +8,7 @@ help: ## What can be made
 demo: vulkan ## Train the main job: an MLP on real images, every gradient of every step observed
 	cargo run --release
 
-test: vulkan ## All tests, on the GPU or on software Vulkan
+test: vulkan browser ## All tests, on the GPU or on software Vulkan, and of the dashboard in headless Chromium
 	cargo test --release --workspace
 
 test-python: ## What the documentation shows of Python, and TensorBoard on our event files; installs them into target/python
@@ -25,6 +25,9 @@ lint: ## Formatting, clippy and documentation with warnings denied, also of what
 bench: vulkan ## The reductions on this machine's adapter
 	cargo bench --bench grad_reduce
 
+bench-dashboard: vulkan browser ## The dashboard with 300 tensors x 100,000 steps, and what an open page costs training (7 minutes)
+	cargo bench --workspace --bench dashboard
+
 ci: lint test ## What has to pass before anything lands
 
 # 60 to 80 minutes on two cores: burn is built three times, since its features differ.
@@ -35,3 +38,6 @@ ci-full: ci test-python ## All of ci, the Python tests, burn without fusion, and
 
 vulkan:
 	@sh tools/vulkan.sh
+
+browser:
+	@sh tools/browser.sh

@@ -22,7 +22,7 @@
 //! - `store`: the run folder. `writer` is the thread that writes: records become rows (`tables`, `rows`, `columns`), rows batches
 //!   of a stream (`segment`), and the `overview`; `run` reads them back through `source` (a stream's `frames`, or Parquet) into
 //!   records and `curves`; `compact` turns closed streams into Parquet; `tensorboard` writes event files; `flight` keeps the last records for snapshots; `reading` is
-//!   a run in words; `manifest` is `run.json`.
+//!   a run in words; `follower` is what a live view holds of a run, whatever its length (`trace` of a figure over all tensors); `manifest` is `run.json`.
 //! - [`device`](mod@device): the burn device that training runs on, with the wgpu handles behind it.
 //! - `bridge`: burn tensors to buffer slices; the only file that names cubecl types.
 //! - `kernels`: one launcher a shader of `shaders/`, same stem; `paged` is what those share that read burn's buffers,

@@ -6,6 +6,7 @@ use clap::Args;
 use gradscope::diagnosis::{Rules, spec};
 use gradscope::record::{Action, Rule, Severity};
 use gradscope::store::Reading;
+use serde_json::json;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -17,6 +18,10 @@ pub struct Options {
     /// Examine the run anew, with a rule's setting: RULE=off, note, warn or critical, or RULE.NUMBER=VALUE.
     #[arg(long, value_name = "SETTING", requires = "run")]
     rule: Vec<String>,
+
+    /// One JSON object instead of words.
+    #[arg(long, conflicts_with = "rules")]
+    json: bool,
 
     /// List the rules: what each looks at, its numbers, and where they come from.
     #[arg(long, conflicts_with = "run")]
@@ -33,7 +38,15 @@ pub fn explain(options: &Options) -> Result<()> {
     let run = runs::find(path)?;
     let rules = options.rule.iter().try_fold(Rules::default(), |rules, setting| rules.setting(setting));
     let rules = rules.context("--rule")?;
-    say(&if options.rule.is_empty() { Reading::of(&run)? } else { Reading::examined(&run, &rules)? });
+    let reading = if options.rule.is_empty() { Reading::of(&run)? } else { Reading::examined(&run, &rules)? };
+    if options.json {
+        let mut value = json!(reading);
+        value["healthy"] = reading.is_healthy().into();
+        value["lines"] = reading.lines().into();
+        say(&value);
+    } else {
+        say(&reading);
+    }
     Ok(())
 }
 

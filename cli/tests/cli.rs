@@ -42,6 +42,12 @@ fn bad_input_names_the_object_and_the_remedy() {
     refused(&["train", "--rule", "oscilation=off"], &["--rule", "oscilation", "oscillation"]);
     refused(&["explain"], &["RUN"]);
     refused(&["explain", "nowhere"], &["nowhere", "no such folder"]);
+    refused(&["watch", "nowhere"], &["nowhere", "no such folder"]);
+    refused(&["train", "--open"], &["--open", "--watch"]);
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    refused(&["watch", ".", "--port", &port], &[&port, "take another port"]);
+    refused(&["train", "--watch", "--port", &port], &[&port, "take another port"]);
 }
 
 /// The four files of a data set of `count` blank images, each `rows` x 28.
@@ -83,6 +89,38 @@ fn runs_are_listed_and_shown_and_the_machine_is_examined() {
     assert_eq!(out(&["ls", "."]).lines().count(), 1);
     refused(&["ls", "nowhere"], &["nowhere"]);
     refused(&["completions", "tcsh"], &["tcsh"]);
+}
+
+#[test]
+fn programs_are_told_in_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = |arguments: &[&str]| -> Vec<serde_json::Value> {
+        let output = gradscope(dir.path(), arguments);
+        assert_eq!(text(&output.stderr), "");
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    };
+    let events = lines(&["train", "--steps", "4", "--json"]);
+    let of = |name: &str| events.iter().filter(|event| event["event"] == name).collect::<Vec<_>>();
+    assert_eq!((&events[0]["event"], &events[0]["step_count"]), (&"start".into(), &4.into()));
+    let steps: Vec<_> = of("step").iter().map(|event| event["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [0, 1, 2, 3]);
+    for step in of("step") {
+        assert!(step["scalars"]["loss"].as_f64().unwrap() > 0.0 && step["l2_norm"].as_f64().unwrap() > 0.0, "{step}");
+        let worst = &step["worst"];
+        assert!(
+            worst["path"].as_str().unwrap().starts_with("fc") && worst["why"].as_str().unwrap().ends_with("near zero")
+        );
+    }
+    let end = events.last().unwrap();
+    assert_eq!((&end["event"], &end["status"], &end["step_count"]), (&"end".into(), &"finished".into(), &4.into()));
+    assert!(end["test_accuracy"].as_f64().is_some() && Path::new(end["folder"].as_str().unwrap()).is_relative());
+    let sick = lines(&["train", "--steps", "8", "--lr", "1e30", "--json"]);
+    let finding = sick.iter().find(|event| event["event"] == "finding" && event["rule"] == "non_finite").unwrap();
+    assert!(finding["text"].as_str().unwrap().contains("CRITICAL"), "{finding}");
+    let worst = sick.iter().filter(|event| event["event"] == "step").last().unwrap()["worst"].clone();
+    assert_eq!(worst["why"], "is not finite");
+    let explained = &lines(&["explain", end["folder"].as_str().unwrap(), "--json"])[0];
+    assert_eq!((&explained["healthy"], &explained["parameters"][0]["path"]), (&true.into(), &"fc1.weight".into()));
 }
 
 #[test]

@@ -36,6 +36,13 @@ impl Curves {
         point_count: usize,
         row_count_max: u64,
     ) -> Result<Self, Error> {
+        let (mut curves, row_count) = Self::sized(run, sources, point_count)?;
+        curves.fill(run, sources, row_count > row_count_max)?;
+        Ok(curves)
+    }
+
+    /// Without values: room for at most `point_count` spans of the rows, whose number comes with it.
+    pub(super) fn sized(run: &Run, sources: &[(u32, Source)], point_count: usize) -> Result<(Self, u64), Error> {
         let mut extent: Option<[u64; 2]> = None;
         let mut row_count = 0;
         for (_, source) in sources {
@@ -50,7 +57,7 @@ impl Curves {
         let observed_count = row_count / run.params().len().max(1) as u64;
         let span_count_max = (point_count as u64).min(observed_count).max(1);
         let shift = (0..64).find(|shift| (last >> shift) - (first >> shift) < span_count_max).unwrap_or(63);
-        let mut curves = Self {
+        let curves = Self {
             figures: Figure::of_groups(run.manifest().groups()).collect(),
             tensor_count: run.params().len(),
             shift,
@@ -59,17 +66,26 @@ impl Curves {
             spans: Vec::new(),
             cells: Vec::new(),
         };
-        let is_long = row_count > row_count_max;
+        Ok((curves, row_count))
+    }
+
+    /// Whether an overview has spans as short as these.
+    pub(super) fn has_overview(&self) -> bool {
+        overview::levels_under(self.shift).next().is_some()
+    }
+
+    /// Reads the values, from the overview where the run is long.
+    pub(super) fn fill(&mut self, run: &Run, sources: &[(u32, Source)], is_long: bool) -> Result<(), Error> {
         for (index, source) in sources {
-            let mut paths = overview::levels_under(shift).map(|level| overview::path(run.folder(), *index, level));
+            let mut paths = overview::levels_under(self.shift).map(|level| overview::path(run.folder(), *index, level));
             let path = paths.find(|path| is_long && path.exists());
             let limit = run.manifest().limit(*index);
             match path {
-                Some(path) => curves.take_overview(&path, source, limit)?,
-                None => source.each(None, |batch| curves.take_rows(batch))?,
+                Some(path) => self.take_overview(&path, source, limit)?,
+                None => source.each(None, |batch| self.take_rows(batch))?,
             }
         }
-        Ok(curves)
+        Ok(())
     }
 
     /// The overview's spans, and the rows after the last of them.
@@ -134,7 +150,10 @@ impl Curves {
             let Some([first, last]) = *span else { continue };
             self.spans[into] = Some([self.spans[into].map_or(first, |[from, _]| from), last]);
             let later = &cells[place * width..][..width];
-            self.cells[into * width..][..width].iter_mut().zip(later).for_each(|(cell, later)| *cell = cell.then(*later));
+            self.cells[into * width..][..width]
+                .iter_mut()
+                .zip(later)
+                .for_each(|(cell, later)| *cell = cell.then(*later));
         }
     }
 

@@ -23,7 +23,7 @@ const STATUS_EVERY: Duration = Duration::from_secs(2);
 
 /// A run in at most so many spans of steps, and what has been added since the last look.
 ///
-/// Curves come first; figures over all tensors of a long run follow over the next polls.
+/// Curves come first; what takes long of them, and figures over all tensors, follow over the next polls.
 pub struct Follower {
     run: Run,
     span_count_max: usize,
@@ -114,7 +114,7 @@ impl OpenFeed {
 }
 
 impl Follower {
-    /// Opens a run folder, and reads its curves into at most `span_count_max` spans.
+    /// Opens a run folder, for at most `span_count_max` spans. What that does not read at once, polls do.
     ///
     /// # Errors
     /// Where it is no run folder, or a file of it is damaged.
@@ -144,7 +144,12 @@ impl Follower {
 
     fn curves_of(run: &Run, span_count_max: usize) -> Result<(Curves, Feed), Error> {
         let sources = run.sources("stats")?;
-        let curves = Curves::of_sources(run, &sources, span_count_max, ROW_COUNT_MAX)?;
+        let (mut curves, row_count) = Curves::sized(run, &sources, span_count_max)?;
+        if row_count > ROW_COUNT_MAX && !curves.has_overview() {
+            // Too many rows for one look, and too few steps for an overview.
+            return Ok((curves, Feed::new("stats")));
+        }
+        curves.fill(run, &sources, row_count > ROW_COUNT_MAX)?;
         Ok((curves, Feed::after("stats", run, sources)))
     }
 
@@ -182,7 +187,8 @@ impl Follower {
         let stamp = stamp(self.run.folder(), Manifest::FILE);
         if stamp != self.stamps[0] || stamp.is_none() {
             let run = Run::open(self.run.folder())?;
-            let segments = |run: &Run| run.manifest().segments.iter().map(|s| (s.index, s.first_step)).collect::<Vec<_>>();
+            let segments =
+                |run: &Run| run.manifest().segments.iter().map(|s| (s.index, s.first_step)).collect::<Vec<_>>();
             if segments(&run) != segments(&self.run) {
                 // A segment that goes on from a checkpoint takes back what came after that.
                 let (generation, version) = (self.generation + 1, self.version + 1);

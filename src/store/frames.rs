@@ -117,11 +117,7 @@ impl Frames {
     ///
     /// # Errors
     /// In words, where the file can't be read or decoded.
-    pub fn batches(
-        &self,
-        first: usize,
-        columns: Option<&[&str]>,
-    ) -> Result<Batches, String> {
+    pub fn batches(&self, first: usize, columns: Option<&[&str]>) -> Result<Batches, String> {
         let (Some(schema), Some(from)) = (self.frames.first(), self.frames.get(first + 1)) else {
             return Ok(Box::new(std::iter::empty()));
         };

@@ -5,6 +5,7 @@ use super::run::Run;
 use crate::diagnosis::{Context, Diagnosis, Rules};
 use crate::error::Error;
 use crate::record::{Finding, Param, Severity, short};
+use serde::Serialize;
 use std::fmt;
 
 /// Spans of steps that a run is read in.
@@ -17,7 +18,7 @@ const EVEN: std::ops::RangeInclusive<f64> = 1e-2..=1e2;
 const HEALTHY_MOVES: std::ops::RangeInclusive<f64> = 1e-4..=1e-2;
 
 /// A short plain reading of a run. `Display` has it in words.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Reading {
     pub name: String,
     pub step_count: u64,
@@ -36,7 +37,7 @@ pub struct Reading {
 }
 
 /// Losses: the first, and means over the last eighth of the run and over the one before.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LossReading {
     pub first: f64,
     pub last: f64,
@@ -44,7 +45,7 @@ pub struct LossReading {
 }
 
 /// One parameter's gradient: root mean squares early and late, and the share near zero.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ParameterReading {
     pub path: String,
     pub is_weight: bool,

@@ -32,11 +32,8 @@ impl Trace {
     /// Takes the value of a step. One of a step before the last span joins that.
     pub(super) fn put(&mut self, step: u64, value: f64) {
         let value = Some(value).filter(|value| (*value as f32).is_finite());
-        let point = TracePoint {
-            steps: [step; 2],
-            envelope: Envelope::of(value),
-            nonfinite_count: u64::from(value.is_none()),
-        };
+        let point =
+            TracePoint { steps: [step; 2], envelope: Envelope::of(value), nonfinite_count: u64::from(value.is_none()) };
         let shift = self.shift;
         match self.points.last_mut() {
             Some(last) if step >> shift <= last.steps[0] >> shift => last.join(&point),
@@ -81,13 +78,16 @@ mod tests {
     fn however_long_a_run_a_trace_is_bounded_and_hides_nothing() {
         let mut trace = Trace::new(SeriesName { source: "scalar".into(), name: "loss".into() }, 64);
         for step in 0..100_000 {
-            trace.put(step, match step {
-                31_415 => 1e9,
-                27_182 => -1e9,
-                50_000 => f64::NAN,
-                50_001 => 1e300,
-                step => step as f64,
-            });
+            trace.put(
+                step,
+                match step {
+                    31_415 => 1e9,
+                    27_182 => -1e9,
+                    50_000 => f64::NAN,
+                    50_001 => 1e300,
+                    step => step as f64,
+                },
+            );
         }
         let points = trace.points();
         assert!((32..=64).contains(&points.len()), "{}", points.len());

@@ -197,7 +197,7 @@ impl Worker {
         all.into_iter().collect()
     }
 
-    /// Writes what there is. A failure is told once; what failed is tried again every second, unless the folder is gone.
+    /// Writes what there is. A failure is told once; what failed is tried again by the next flush, unless the folder is gone.
     fn flush_and_judge(&mut self) {
         if self.state == State::Gone {
             return;

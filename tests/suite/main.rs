@@ -5,6 +5,7 @@ mod control;
 mod diagnosis;
 mod findings;
 mod fixture;
+mod follower;
 mod groups;
 mod layouts;
 mod lifecycle;

@@ -8,7 +8,7 @@ use gradscope::{Notice, Run, RunStatus, StepRecord};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn params(paths: &[&str]) -> Vec<Param> {
+pub fn params(paths: &[&str]) -> Vec<Param> {
     let param = |path: &&str| Param {
         path: (*path).to_owned(),
         shape: vec![10, 10],
@@ -19,7 +19,7 @@ fn params(paths: &[&str]) -> Vec<Param> {
     paths.iter().map(param).collect()
 }
 
-fn start(params: &[Param]) -> RunStart {
+pub fn start(params: &[Param]) -> RunStart {
     RunStart {
         burn_version: "0".into(),
         adapter: "none".into(),
@@ -37,7 +37,7 @@ fn start(params: &[Param]) -> RunStart {
 }
 
 /// A record of random figures, the same for the same step.
-fn record(step: u64, tensor_count: usize) -> StepRecord {
+pub fn record(step: u64, tensor_count: usize) -> StepRecord {
     let mut random = Random(step + 1);
     let tensor = |place: usize| {
         let mut partial = Partial::IDENTITY;
@@ -62,7 +62,7 @@ fn record(step: u64, tensor_count: usize) -> StepRecord {
     }
 }
 
-fn write(place: &RunPlace, params: &[Param], steps: std::ops::Range<u64>) -> RunWriter {
+pub fn write(place: &RunPlace, params: &[Param], steps: std::ops::Range<u64>) -> RunWriter {
     let mut writer = RunWriter::open(place, start(params)).unwrap();
     for step in steps {
         writer.write(&record(step, params.len()));

@@ -1,6 +1,6 @@
 // Curves over steps. Where a point stands for many steps, the band behind the line reaches from their least to their largest.
 
-import { color, el, onResize, onTheme, say } from "./dom.js";
+import { color, el, onResize, onSight, onTheme, say } from "./dom.js";
 import { count, number, percent, ratioTop } from "./format.js";
 
 const HEIGHT = 190;
@@ -10,11 +10,11 @@ const WIDE = 1e3;
 export class Chart {
   // `scale` is linear, log, ratio, count, or auto: linear or log, as the values are. `x` names the axis below.
   constructor({ title, scale = "linear", x = "step", height = HEIGHT }) {
-    Object.assign(this, { title, scale, x, height, lines: [], plot: null, shape: "" });
+    Object.assign(this, { title, scale, x, height, lines: [], plot: null, shape: "", seen: true });
     this.legend = el("ul", { class: "legend" });
     this.place = el("div", { class: "plot" });
     this.root = el("figure", { class: "chart" }, el("figcaption", {}, title), this.legend, this.place);
-    this.undo = [onResize(this.place, () => this.resize()), onTheme(() => this.rebuild())];
+    this.undo = [onResize(this.place, () => this.resize()), onTheme(() => this.rebuild()), onSight(this.root, (seen) => this.sighted(seen))];
   }
 
   close() {
@@ -26,14 +26,15 @@ export class Chart {
   set(lines) {
     this.lines = lines.filter(Boolean);
     this.root.hidden = this.lines.length === 0;
-    if (this.root.hidden || this.place.clientWidth === 0) return;
+    // A chart out of sight shows what it had, and catches up when it is scrolled to.
+    if (this.root.hidden || (this.plot && !this.seen) || this.place.clientWidth === 0) return;
     const banded = this.lines.map((line) => line.max.some((max, i) => max !== line.min[i]));
     const log = logarithmic(this.scale, this.lines);
-    const shape = JSON.stringify([banded, log, this.lines.map((line) => [line.label, line.color])]);
+    const shape = JSON.stringify([banded, log, this.lines.map((line) => [line.label, line.color, isShort(line)])]);
     const data = table(this.lines, banded, log);
     this.marks = this.lines.flatMap((line) => line.nonfinite);
     if (shape === this.shape) {
-      this.plot.setData(data);
+      this.put(data);
     } else {
       this.plot?.destroy();
       this.shape = shape;
@@ -41,6 +42,20 @@ export class Chart {
       this.legend.replaceChildren(...this.lines.map((line) => this.key(line)));
     }
     this.tell(null);
+  }
+
+  sighted(seen) {
+    this.seen = seen;
+    if (seen) this.set(this.lines);
+  }
+
+  // A part that the reader has zoomed into stays.
+  put(data) {
+    const { min, max } = this.plot.scales.x;
+    const all = this.plot.data[0];
+    const zoomed = min > all[0] || max < all.at(-1);
+    this.plot.setData(data, !zoomed);
+    if (zoomed) this.plot.setScale("x", { min, max });
   }
 
   rebuild() {
@@ -86,8 +101,7 @@ export class Chart {
         series.push({ show: true, width: 0, points: { show: false }, spanGaps: true });
         series.push({ show: true, width: 0, points: { show: false }, spanGaps: true });
       }
-      const few = line.x.length <= 40;
-      series.push({ stroke: line.color, width: 1.5, points: { show: few, size: 4, fill: line.color }, spanGaps: true });
+      series.push({ stroke: line.color, width: 1, points: { show: isShort(line), size: 4, fill: line.color }, spanGaps: true });
     });
     const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "11px system-ui, sans-serif" };
     const show = (plot, values) => values.map((value) => (value === null ? "" : this.text(value)));
@@ -146,6 +160,11 @@ function least(values) {
 
 function most(values) {
   return values.reduce((most, value) => (value > most ? value : most), -Infinity);
+}
+
+// Of a line of few points each shows.
+function isShort(line) {
+  return line.x.length <= 40;
 }
 
 function range(scale) {

@@ -50,6 +50,13 @@ export function onResize(element, changed) {
   return () => observer.disconnect();
 }
 
+// Calls back when the element comes into view, and when it goes.
+export function onSight(element, changed) {
+  const observer = new IntersectionObserver(([entry]) => changed(entry.isIntersecting));
+  observer.observe(element);
+  return () => observer.disconnect();
+}
+
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 export function onTheme(changed) {

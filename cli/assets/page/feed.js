@@ -1,6 +1,7 @@
 // The event stream of some runs, put together: what the server adds takes the place of what it was sent before.
 
 const RETRY_MS = 2000;
+const NONFINITE = ["global/nan_count", "global/pos_inf_count", "global/neg_inf_count"];
 
 export class Feed {
   // `changed` is called with the runs by their ids, `state` with what the connection does.
@@ -85,13 +86,16 @@ function merge(run, { about, spans, series, epochs, findings }) {
 export function line(run, key, label) {
   const points = run.series.get(key);
   if (!points?.length) return null;
+  const nonfinite = points.filter((point) => point[5] > 0).map((point) => point[0]);
+  // Norms and extremes of gradients leave out what is not finite, and would hide it.
+  if (/^global\/(?!param_)/.test(key)) nonfinite.push(...NONFINITE.flatMap((name) => (run.series.get(name) ?? []).filter((point) => point[3] > 0).map((point) => point[0])));
   return {
     label,
     x: points.map((point) => point[1]),
     min: points.map((point) => point[2]),
     max: points.map((point) => point[3]),
     last: points.map((point) => point[4]),
-    nonfinite: points.filter((point) => point[5] > 0).map((point) => point[0]),
+    nonfinite,
   };
 }
 

@@ -28,6 +28,8 @@ const CHARTS = [
   ["Extremes crossed", "ratio", { minimum_ratio: "a minimum", maximum_ratio: "a maximum" }],
 ];
 
+const OF_GRADIENT = /^(?!param_|update_|unchanged_|minimum_|maximum_)/;
+
 export class Layer {
   constructor({ path, palette, close }) {
     this.path = path;
@@ -61,7 +63,8 @@ export class Layer {
     for (const { figures, chart } of this.charts) {
       const lines = Object.entries(figures).map(([figure, label], i) => {
         const found = curve(run, figure, label);
-        return found && { ...found, color: this.palette.distinct[i], nonfinite: bad(run, param) };
+        const marks = OF_GRADIENT.test(figure) ? bad(run, param) : [];
+        return found && { ...found, color: this.palette.distinct[i], nonfinite: marks };
       });
       chart.set(lines);
     }

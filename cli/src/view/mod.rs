@@ -16,14 +16,14 @@ use anyhow::{Context, Result};
 use clap::Args;
 use gradscope::Run;
 use gradscope::store::TENSORBOARD;
-use pictures::Gallery;
 pub use palette::Palette;
+use pictures::Gallery;
 pub use pictures::{sign_map_of, sign_maps};
 pub use report::{ReportOptions, report};
 pub use sign_map::{NAME as SIGN_MAP, SignMapPart};
-pub use thinned::Thinned;
 use std::fs;
 use std::path::{Path, PathBuf};
+pub use thinned::Thinned;
 
 #[derive(Args)]
 pub struct PlotOptions {

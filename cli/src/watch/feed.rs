@@ -13,8 +13,17 @@ use std::sync::Arc;
 const FIGURE: &str = "l2_norm";
 /// Of figures over all tensors, those that the page draws; of those given by the loop, all.
 const GLOBAL: [&str; 11] = [
-    "l2_norm", "min", "max", "param_min", "param_max", "nan_count", "pos_inf_count", "neg_inf_count", "numel",
-    "near_zero_count_1", "near_zero_count_2",
+    "l2_norm",
+    "min",
+    "max",
+    "param_min",
+    "param_max",
+    "nan_count",
+    "pos_inf_count",
+    "neg_inf_count",
+    "numel",
+    "near_zero_count_1",
+    "near_zero_count_2",
 ];
 const COST: [&str; 3] = ["submit_secs", "handoff_secs", "wait_secs"];
 

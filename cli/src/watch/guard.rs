@@ -95,8 +95,13 @@ fn admitted(access: &Access, request: &Request) -> Result<(), Response> {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "the dashboard only shows\n").into_response());
     }
     let Some(token) = &access.token else {
-        let refused = "this page is served to this machine only, under its own address: open it as 127.0.0.1 or localhost\n";
-        return if access.has_host(request.headers()) { Ok(()) } else { Err((StatusCode::FORBIDDEN, refused).into_response()) };
+        let refused =
+            "this page is served to this machine only, under its own address: open it as 127.0.0.1 or localhost\n";
+        return if access.has_host(request.headers()) {
+            Ok(())
+        } else {
+            Err((StatusCode::FORBIDDEN, refused).into_response())
+        };
     };
     if access.has_cookie(request.headers(), token) {
         return Ok(());
@@ -105,7 +110,10 @@ fn admitted(access: &Access, request: &Request) -> Result<(), Response> {
     if given.is_some_and(|given| is_same(given, token)) {
         // The token leaves the address bar, where it would be copied from.
         let cookie = format!("{}={token}; HttpOnly; SameSite=Strict; Path=/", access.cookie());
-        return Err((StatusCode::SEE_OTHER, [(header::LOCATION, "/".to_owned()), (header::SET_COOKIE, cookie)]).into_response());
+        return Err(
+            (StatusCode::SEE_OTHER, [(header::LOCATION, "/".to_owned()), (header::SET_COOKIE, cookie)]).into_response()
+        );
     }
-    Err((StatusCode::FORBIDDEN, "this page needs the token of the URL that `gradscope watch` printed\n").into_response())
+    Err((StatusCode::FORBIDDEN, "this page needs the token of the URL that `gradscope watch` printed\n")
+        .into_response())
 }

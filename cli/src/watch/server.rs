@@ -130,7 +130,8 @@ async fn scan<T: Serialize + Send + 'static>(
     let catalog = Arc::clone(&dashboard.catalog);
     answer(
         blocking(move || {
-            let (id, tensor) = value(&pairs, "run").zip(value(&pairs, "tensor")).context("run and tensor are needed")?;
+            let (id, tensor) =
+                value(&pairs, "run").zip(value(&pairs, "tensor")).context("run and tensor are needed")?;
             let followed = catalog.follow(&id)?;
             let run = super::catalog::locked(&followed.follower).run().clone();
             read(&run, &tensor)
@@ -165,7 +166,10 @@ async fn watch_runs(State(dashboard): State<Dashboard>, pairs: Pairs) -> Respons
             let (next, news) = news.await.ok()?;
             subscription = next;
             if let Some(text) = news {
-                return Some((Ok::<_, Infallible>(Event::default().retry(RETRY_AFTER).data(text)), (subscription, changes)));
+                return Some((
+                    Ok::<_, Infallible>(Event::default().retry(RETRY_AFTER).data(text)),
+                    (subscription, changes),
+                ));
             }
             if subscription.is_over() {
                 return None;

@@ -33,7 +33,8 @@ struct Pipe {
 fn program() -> PathBuf {
     let named = std::env::var_os("GRADSCOPE_BROWSER").map(PathBuf::from);
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    let found = || std::env::split_paths(&paths).flat_map(|dir| NAMES.map(|name| dir.join(name))).find(|file| file.exists());
+    let found =
+        || std::env::split_paths(&paths).flat_map(|dir| NAMES.map(|name| dir.join(name))).find(|file| file.exists());
     named.or_else(found).expect("Chromium is needed: `make browser` installs it, or GRADSCOPE_BROWSER names one")
 }
 
@@ -44,7 +45,14 @@ impl Browser {
         let mut child = Command::new("sh")
             .args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 >/dev/null 2>&1"])
             .arg(program())
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"])
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--hide-scrollbars",
+            ])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
             .args(["--disable-dev-shm-usage", "--remote-debugging-pipe"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
@@ -125,7 +133,11 @@ impl Browser {
             }
             if begun.elapsed() > Duration::from_secs(20) {
                 self.screenshot("failed");
-                panic!("{what} did not come; {:?}; the page says: {}", self.errors(), self.eval("document.body.innerText"));
+                panic!(
+                    "{what} did not come; {:?}; the page says: {}",
+                    self.errors(),
+                    self.eval("document.body.innerText")
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -162,7 +174,10 @@ impl Browser {
 
     pub fn dark(&self, dark: bool) {
         let value = if dark { "dark" } else { "light" };
-        self.call("Emulation.setEmulatedMedia", json!({ "features": [{ "name": "prefers-color-scheme", "value": value }] }));
+        self.call(
+            "Emulation.setEmulatedMedia",
+            json!({ "features": [{ "name": "prefers-color-scheme", "value": value }] }),
+        );
     }
 
     /// Keeps a picture of the whole page for people to look at, in target/screenshots.

@@ -8,6 +8,8 @@ pub struct Server {
     child: Child,
     /// Without a `/` at its end.
     pub url: String,
+    /// What the URL has after its `/`.
+    pub query: String,
     pub port: u16,
 }
 
@@ -19,9 +21,9 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let (_, url) = line.trim().rsplit_once(" at ").unwrap_or_else(|| panic!("no URL in `{line}`"));
-        let host = url.strip_prefix("http://").unwrap().split('/').next().unwrap();
+        let (host, query) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
         let port = host.rsplit_once(':').unwrap().1.parse().unwrap();
-        Self { child, url: format!("http://{host}"), port }
+        Self { child, url: format!("http://{host}"), query: query.to_owned(), port }
     }
 
     /// As it answers on a free port.

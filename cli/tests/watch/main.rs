@@ -1,0 +1,7 @@
+//! The dashboard: as a browser shows it, and as others may ask of it.
+
+mod chromium;
+mod http;
+mod page;
+mod server;
+mod training;
