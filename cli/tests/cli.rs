@@ -117,7 +117,7 @@ fn programs_are_told_in_json() {
     let sick = lines(&["train", "--steps", "8", "--lr", "1e30", "--json"]);
     let finding = sick.iter().find(|event| event["event"] == "finding" && event["rule"] == "non_finite").unwrap();
     assert!(finding["text"].as_str().unwrap().contains("CRITICAL"), "{finding}");
-    let worst = sick.iter().filter(|event| event["event"] == "step").last().unwrap()["worst"].clone();
+    let worst = sick.iter().rfind(|event| event["event"] == "step").unwrap()["worst"].clone();
     assert_eq!(worst["why"], "is not finite");
     let explained = &lines(&["explain", end["folder"].as_str().unwrap(), "--json"])[0];
     assert_eq!((&explained["healthy"], &explained["parameters"][0]["path"]), (&true.into(), &"fc1.weight".into()));

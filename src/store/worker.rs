@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 /// Rows reach the disk at least this often.
-const FLUSH_EVERY: Duration = Duration::from_millis(500);
+const FLUSH_EVERY: Duration = Duration::from_millis(400);
 /// The manifest's counts are brought up to date this often.
 const NOTE_EVERY: Duration = Duration::from_secs(5);
 

@@ -22,12 +22,14 @@ export class Chart {
     this.plot?.destroy();
   }
 
-  // Lines as `feed.js` makes them, with a colour; null ones are left out.
-  set(lines) {
-    this.lines = lines.filter(Boolean);
+  // `make` makes lines as `feed.js` does, with a colour; null ones are left out. A chart out of sight shows what it had, and
+  // catches up when it is scrolled to.
+  set(make) {
+    this.make = make;
+    if (this.plot && !this.seen) return;
+    this.lines = make().filter(Boolean);
     this.root.hidden = this.lines.length === 0;
-    // A chart out of sight shows what it had, and catches up when it is scrolled to.
-    if (this.root.hidden || (this.plot && !this.seen) || this.place.clientWidth === 0) return;
+    if (this.root.hidden || this.place.clientWidth === 0) return;
     const banded = this.lines.map((line) => line.max.some((max, i) => max !== line.min[i]));
     const log = logarithmic(this.scale, this.lines);
     const shape = JSON.stringify([banded, log, this.lines.map((line) => [line.label, line.color, isShort(line)])]);
@@ -46,7 +48,7 @@ export class Chart {
 
   sighted(seen) {
     this.seen = seen;
-    if (seen) this.set(this.lines);
+    if (seen && this.make) this.set(this.make);
   }
 
   // A part that the reader has zoomed into stays.
@@ -60,12 +62,12 @@ export class Chart {
 
   rebuild() {
     this.shape = "";
-    this.set(this.lines);
+    if (this.make) this.set(this.make);
   }
 
   resize() {
     if (this.plot) this.plot.setSize({ width: this.place.clientWidth, height: this.height });
-    else this.set(this.lines);
+    else if (this.make) this.set(this.make);
   }
 
   key(line) {
@@ -143,7 +145,8 @@ function table(lines, banded, log) {
     const bounds = banded[i] ? [shown(line.max), shown(line.min)] : [];
     return [line.x, ...bounds, shown(line.last)];
   });
-  if (tables.length === 1) return tables[0];
+  const same = ([x]) => x.length === tables[0][0].length && x.every((step, i) => step === tables[0][0][i]);
+  if (tables.every(same)) return [tables[0][0], ...tables.flatMap((table) => table.slice(1))];
   return uPlot.join(tables, tables.map((table) => table.map(() => 1)));
 }
 

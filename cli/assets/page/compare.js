@@ -52,7 +52,7 @@ export class Compare {
   draw() {
     const runs = this.ids.map((id) => this.feed.runs.get(id));
     for (const { key, chart } of this.charts) {
-      chart.set(runs.map((run, i) => {
+      chart.set(() => runs.map((run, i) => {
         const found = line(run, key, run.id);
         if (!found) return null;
         const x = this.by === "epoch" ? epochOf(run) : (step) => step;

@@ -20,22 +20,30 @@ export function option(value, text, selected) {
   return el("option", { value, selected }, text);
 }
 
-// Calls back once the frame is due, however often it was asked for, and tells how long drawing took.
-export function drawn(draw) {
-  let due = false;
+// What takes long to draw is drawn less often, so that a machine that also trains can train: for this share of the time, as long
+// as the page still follows.
+const SHARE = 1 / 100;
+const LEAST_PAUSE_MS = 200;
+
+// Calls back once the frame is due, however often it was asked for, after `most_ms` at the latest, and tells how long that took.
+export function drawn(draw, most_ms = 800) {
+  let due = false, next = 0;
+  const frame = () => {
+    due = false;
+    const start = performance.now();
+    draw();
+    // The task after the frame comes when it has been painted.
+    setTimeout(() => {
+      const end = performance.now();
+      next = start + Math.min(most_ms, Math.max(LEAST_PAUSE_MS, (end - start) / SHARE));
+      if (performance.getEntriesByName("redraw").length > 200) performance.clearMeasures("redraw");
+      performance.measure("redraw", { start, end });
+    });
+  };
   return () => {
     if (due) return;
     due = true;
-    requestAnimationFrame(() => {
-      due = false;
-      const start = performance.now();
-      draw();
-      // The task after the frame comes when it has been painted.
-      setTimeout(() => {
-        if (performance.getEntriesByName("redraw").length > 200) performance.clearMeasures("redraw");
-        performance.measure("redraw", { start, end: performance.now() });
-      });
-    });
+    setTimeout(() => requestAnimationFrame(frame), Math.max(0, next - performance.now()));
   };
 }
 

@@ -61,12 +61,11 @@ export class Layer {
     const epsilons = about.epsilons.map((epsilon) => number(epsilon));
     say(this.facts, `${param.shape.join(" × ")}, ${count(param.numel)} elements, ${param.dtype}${param.trainable === false ? ", frozen" : ""}; near zero is below ε1 = ${epsilons[0]} and ε2 = ${epsilons[1]}`);
     for (const { figures, chart } of this.charts) {
-      const lines = Object.entries(figures).map(([figure, label], i) => {
+      chart.set(() => Object.entries(figures).map(([figure, label], i) => {
         const found = curve(run, figure, label);
         const marks = OF_GRADIENT.test(figure) ? bad(run, param) : [];
         return found && { ...found, color: this.palette.distinct[i], nonfinite: marks };
-      });
-      chart.set(lines);
+      }));
     }
     say(this.missing, lacking(about));
     if (!this.begun) this.look(run);

@@ -16,6 +16,8 @@ const CHARTS = [
   ["L2 norm of all gradients", "log", { "global/l2_norm": "L2" }],
   ["What observing costs, seconds a step", "log", { "cost/submit_secs": "on the training thread", "cost/handoff_secs": "of it, hand-off", "cost/wait_secs": "of it, waiting" }],
 ];
+// Where drawing is slow, curves may be as old as this; cells and findings are not.
+const CURVES_MS = 2000;
 const KNOWN = new Set(CHARTS.flatMap(([, , figures]) => Object.keys(figures)));
 
 export class RunView {
@@ -40,13 +42,14 @@ export class RunView {
       this.layerPlace, this.grid, about,
     );
     this.redraw = drawn(() => this.draw());
+    this.redrawCurves = drawn(() => this.drawCurves(), CURVES_MS);
     this.feedState = state;
     this.open();
   }
 
   open() {
     this.feed?.close();
-    this.feed = new Feed([this.id], { figure: this.figure, tensor: this.path }, () => this.redraw(), (state) => this.connected(state));
+    this.feed = new Feed([this.id], { figure: this.figure, tensor: this.path }, () => this.changed(), (state) => this.connected(state));
   }
 
   // Another layer or figure: the rest of the page stays as it is.
@@ -91,6 +94,11 @@ export class RunView {
     this.go({ layer: path });
   }
 
+  changed() {
+    this.redraw();
+    this.redrawCurves();
+  }
+
   draw() {
     const run = this.feed.runs.get(this.id);
     if (!run.about) return;
@@ -99,6 +107,11 @@ export class RunView {
     this.about(run);
     this.heatmap.set(run, this.path);
     this.findings.set(run);
+  }
+
+  drawCurves() {
+    const run = this.feed.runs.get(this.id);
+    if (!run.about) return;
     for (const { figures, chart } of this.charts) this.lines(run, chart, figures);
     // What else the training loop has told has a chart of its own.
     for (const key of run.series.keys()) {
@@ -115,7 +128,7 @@ export class RunView {
   }
 
   lines(run, chart, figures) {
-    chart.set(Object.entries(figures).map(([key, label], i) => {
+    chart.set(() => Object.entries(figures).map(([key, label], i) => {
       const found = line(run, key, label);
       return found && { ...found, color: this.palette.distinct[i] };
     }));

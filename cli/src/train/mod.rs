@@ -191,8 +191,7 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
         }
         let tested = test(&model, &data.test, &loss, device.burn());
         progress.say(&format!("epoch {epoch}: test accuracy {:.1}%", 100.0 * tested.accuracy));
-        progress.event("test", json!({ "epoch": epoch, "loss": tested.loss, "accuracy": tested.accuracy }));
-        log(scope.as_mut(), step, epoch, &tested);
+        log(&progress, scope.as_mut(), step, epoch, &tested);
         report.test_accuracy = Some(tested.accuracy);
         if epoch.is_multiple_of(recipe.checkpoint_every) && step < step_count {
             save(scope.as_mut(), step, &model, &optimizer);
@@ -206,7 +205,7 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
     // Training that stopped inside an epoch was last tested before it.
     if !step.is_multiple_of(steps_an_epoch) {
         let tested = test(&model, &data.test, &loss, device.burn());
-        log(scope.as_mut(), step, step / steps_an_epoch + 1, &tested);
+        log(&progress, scope.as_mut(), step, step / steps_an_epoch + 1, &tested);
         report.test_accuracy = Some(tested.accuracy);
     }
     let interrupted = stop.is_asked();
@@ -218,7 +217,7 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
     let finished = finished.map_err(|error| Failure { error: error.into(), started: true })?;
     if let Some(finished) = &finished {
         report.take(&finished.events);
-        progress.notices(&finished.events);
+        progress.told(&report, &finished.events);
     }
     progress.end();
     progress.event(
@@ -309,7 +308,8 @@ fn test<M: Classifier>(model: &M, images: &Images, loss: &CrossEntropyLoss, devi
     Tested { loss, accuracy }
 }
 
-fn log(scope: Option<&mut Scope>, step: u64, epoch: u64, tested: &Tested) {
+fn log(progress: &Progress, scope: Option<&mut Scope>, step: u64, epoch: u64, tested: &Tested) {
+    progress.event("test", json!({ "epoch": epoch, "loss": tested.loss, "accuracy": tested.accuracy }));
     if let (Some(scope), Some(last)) = (scope, step.checked_sub(1)) {
         scope.log(last, Some(epoch), "validation/loss", tested.loss);
         scope.log(last, Some(epoch), "validation/accuracy", tested.accuracy);

@@ -41,7 +41,7 @@ impl Progress {
     pub fn new(step_count: u64, manner: Manner, paths: Vec<String>) -> Self {
         let target = if manner == Manner::People { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(step_count), target);
-        let template = "{bar:16} {pos}/{len} {elapsed} (left {eta}) {wide_msg}";
+        let template = "{bar:12} {pos}/{len} {elapsed}<{eta} {wide_msg}";
         bar.set_style(ProgressStyle::with_template(template).expect("the template is valid"));
         let plain = manner == Manner::People && bar.is_hidden();
         Self { bar, manner, plain, step_count, paths }
@@ -85,10 +85,13 @@ impl Progress {
         }
     }
 
-    /// A line for each notice and each new finding among the events.
-    pub fn notices(&self, events: &[Event]) {
+    /// A line for each notice and each new finding among the events; for programs one for each step too.
+    pub fn told(&self, report: &Report, events: &[Event]) {
         for event in events {
             match event {
+                Event::Record(record) if self.manner == Manner::Json && !record.last_move => {
+                    self.event("step", self.figures(record, report.findings()));
+                }
                 Event::Notice(notice) => self.notice(&notice.to_string()),
                 // When it ends stands in the table at the end.
                 Event::Finding(finding) if finding.open || self.manner == Manner::Json => self.finding(finding),
@@ -97,17 +100,9 @@ impl Progress {
         }
     }
 
-    /// Step `step` was sent off; notices among the events get a line each.
+    /// Step `step` was sent off, and these events have come back.
     pub fn advance(&self, step: u64, report: &Report, events: &[Event]) {
-        self.notices(events);
-        if self.manner == Manner::Json {
-            let records = events.iter().filter_map(|event| match event {
-                Event::Record(record) if !record.last_move => Some(record),
-                _ => None,
-            });
-            records.for_each(|record| self.event("step", self.figures(record, report.findings())));
-            return;
-        }
+        self.told(report, events);
         let message = report.last().map(|record| self.message(record, report.findings())).unwrap_or_default();
         if self.plain && step.is_multiple_of((self.step_count / LOG_LINE_COUNT).max(1)) {
             eprintln!("{step}/{} {message}", self.step_count);

@@ -23,7 +23,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 /// Run folders are looked at this often, and sooner where there was more than one look took.
-const POLL_EVERY: Duration = Duration::from_millis(200);
+const POLL_EVERY: Duration = Duration::from_millis(100);
 const POLL_AGAIN_AFTER: Duration = Duration::from_millis(30);
 /// Pages get a sign of life this often.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

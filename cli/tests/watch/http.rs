@@ -142,7 +142,7 @@ fn nothing_outside_of_the_folder_is_read() {
 #[test]
 fn one_run_is_watched_by_its_own_folder() {
     let dir = tempfile::tempdir().unwrap();
-    let run = Training::whole(dir.path(), 5, 1e-2);
+    let run = Training::whole(dir.path(), 20, 1e-2);
     let server = Server::on(&run);
     let name = run.file_name().unwrap().to_str().unwrap();
     assert!(get(server.port, "/api/runs").contains(&format!("{{\"id\":\"{name}\"")));

@@ -37,7 +37,7 @@ fn wait_for_step(browser: &Browser, past: u64) {
 }
 
 /// Colours of the heatmap's cells.
-const SHADES: &str = "(() => { const c = document.querySelector('.heatmap canvas'); if (!c.width) return 0; \
+const SHADES: &str = "(() => { const c = document.querySelector('.heatmap canvas'); if (!c?.width) return 0; \
     const d = new Uint32Array(c.getContext('2d').getImageData(0, 17, c.width, c.height - 45).data.buffer); return new Set(d).size; })()";
 
 /// Charts of a part of the page that have a line in them: pixels in colours, not the greys of axes.
