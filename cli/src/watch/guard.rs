@@ -80,9 +80,9 @@ fn is_same(a: &str, b: &str) -> bool {
 
 /// Lets a request through, or says why not.
 pub async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
-    let mut response = match admitted(&access, &request) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => refusal,
+    let mut response = match refusal(&access, &request) {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
     };
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -90,30 +90,26 @@ pub async fn guard(State(access): State<Access>, request: Request, next: Next) -
     response
 }
 
-fn admitted(access: &Access, request: &Request) -> Result<(), Response> {
+/// What is answered in place of what was asked for.
+fn refusal(access: &Access, request: &Request) -> Option<Response> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
-        return Err((StatusCode::METHOD_NOT_ALLOWED, "the dashboard only shows\n").into_response());
+        return Some((StatusCode::METHOD_NOT_ALLOWED, "the dashboard only shows\n").into_response());
     }
+    let forbidden = |why: &'static str| Some((StatusCode::FORBIDDEN, why).into_response());
     let Some(token) = &access.token else {
-        let refused =
+        let why =
             "this page is served to this machine only, under its own address: open it as 127.0.0.1 or localhost\n";
-        return if access.has_host(request.headers()) {
-            Ok(())
-        } else {
-            Err((StatusCode::FORBIDDEN, refused).into_response())
-        };
+        return if access.has_host(request.headers()) { None } else { forbidden(why) };
     };
     if access.has_cookie(request.headers(), token) {
-        return Ok(());
+        return None;
     }
     let given = request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("token="));
     if given.is_some_and(|given| is_same(given, token)) {
         // The token leaves the address bar, where it would be copied from.
         let cookie = format!("{}={token}; HttpOnly; SameSite=Strict; Path=/", access.cookie());
-        return Err(
-            (StatusCode::SEE_OTHER, [(header::LOCATION, "/".to_owned()), (header::SET_COOKIE, cookie)]).into_response()
-        );
+        let headers = [(header::LOCATION, "/".to_owned()), (header::SET_COOKIE, cookie)];
+        return Some((StatusCode::SEE_OTHER, headers).into_response());
     }
-    Err((StatusCode::FORBIDDEN, "this page needs the token of the URL that `gradscope watch` printed\n")
-        .into_response())
+    forbidden("this page needs the token of the URL that `gradscope watch` printed\n")
 }
