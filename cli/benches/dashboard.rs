@@ -208,9 +208,9 @@ enum Looking {
 
 /// Steps before anything is timed, between changes, and after each change that are left out.
 const WARM_UP: u64 = 40;
-const TURN: u64 = 50;
-const SETTLE: u64 = 20;
-const ROUND_COUNT: u64 = 24;
+const TURN: u64 = 160;
+const SETTLE: u64 = 60;
+const ROUND_COUNT: u64 = 16;
 
 fn cost() {
     let dir = tempfile::tempdir().expect("a temporary folder");

@@ -91,13 +91,15 @@ impl Curves {
     /// The overview's spans, and the rows after the last of them.
     fn take_overview(&mut self, path: &std::path::Path, source: &Source, limit: u64) -> Result<(), Error> {
         let failed = |reason: String| damaged(path, &reason);
+        // Of a run that goes on, the overview may be ahead of the rows that were looked at first.
+        let end = source.extent()?.map_or(0, |[_, last]| last);
         let frames = Frames::read(path).map_err(failed)?;
         let mut seen = None;
         for batch in caught(frames.batches(0, None).map_err(failed)?) {
             let mut misplaced = Ok(());
             let figures = self.figures.clone();
             let taken = overview::rows(&batch.map_err(failed)?, &figures, |span, tensor, cells| {
-                if span[1] >= limit {
+                if span[1] >= limit || span[1] > end {
                     return;
                 }
                 match place(tensor as u64, self.tensor_count) {

@@ -46,7 +46,7 @@ pub struct Follower {
 /// The batches of a table, in order, as they come to be there.
 struct Feed {
     table: &'static str,
-    /// Segments that are done, or not begun: their place in the manifest.
+    /// The place in the manifest of the segment that is read.
     segment: usize,
     open: Option<OpenFeed>,
 }
@@ -195,17 +195,19 @@ impl Follower {
                 *self = Self { generation, version, ..Self::open(run.folder(), self.span_count_max)? };
                 return Ok(());
             }
-            self.version += u64::from(run.manifest().status != self.run.manifest().status);
             (self.run, self.stamps[0]) = (run, stamp);
-            self.asked = Instant::now();
-            self.status = self.run.status();
+            self.ask();
         } else if self.status == RunStatus::Running && self.asked.elapsed() > STATUS_EVERY {
-            self.asked = Instant::now();
-            let status = self.run.status();
-            self.version += u64::from(status != self.status);
-            self.status = status;
+            self.ask();
         }
         Ok(())
+    }
+
+    /// Asks how the run stands.
+    fn ask(&mut self) {
+        let status = self.run.status();
+        self.version += u64::from(status != self.status);
+        (self.status, self.asked) = (status, Instant::now());
     }
 
     fn read_findings(&mut self) -> Result<(), Error> {

@@ -34,7 +34,9 @@ impl Envelope {
     pub(super) const NONE: Self = Self { min: f32::NAN, max: f32::NAN, last: f32::NAN };
 
     pub(super) fn of(value: Option<f64>) -> Self {
-        value.map_or(Self::NONE, |value| Self { min: value as f32, max: value as f32, last: value as f32 })
+        // What is finite stays so, however large.
+        let narrow = |value: f64| value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
+        value.map(narrow).map_or(Self::NONE, |value| Self { min: value, max: value, last: value })
     }
 
     /// Of this span followed by `later`. `f32::min` and `max` pass a NaN over.

@@ -14,6 +14,7 @@ export class Chart {
     this.legend = el("ul", { class: "legend" });
     this.place = el("div", { class: "plot" });
     this.root = el("figure", { class: "chart" }, el("figcaption", {}, title), this.legend, this.place);
+    this.root.chart = this;
     this.undo = [onResize(this.place, () => this.resize()), onTheme(() => this.rebuild()), onSight(this.root, (seen) => this.sighted(seen))];
   }
 
@@ -26,7 +27,7 @@ export class Chart {
   // catches up when it is scrolled to.
   set(make) {
     this.make = make;
-    if (this.plot && !this.seen) return;
+    if (this.plot && !this.seen && !this.root.hidden) return;
     this.lines = make().filter(Boolean);
     this.root.hidden = this.lines.length === 0;
     if (this.root.hidden || this.place.clientWidth === 0) return;

@@ -2,7 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { drawn, el, option } from "./dom.js";
-import { Feed, epochOf, line } from "./feed.js";
+import { Feed, epochLen, epochOf, line } from "./feed.js";
 import { Findings } from "./findings.js";
 import { statuses } from "./format.js";
 import { Heatmap, valueRange } from "./heatmap.js";
@@ -44,18 +44,21 @@ export class Compare {
   }
 
   close() {
+    this.closed = true;
     this.feed.close();
     this.charts.forEach(({ chart }) => chart.close());
     this.parts.forEach(({ heatmap }) => heatmap.close());
   }
 
   draw() {
+    if (this.closed) return;
     const runs = this.ids.map((id) => this.feed.runs.get(id));
+    const len = epochLen(runs);
     for (const { key, chart } of this.charts) {
       chart.set(() => runs.map((run, i) => {
         const found = line(run, key, run.id);
         if (!found) return null;
-        const x = this.by === "epoch" ? epochOf(run) : (step) => step;
+        const x = this.by === "epoch" ? epochOf(run, len) : (step) => step;
         return { ...found, x: found.x.map(x), nonfinite: found.nonfinite.map(x), color: this.palette.distinct[i % this.palette.distinct.length] };
       }));
     }

@@ -24,10 +24,12 @@ export function option(value, text, selected) {
 // as the page still follows.
 const SHARE = 1 / 100;
 const LEAST_PAUSE_MS = 200;
+// A page that opens is drawn as what it shows comes in.
+const EARLY_COUNT = 8;
 
 // Calls back once the frame is due, however often it was asked for, after `most_ms` at the latest, and tells how long that took.
-export function drawn(draw, most_ms = 800) {
-  let due = false, next = 0;
+export function drawn(draw, most_ms = 500) {
+  let due = false, next = 0, count = 0;
   const frame = () => {
     due = false;
     const start = performance.now();
@@ -35,7 +37,8 @@ export function drawn(draw, most_ms = 800) {
     // The task after the frame comes when it has been painted.
     setTimeout(() => {
       const end = performance.now();
-      next = start + Math.min(most_ms, Math.max(LEAST_PAUSE_MS, (end - start) / SHARE));
+      const pause = Math.min(most_ms, Math.max(LEAST_PAUSE_MS, (end - start) / SHARE));
+      next = start + (++count < EARLY_COUNT ? LEAST_PAUSE_MS : pause);
       if (performance.getEntriesByName("redraw").length > 200) performance.clearMeasures("redraw");
       performance.measure("redraw", { start, end });
     });

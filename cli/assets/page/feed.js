@@ -59,7 +59,9 @@ function replace(list, from, items) {
   for (const item of items) list.push(item);
 }
 
-function merge(run, { about, spans, series, epochs, findings }) {
+function merge(run, { whole, about, spans, series, epochs, findings }) {
+  // A run that went on from a checkpoint has taken back what came after it.
+  if (whole) Object.assign(run, { ...empty(run.id), about: run.about });
   if (about) run.about = about;
   if (findings) run.findings = findings;
   run.figure = spans.figure;
@@ -68,10 +70,10 @@ function merge(run, { about, spans, series, epochs, findings }) {
   replace(run.nonfinite, spans.from, spans.cells.map(() => null));
   for (const [place, tensor] of spans.nonfinite) (run.nonfinite[place] ??= new Set()).add(tensor);
   if (spans.tensor) {
-    run.tensor ??= { path: spans.tensor.path, curves: new Map() };
-    for (const [name, cells] of spans.tensor.curves) {
-      if (!run.tensor.curves.has(name)) run.tensor.curves.set(name, []);
-      replace(run.tensor.curves.get(name), spans.from, cells);
+    run.tensor ??= new Map();
+    for (const [name, cells] of spans.tensor) {
+      if (!run.tensor.has(name)) run.tensor.set(name, []);
+      replace(run.tensor.get(name), spans.from, cells);
     }
   }
   for (const { source, name, from, points } of series) {
@@ -101,7 +103,7 @@ export function line(run, key, label) {
 
 // The curve of a figure of the tensor that the feed was asked for.
 export function curve(run, figure, label) {
-  const cells = run.tensor?.curves.get(figure);
+  const cells = run.tensor?.get(figure);
   if (!cells?.some((cell) => cell[2] !== null)) return null;
   return {
     label,
@@ -113,16 +115,23 @@ export function curve(run, figure, label) {
   };
 }
 
-// Epochs that were done at a step; the step itself where a run has none.
-export function epochOf(run) {
-  const { epochs } = run;
+// Steps of the longest epoch of some runs that is complete, or, where none is, of the longest that is not.
+export function epochLen(runs) {
+  const lens = (run, complete) => run.epochs.flatMap(([, first], i) => {
+    const end = run.epochs[i + 1]?.[1] ?? (complete ? NaN : (run.steps.at(-1)?.[1] ?? first) + 1);
+    return Number.isNaN(end) ? [] : [end - first];
+  });
+  const complete = runs.flatMap((run) => lens(run, true));
+  return Math.max(1, ...(complete.length > 0 ? complete : runs.flatMap((run) => lens(run, false))));
+}
+
+// Epochs that were done at a step, the last one taken to be `len` steps long; the step itself where a run has none.
+export function epochOf({ epochs }, len) {
   if (epochs.length === 0) return (step) => step;
   return (step) => {
-    let place = epochs.findLastIndex(([, first]) => first <= step);
-    if (place < 0) place = 0;
+    const place = Math.max(0, epochs.findLastIndex(([, first]) => first <= step));
     const [epoch, first] = epochs[place];
-    const before = epochs[place - 1];
-    const end = epochs[place + 1]?.[1] ?? (before ? first + (first - before[1]) : (run.steps.at(-1)?.[1] ?? first) + 1);
+    const end = epochs[place + 1]?.[1] ?? first + len;
     return epoch - 1 + Math.min(1, (step - first + 1) / Math.max(1, end - first));
   };
 }

@@ -22,6 +22,8 @@ export class Heatmap {
     this.cells = document.createElement("canvas");
     this.canvas.addEventListener("pointermove", (event) => this.hover(event));
     this.canvas.addEventListener("pointerleave", () => this.hover(null));
+    // Focus would scroll to the chosen row, and another one would be under the pointer by the time of the click.
+    this.canvas.addEventListener("mousedown", (event) => event.preventDefault());
     this.canvas.addEventListener("click", (event) => {
       const at = this.at(event);
       if (at?.row !== null && at?.row !== undefined) this.pick(this.run.about.params[at.row].path);
@@ -82,7 +84,7 @@ export class Heatmap {
     this.legend(figure, range);
   }
 
-  // One pixel a cell. Where there are more spans than pixels the largest value shows, and a NaN before all.
+  // One pixel a cell. Where there are more spans than pixels the value farthest from zero shows, and a NaN before all.
   paint(columns, rows, { log, low, high }) {
     const { cells, nonfinite } = this.run;
     const image = new ImageData(columns, rows);
@@ -96,7 +98,7 @@ export class Heatmap {
         let value = null, broken = false;
         for (let place = from; place < end; place++) {
           const cell = cells[place][row];
-          if (cell !== null && (value === null || cell > value)) value = cell;
+          if (cell !== null && (value === null || Math.abs(cell) > Math.abs(value))) value = cell;
           if (nonfinite[place]?.has(row)) broken = true;
         }
         let shade = none;
@@ -154,7 +156,7 @@ export class Heatmap {
 
   findings(context, params) {
     for (const finding of this.run.findings) {
-      const from = this.x(finding.first_step), to = this.x(finding.last_step + 1);
+      const from = this.x(finding.first_step), to = finding.open ? this.width : this.x(finding.last_step + 1);
       const rows = finding.tensors.length > 0 ? finding.tensors : [null];
       for (const row of rows) {
         const y = row === null ? STRIP / 2 : STRIP + this.height * (row + 0.5);
@@ -188,6 +190,9 @@ export class Heatmap {
 
   legend(figure, { log, low, high, empty }) {
     const text = (value) => (log ? `1e${value}` : figure?.scale === "ratio" ? percent(value) : number(value));
+    const key = JSON.stringify([figure?.name, log, low, high, empty]);
+    if (key === this.legendKey) return;
+    this.legendKey = key;
     const bar = el("canvas", { width: 128, height: 1, class: "bar", "aria-hidden": "true" });
     const image = new ImageData(128, 1);
     new Uint32Array(image.data.buffer).set(this.table.filter((_, i) => i % 2 === 0));
@@ -197,9 +202,6 @@ export class Heatmap {
       square.style.background = `rgb(${rgb})`;
       return el("span", {}, square, text);
     };
-    const key = JSON.stringify([figure?.name, log, low, high, empty]);
-    if (key === this.legendKey) return;
-    this.legendKey = key;
     this.key.replaceChildren(
       el("span", {}, text(low)), bar, el("span", {}, `${text(high)} ${figure?.title ?? ""}`),
       swatch(this.palette.nonfinite, "NaN or infinite"), swatch(this.palette.none, "no value"),

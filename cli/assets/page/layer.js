@@ -6,8 +6,9 @@ import { curve } from "./feed.js";
 import { count, number } from "./format.js";
 import { Ridgeline, SignMap, read } from "./shapes.js";
 
-// Histograms of a run that goes on are read again this often.
+// Histograms of a run that goes on are read again after this long, and after so many times what reading took.
 const AGAIN_MS = 10_000;
+const PATIENCE = 50;
 
 // Curves that share a chart, and the words for them.
 const CHARTS = [
@@ -68,30 +69,39 @@ export class Layer {
       }));
     }
     say(this.missing, lacking(about));
-    if (!this.begun) this.look(run);
+    this.run = run;
+    if (!this.begun) this.look();
   }
 
-  // Read once, and again while the run goes on.
-  async look(run) {
+  // Reads what is not in the stream: again while the run goes on, and once more when it has ended.
+  async look() {
     this.begun = true;
-    const { about } = run;
+    const { about, id } = this.run;
+    const start = performance.now();
+    let done = about.status !== "running";
     try {
       if (about.has_histograms) {
-        const { gradient, parameter } = await read("histograms", run.id, this.path);
+        const { gradient, parameter } = await read("histograms", id, this.path);
         if (this.closed) return;
         this.weights.set(parameter);
         this.gradients.set(gradient);
       }
       if (about.has_sign_map) {
-        const map = await read("sign-map", run.id, this.path);
+        const map = await read("sign-map", id, this.path);
         if (this.closed) return;
         this.map.set(map);
       }
     } catch {
       // The connection is told of elsewhere; what could not be read is asked for again.
+      done = false;
     }
-    if (this.closed || !(about.has_histograms || about.has_sign_map)) return;
-    this.timer = setTimeout(() => (document.hidden || run.about.status !== "running" ? (this.begun = false) : this.look(run)), AGAIN_MS);
+    if (this.closed || done || !(about.has_histograms || about.has_sign_map)) return;
+    this.timer = setTimeout(() => this.again(), Math.max(AGAIN_MS, PATIENCE * (performance.now() - start)));
+  }
+
+  again() {
+    if (document.hidden) this.timer = setTimeout(() => this.again(), AGAIN_MS);
+    else this.look();
   }
 }
 

@@ -4,6 +4,8 @@ import { el, say } from "./dom.js";
 import { count, statuses } from "./format.js";
 
 const EVERY_MS = 2000;
+// As many as the colours tell apart.
+const COMPARED_MAX = 12;
 
 export class RunList {
   constructor({ root, state }) {
@@ -32,11 +34,14 @@ export class RunList {
       const answer = await fetch("/api/runs");
       runs = await answer.json();
       if (!answer.ok) throw new Error(runs.error);
-      this.state("live");
     } catch {
-      return this.state("lost");
+      if (!this.closed) this.state("lost");
+      return;
     }
     if (this.closed) return;
+    this.state("live");
+    const ids = new Set(runs.map((run) => run.id));
+    for (const id of this.chosen) if (!ids.has(id)) this.chosen.delete(id);
     const rows = runs.map((run) => this.row(run));
     // In their order, and only where that has changed: a click in between is not lost.
     if (rows.some((row, i) => this.body.children[i] !== row) || this.body.children.length !== rows.length) this.body.replaceChildren(...rows);
@@ -47,22 +52,24 @@ export class RunList {
   row(run) {
     let row = this.rows.get(run.id);
     if (!row) {
-      const box = el("input", { type: "checkbox", "aria-label": `compare ${run.id}`, onchange: () => this.toggle(run.id, box.checked) });
+      const box = el("input", { type: "checkbox", "aria-label": `compare ${run.id}`, onchange: () => this.toggle(run.id, box) });
       const cells = ["status", "model", "steps", "start", "wrong"].map((name) => el("td", { class: name }));
       row = el("tr", {}, el("td", {}, box), el("td", {}, el("a", { href: `#/run/${encodeURIComponent(run.id)}` }, run.id)), ...cells);
       this.rows.set(run.id, row);
     }
-    const wrong = run.warning_count > 1 ? `${run.first_warning} (and ${run.warning_count - 1} more)` : run.first_warning ?? "";
-    const texts = [statuses[run.status], run.model, count(run.step_count), run.start.replace("T", " ").replace("Z", ""), wrong];
+    const more = run.warning_count > 1 ? ` (and ${run.warning_count - 1} more)` : "";
+    const wrong = run.problem ?? `${run.first_warning ?? ""}${more}`;
+    const texts = [run.problem ? "can't be read" : statuses[run.status], run.model, count(run.step_count), run.start.replace("T", " ").replace("Z", ""), wrong];
     texts.forEach((text, i) => say(row.children[i + 2], text));
-    row.children[2].className = `status ${run.status}`;
-    row.children[6].className = `wrong ${run.worst ?? ""}`;
+    row.children[2].className = `status ${run.problem ? "" : run.status}`;
+    row.children[6].className = `wrong ${run.problem ? "critical" : run.worst ?? ""}`;
     return row;
   }
 
-  toggle(id, chosen) {
-    if (chosen) this.chosen.add(id);
+  toggle(id, box) {
+    if (box.checked && this.chosen.size < COMPARED_MAX) this.chosen.add(id);
     else this.chosen.delete(id);
+    box.checked = this.chosen.has(id);
     this.choose();
   }
 
@@ -70,6 +77,6 @@ export class RunList {
     const ready = this.chosen.size >= 2;
     this.compare.setAttribute("aria-disabled", String(!ready));
     this.compare.href = ready ? `#/compare?${new URLSearchParams([...this.chosen].map((id) => ["run", id]))}` : "#/";
-    say(this.hint, ready ? `${this.chosen.size} runs are chosen.` : "Open a run, or tick two or more to lay them over one another.");
+    say(this.hint, ready ? `${this.chosen.size} runs are chosen${this.chosen.size === COMPARED_MAX ? ", which is as many as can be compared" : ""}.` : "Open a run, or tick two or more to lay them over one another.");
   }
 }

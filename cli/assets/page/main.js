@@ -65,5 +65,10 @@ function show() {
   document.title = id === null ? "gradscope" : `${id} - gradscope`;
 }
 
+document.querySelector(".skip").addEventListener("click", (event) => {
+  // The address is the view's.
+  event.preventDefault();
+  content.focus();
+});
 addEventListener("hashchange", show);
 show();

@@ -55,10 +55,10 @@ export class RunView {
   // Another layer or figure: the rest of the page stays as it is.
   change({ layer, figure }) {
     if (layer === this.path && figure === this.figure) return;
-    const opened = layer && layer !== this.path;
+    const moved = layer !== this.path;
     [this.path, this.figure] = [layer, figure];
     this.open();
-    this.openLayer(opened);
+    if (moved) this.openLayer(Boolean(layer));
   }
 
   openLayer(focus) {
@@ -71,6 +71,7 @@ export class RunView {
   }
 
   close() {
+    this.closed = true;
     this.feed.close();
     this.layer?.close();
     [this.heatmap, ...this.charts.map(({ chart }) => chart), ...this.own.values()].forEach((part) => part.close());
@@ -101,7 +102,7 @@ export class RunView {
 
   draw() {
     const run = this.feed.runs.get(this.id);
-    if (!run.about) return;
+    if (this.closed || !run.about) return;
     this.run = run;
     this.tell();
     this.about(run);
@@ -111,7 +112,7 @@ export class RunView {
 
   drawCurves() {
     const run = this.feed.runs.get(this.id);
-    if (!run.about) return;
+    if (this.closed || !run.about) return;
     for (const { figures, chart } of this.charts) this.lines(run, chart, figures);
     // What else the training loop has told has a chart of its own.
     for (const key of run.series.keys()) {
@@ -138,6 +139,7 @@ export class RunView {
     const { about, steps } = run;
     const last = steps.at(-1)?.[1];
     say(this.status, [statuses[about.status], last === undefined ? "no step yet" : `step ${count(last)}`, `${count(about.params.length)} tensors`, about.adapter].join(" · "));
+    if (document.activeElement !== this.choice) this.choice.value = run.figure;
     const key = JSON.stringify([about.status, about.end, about.figures.length, about.params.length]);
     if (key === this.known) return;
     this.known = key;

@@ -6,6 +6,7 @@ mod models;
 mod options;
 mod progress;
 mod report;
+mod stop;
 
 use crate::watch::Doorway;
 use crate::{runs, view};
@@ -25,9 +26,8 @@ use report::Report;
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+use stop::Stop;
 
 /// Images evaluated at a time.
 const TEST_BATCH_LEN: usize = 250;
@@ -117,20 +117,21 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
     let mut scope = scope.map_err(before)?;
     let folder = scope.as_ref().and_then(Scope::run_folder).map(ToOwned::to_owned);
     let loss = CrossEntropyLossConfig::new().init(&training);
-    let stop = stop_on_ctrl_c();
+    let stop = Stop::on_ctrl_c();
 
     let (steps_an_epoch, step_count) = (steps_an_epoch(recipe, data), step_count(recipe, data));
     let paths = scope.as_ref().map_or(vec![], |scope| scope.params().iter().map(|param| param.path.clone()).collect());
     let progress = Progress::new(step_count, options.manner(), paths);
     progress.say(&format!("training {} on {}", recipe.model.name(), device.describe()));
-    let watching = doorway.as_ref().zip(folder.as_ref()).map(|(doorway, folder)| {
-        let dir = if options.resume.is_some() { folder } else { &options.runs_dir };
-        doorway.watch(dir, Some(folder))
+    let watching = folder.as_ref().and_then(|folder| {
+        // The others of its folder are shown with it; a run that goes on may lie anywhere.
+        let dir = if resumed.is_some() { folder } else { &options.runs_dir };
+        doorway.as_ref().map(|doorway| doorway.watch(dir, Some(folder)))
     });
     let watching = watching.transpose().map_err(before)?;
     let url = watching.as_ref().map(|watching| watching.url(folder.as_deref()));
     if let Some(url) = &url {
-        progress.say(&format!("watch it at {url}"));
+        progress.need(&format!("watch it at {url}"));
     }
     let started = json!({
         "model": recipe.model.name(), "device": device.describe(), "step_count": step_count, "first_step": step,
@@ -231,14 +232,13 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
         // A reader who has left is no error.
         let _ = std::io::stdout().write_all(report.text(step, finished.as_ref()).as_bytes());
     }
-    let folder_of_end = finished.and_then(|finished| finished.folder);
-    if let Some(folder) = &folder_of_end {
-        view::after_run(folder, recipe.plots, recipe.tensorboard, options.manner() != Manner::People)
+    if let Some(folder) = finished.and_then(|finished| finished.folder) {
+        view::after_run(&folder, recipe.plots, recipe.tensorboard, options.manner() != Manner::People)
             .map_err(|error| Failure { error, started: true })?;
     }
     if let Some(watching) = watching.filter(|_| !interrupted && options.manner() == Manner::People) {
-        stop.trained.store(true, Ordering::Relaxed);
-        watching.linger(folder_of_end.as_deref(), || stop.is_asked());
+        stop.training_is_over();
+        watching.linger(folder.as_deref(), || stop.is_asked());
     }
     Ok(match (interrupted, stopped) {
         (true, _) => Ending::Interrupted,
@@ -314,36 +314,4 @@ fn log(progress: &Progress, scope: Option<&mut Scope>, step: u64, epoch: u64, te
         scope.log(last, Some(epoch), "validation/loss", tested.loss);
         scope.log(last, Some(epoch), "validation/accuracy", tested.accuracy);
     }
-}
-
-/// What Ctrl-C has asked for.
-#[derive(Clone, Default)]
-struct Stop {
-    asked: Arc<AtomicBool>,
-    /// Whether there is training to be stopped.
-    trained: Arc<AtomicBool>,
-}
-
-impl Stop {
-    fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
-    }
-}
-
-/// The first Ctrl-C ends training after its step, with everything recorded; a second one ends the process.
-fn stop_on_ctrl_c() -> Stop {
-    let stop = Stop::default();
-    let seen = stop.clone();
-    let handler = move || {
-        if seen.asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(crate::INTERRUPTED));
-        }
-        if !seen.trained.load(Ordering::Relaxed) {
-            eprintln!("\ngradscope: stopping after this step; once more to stop at once");
-        }
-    };
-    if let Err(error) = ctrlc::set_handler(handler) {
-        eprintln!("gradscope: Ctrl-C will not be caught: {error}");
-    }
-    stop
 }

@@ -56,6 +56,11 @@ impl Progress {
         }
     }
 
+    /// A line that people can't do without.
+    pub fn need(&self, line: &str) {
+        if self.manner == Manner::Quiet { eprintln!("gradscope: {line}") } else { self.say(line) }
+    }
+
     /// An event of training, for programs.
     pub fn event(&self, event: &str, mut value: Value) {
         if self.manner == Manner::Json {

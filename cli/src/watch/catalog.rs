@@ -1,7 +1,7 @@
 //! The runs of a folder by their names, and those that somebody looks at.
 
 use crate::runs;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use gradscope::record::Severity;
 use gradscope::store::Follower;
 use gradscope::{Run, RunStatus};
@@ -15,14 +15,19 @@ use std::time::{Duration, Instant, SystemTime};
 const SPAN_COUNT_MAX: usize = 1024;
 /// Runs are looked for again after this long.
 const LIST_EVERY: Duration = Duration::from_secs(1);
-/// Runs that nobody looks at any more are kept for a reader who comes back.
-const IDLE_COUNT_MAX: usize = 4;
+/// A run that nobody looks at any more is kept this long for a reader who comes back.
+const IDLE_MAX: Duration = Duration::from_secs(20);
 
 /// A run that is followed.
 pub struct Followed {
     pub id: String,
     pub follower: Mutex<Follower>,
+    /// When somebody looked at it.
+    looked: Mutex<Instant>,
 }
+
+/// When the manifest and the findings were changed, and how long they are.
+type Stamps = [Option<(SystemTime, u64)>; 2];
 
 /// What the list of runs says of one.
 #[derive(Clone, Serialize)]
@@ -36,10 +41,12 @@ pub struct Entry {
     warning_count: usize,
     worst: Option<Severity>,
     first_warning: Option<String>,
+    /// Why it can't be read, where it can't.
+    problem: Option<String>,
     #[serde(skip)]
     folder: PathBuf,
     #[serde(skip)]
-    stamps: [Option<(SystemTime, u64)>; 2],
+    stamps: Stamps,
 }
 
 /// All runs of a folder.
@@ -69,11 +76,13 @@ impl Catalog {
                 match known.remove(&folder) {
                     // A run that is being written may be killed without a change to its files.
                     Some(entry) if entry.stamps == stamps && entry.status != RunStatus::Running => Some(entry),
-                    _ => Entry::of(id, folder, stamps).ok(),
+                    _ => Some(Entry::of(id, folder, stamps, &self.root)),
                 }
             };
             listed.1 = folders.into_iter().filter_map(entry).collect();
             listed.1.sort_by(|a, b| b.start.cmp(&a.start).then_with(|| b.id.cmp(&a.id)));
+            // A link from one place of the folder to another names a run twice.
+            listed.1.dedup_by(|a, b| a.id == b.id);
             listed.0 = Some(Instant::now());
         }
         Ok(listed.1.clone())
@@ -101,10 +110,14 @@ impl Catalog {
         }
         // Of the list, and never a path made from what was asked for.
         let entry = found.ok_or_else(|| anyhow!("there is no run of that name"))?;
+        if let Some(problem) = entry.problem {
+            bail!("{problem}");
+        }
         let follower = Mutex::new(Follower::open(&entry.folder, SPAN_COUNT_MAX)?);
         let mut all = locked(&self.followed);
-        let followed = all.entry(id.to_owned()).or_insert_with(|| Arc::new(Followed { id: id.to_owned(), follower }));
-        Ok(Arc::clone(followed))
+        let looked = Mutex::new(Instant::now());
+        let followed = Followed { id: id.to_owned(), follower, looked };
+        Ok(Arc::clone(all.entry(id.to_owned()).or_insert_with(|| Arc::new(followed))))
     }
 
     /// Takes what has been added to the runs that somebody looks at: whether there was anything.
@@ -112,14 +125,11 @@ impl Catalog {
         let mut changed = false;
         let watched: Vec<Arc<Followed>> = {
             let mut all = locked(&self.followed);
-            let idle: Vec<String> =
-                all.values().filter(|run| Arc::strong_count(run) == 1).map(|run| run.id.clone()).collect();
-            for id in idle.iter().skip(IDLE_COUNT_MAX) {
-                all.remove(id);
-            }
+            all.retain(|_, run| Arc::strong_count(run) > 1 || locked(&run.looked).elapsed() < IDLE_MAX);
             all.values().filter(|run| Arc::strong_count(run) > 1).map(Arc::clone).collect()
         };
         for run in watched {
+            *locked(&run.looked) = Instant::now();
             // One that can't be read is told of by whoever looks at it next.
             let polled = locked(&run.follower).poll();
             if polled.is_err() {
@@ -137,13 +147,33 @@ impl Catalog {
 }
 
 impl Entry {
-    fn of(id: String, folder: PathBuf, stamps: [Option<(SystemTime, u64)>; 2]) -> Result<Self> {
-        let run = Run::open(&folder)?;
-        let findings = run.findings()?;
+    fn of(id: String, folder: PathBuf, stamps: Stamps, root: &Path) -> Self {
+        let none = Self {
+            id,
+            status: RunStatus::Unfinished,
+            model: String::new(),
+            step_count: 0,
+            start: String::new(),
+            warning_count: 0,
+            worst: None,
+            first_warning: None,
+            problem: None,
+            folder,
+            stamps,
+        };
+        if let Some(link) = link_out_of(root, &none.folder) {
+            let problem =
+                format!("{}: it is a link out of the folder of runs, which the page does not follow", link.display());
+            return Self { problem: Some(problem), ..none };
+        }
+        let read = Run::open(&none.folder).and_then(|run| run.findings().map(|findings| (run, findings)));
+        let (run, findings) = match read {
+            Ok(read) => read,
+            Err(error) => return Self { problem: Some(error.to_string()), ..none },
+        };
         let warnings: Vec<_> = findings.iter().filter(|finding| finding.severity >= Severity::Warn).collect();
         let manifest = run.manifest();
-        Ok(Self {
-            id,
+        Self {
             status: run.status(),
             model: manifest.facts.get("model").and_then(|model| model.as_str()).unwrap_or_default().to_owned(),
             step_count: manifest.step_count,
@@ -151,10 +181,19 @@ impl Entry {
             warning_count: warnings.len(),
             worst: warnings.iter().map(|finding| finding.severity).max(),
             first_warning: warnings.first().map(|finding| runs::brief(finding)),
-            folder,
-            stamps,
-        })
+            ..none
+        }
     }
+}
+
+/// A file of a run that lies elsewhere than below the root.
+fn link_out_of(root: &Path, folder: &Path) -> Option<PathBuf> {
+    let is_link = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    let leaves = |path: &PathBuf| path.canonicalize().map_or(true, |path| !path.starts_with(root));
+    let parts = [folder.to_owned(), folder.join("overview")];
+    let files =
+        parts.iter().filter_map(|part| std::fs::read_dir(part).ok()).flatten().flatten().map(|file| file.path());
+    parts.iter().cloned().chain(files).find(|path| is_link(path) && leaves(path))
 }
 
 /// A lock whose holder panicked guards nothing that would be half done.

@@ -1,4 +1,4 @@
-//! Connections: so many at most, and none that neither reads nor asks.
+//! Connections: so many at most, and none that takes nothing of what it asked for.
 
 use std::future::Future;
 use std::io;
@@ -12,10 +12,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// More wait until one is closed.
-const CONNECTION_COUNT_MAX: usize = 512;
-/// A connection over which nothing has gone for this long is closed. An open page gets a sign of life more often.
-const IDLE_MAX: Duration = Duration::from_secs(40);
+/// More wait until one is closed. Systems give a process 256 files, and training needs some.
+const CONNECTION_COUNT_MAX: usize = 192;
+/// A connection over which nothing has come or gone for this long is closed: longer than any answer takes, and an open page gets
+/// a sign of life more often.
+const IDLE_MAX: Duration = Duration::from_secs(300);
+/// So is one that takes nothing of what is sent for this long.
+const STALLED_MAX: Duration = Duration::from_secs(40);
 /// After an error of the system, such as too many open files.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
@@ -42,7 +45,7 @@ impl axum::serve::Listener for Listener {
                     // Answers are small and whole.
                     let _ = stream.set_nodelay(true);
                     let idle = Box::pin(sleep(IDLE_MAX));
-                    return (Connection { stream, idle, _permit: permit }, from);
+                    return (Connection { stream, idle, stalled: None, _permit: permit }, from);
                 }
                 Err(_) => sleep(RETRY_AFTER).await,
             }
@@ -57,36 +60,37 @@ impl axum::serve::Listener for Listener {
 pub struct Connection {
     stream: TcpStream,
     idle: Pin<Box<Sleep>>,
+    /// While there is no room for what is to be sent.
+    stalled: Option<Pin<Box<Sleep>>>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Connection {
-    /// What was polled, or an error where the connection has been idle for too long.
-    fn timed<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match polled {
-            Poll::Ready(done) => {
-                self.idle.as_mut().reset(Instant::now() + IDLE_MAX);
-                Poll::Ready(done)
-            }
-            Poll::Pending => {
-                let idle = || io::Error::new(io::ErrorKind::TimedOut, "the connection was idle");
-                self.idle.as_mut().poll(context).map(|()| Err(idle()))
-            }
-        }
-    }
+fn timed_out<T>(after: &mut Pin<Box<Sleep>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    after.as_mut().poll(context).map(|()| Err(io::Error::from(io::ErrorKind::TimedOut)))
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_read(context, into);
-        self.timed(context, polled)
+        match Pin::new(&mut self.stream).poll_read(context, into) {
+            Poll::Ready(read) => {
+                self.idle.as_mut().reset(Instant::now() + IDLE_MAX);
+                Poll::Ready(read)
+            }
+            Poll::Pending => timed_out(&mut self.idle, context),
+        }
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.timed(context, polled)
+        match Pin::new(&mut self.stream).poll_write(context, bytes) {
+            Poll::Ready(written) => {
+                self.stalled = None;
+                self.idle.as_mut().reset(Instant::now() + IDLE_MAX);
+                Poll::Ready(written)
+            }
+            Poll::Pending => timed_out(self.stalled.get_or_insert_with(|| Box::pin(sleep(STALLED_MAX))), context),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

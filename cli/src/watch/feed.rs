@@ -4,7 +4,7 @@
 
 use super::catalog::{Catalog, Followed, locked};
 use gradscope::record::{Figure, Finding, Param, Scale, Severity};
-use gradscope::store::{Follower, Trace, TracePoint};
+use gradscope::store::{Envelope, Follower, Trace, TracePoint};
 use gradscope::{Run, RunStatus};
 use serde::Serialize;
 use std::sync::Arc;
@@ -12,19 +12,8 @@ use std::sync::Arc;
 /// What the heatmap shows where nobody has chosen.
 const FIGURE: &str = "l2_norm";
 /// Of figures over all tensors, those that the page draws; of those given by the loop, all.
-const GLOBAL: [&str; 11] = [
-    "l2_norm",
-    "min",
-    "max",
-    "param_min",
-    "param_max",
-    "nan_count",
-    "pos_inf_count",
-    "neg_inf_count",
-    "numel",
-    "near_zero_count_1",
-    "near_zero_count_2",
-];
+const GLOBAL: [&str; 8] =
+    ["l2_norm", "min", "max", "param_min", "param_max", "nan_count", "pos_inf_count", "neg_inf_count"];
 const COST: [&str; 3] = ["submit_secs", "handoff_secs", "wait_secs"];
 
 /// What the page looks at.
@@ -62,6 +51,8 @@ struct Cursor {
 #[derive(Serialize)]
 struct News<'a> {
     id: &'a str,
+    /// Whether this is all there is, and not what is added to what the page has.
+    whole: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     about: Option<About<'a>>,
     spans: Spans,
@@ -69,7 +60,7 @@ struct News<'a> {
     /// Epochs, and the first step of each, from the one of that place on.
     epochs: (usize, Vec<(u64, u64)>),
     #[serde(skip_serializing_if = "Option::is_none")]
-    findings: Option<Vec<Told<'a>>>,
+    findings: Option<Vec<Told>>,
 }
 
 /// What stays, mostly.
@@ -103,19 +94,13 @@ struct Spans {
     /// First and last step of each.
     steps: Vec<[u64; 2]>,
     figure: &'static str,
-    /// The largest value of the figure, a list of tensors a span. Null where there is none.
+    /// The figure's value that is farthest from zero, a list of tensors a span. Null where there is none.
     cells: Vec<Vec<f32>>,
     /// Span and tensor of those with non-finite gradients.
     nonfinite: Vec<[usize; 2]>,
     /// Of the tensor that was asked for: minimum, maximum and last value of a figure in each span.
     #[serde(skip_serializing_if = "Option::is_none")]
-    tensor: Option<TensorCurves>,
-}
-
-#[derive(Serialize)]
-struct TensorCurves {
-    path: String,
-    curves: Vec<(&'static str, Vec<[f32; 3]>)>,
+    tensor: Option<Vec<(&'static str, Vec<[f32; 3]>)>>,
 }
 
 /// Points of a figure over all tensors, from the one of that place on.
@@ -130,10 +115,9 @@ struct Points<'a> {
 
 /// A finding, in words too.
 #[derive(Serialize)]
-struct Told<'a> {
+struct Told {
     rule: String,
     severity: Severity,
-    path: Option<&'a str>,
     first_step: u64,
     last_step: u64,
     open: bool,
@@ -177,17 +161,19 @@ impl Cursor {
         let run = follower.run();
         if self.generation != follower.generation() {
             // The run was read anew, or its spans are longer now.
-            *self = Self { version: self.version, generation: follower.generation(), ..Self::default() };
+            *self = Self { generation: follower.generation(), ..Self::default() };
         }
         let about = (follower.status(), run.manifest().end.clone(), run.manifest().segments.len());
         let about_changed = self.about.as_ref() != Some(&about);
-        let findings_changed = self.version.is_none() || self.findings != follower.findings();
+        let whole = self.version.is_none();
+        let findings_changed = whole || self.findings != follower.findings();
         self.about = Some(about);
         if findings_changed {
             self.findings = follower.findings().to_vec();
         }
         let news = News {
             id,
+            whole,
             about: about_changed.then(|| About::of(run, follower.status())),
             spans: self.spans(follower, wanted),
             series: self.series(follower),
@@ -211,7 +197,7 @@ impl Cursor {
         let places: Vec<usize> = (from..curves.spans().len()).filter(|&span| curves.spans()[span].is_some()).collect();
         let at = |figure: &str, tensor: usize, span: usize| curves.at(figure, tensor, span);
         let cells = |&span: &usize| {
-            (0..params.len()).map(|tensor| at(figure, tensor, span).map_or(f32::NAN, |cell| cell.max)).collect()
+            (0..params.len()).map(|tensor| at(figure, tensor, span).map_or(f32::NAN, farthest)).collect()
         };
         let sent_count = curves.spans()[..from].iter().flatten().count();
         let nonfinite = places.iter().enumerate().flat_map(|(place, &span)| {
@@ -226,7 +212,7 @@ impl Cursor {
             let curve = |figure: &&'static Figure| {
                 (figure.name, places.iter().map(|&span| cell(figure.name, span)).collect::<Vec<_>>())
             };
-            Some(TensorCurves { path: path.clone(), curves: curves.figures().iter().map(curve).collect() })
+            Some(curves.figures().iter().map(curve).collect())
         });
         let spans = Spans {
             from: sent_count,
@@ -277,6 +263,11 @@ impl Cursor {
     }
 }
 
+/// What a span's cell shows: the value farthest from zero.
+fn farthest(cell: Envelope) -> f32 {
+    if cell.min.abs() > cell.max.abs() { cell.min } else { cell.max }
+}
+
 impl<'a> About<'a> {
     fn of(run: &'a Run, status: RunStatus) -> Self {
         let manifest = run.manifest();
@@ -308,8 +299,8 @@ impl<'a> About<'a> {
     }
 }
 
-impl<'a> Told<'a> {
-    fn of(finding: &'a Finding, params: &[Param]) -> Self {
+impl Told {
+    fn of(finding: &Finding, params: &[Param]) -> Self {
         let path = finding.path.as_deref();
         // A finding may be of a layer, which owns parameters.
         let is_of = |param: &Param| {
@@ -319,7 +310,6 @@ impl<'a> Told<'a> {
         Self {
             rule: finding.rule.to_string(),
             severity: finding.severity,
-            path,
             first_step: finding.first_step,
             last_step: finding.last_step,
             open: finding.open,

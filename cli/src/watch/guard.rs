@@ -10,12 +10,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 const TOKEN_BYTES: usize = 16;
+const HTTP_PORT: u16 = 80;
 
 /// Answers come from this program alone, and go to its own page alone.
 const HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -41,6 +42,10 @@ impl Access {
         let port = address.port();
         let mut hosts: Vec<String> = ["127.0.0.1", "localhost", "[::1]"].map(|host| format!("{host}:{port}")).into();
         hosts.push(address.to_string());
+        if port == HTTP_PORT {
+            // Browsers leave it out.
+            hosts.extend(["127.0.0.1", "localhost", "[::1]"].map(str::to_owned));
+        }
         Self { hosts: hosts.into(), token: None, port }
     }
 
@@ -107,7 +112,7 @@ fn refusal(access: &Access, request: &Request) -> Option<Response> {
     let given = request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("token="));
     if given.is_some_and(|given| is_same(given, token)) {
         // The token leaves the address bar, where it would be copied from.
-        let cookie = format!("{}={token}; HttpOnly; SameSite=Strict; Path=/", access.cookie());
+        let cookie = format!("{}={token}; HttpOnly; SameSite=Lax; Path=/", access.cookie());
         let headers = [(header::LOCATION, "/".to_owned()), (header::SET_COOKIE, cookie)];
         return Some((StatusCode::SEE_OTHER, headers).into_response());
     }

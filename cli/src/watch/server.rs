@@ -126,10 +126,12 @@ async fn scan<T: Serialize + Send + 'static>(
     pairs: Pairs,
     read: fn(&gradscope::Run, &str) -> Result<T>,
 ) -> Response {
-    let _turn = dashboard.scans.acquire().await.expect("the semaphore is never closed");
-    let catalog = Arc::clone(&dashboard.catalog);
+    let turn = dashboard.scans.acquire_owned().await.expect("the semaphore is never closed");
+    let catalog = dashboard.catalog;
     answer(
         blocking(move || {
+            // Of the work, which goes on where whoever asked has left.
+            let _turn = turn;
             let (id, tensor) =
                 value(&pairs, "run").zip(value(&pairs, "tensor")).context("run and tensor are needed")?;
             let followed = catalog.follow(&id)?;

@@ -7,7 +7,7 @@ use gradscope::record::HistogramOf;
 use gradscope::stats::LinearHistogram;
 use serde::Serialize;
 
-/// Ridges, of twice as many, and lines of a map.
+/// Ridges that are kept, to twice as many.
 const RIDGE_COUNT: usize = 24;
 
 /// How a tensor's gradients and values spread, by step.

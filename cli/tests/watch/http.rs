@@ -1,7 +1,9 @@
 //! What the server says to whom, without a browser in between.
 
+use crate::page::{made_up, made_up_record};
 use crate::server::Server;
 use crate::training::Training;
+use gradscope::store::{RunPlace, RunWriter};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -97,8 +99,15 @@ fn nothing_outside_of_the_folder_is_read() {
     let run = Training::whole(&inside.join("tiny"), 5, 1e-2);
     let secret = Training::whole(&outside, 5, 1e-2);
     fs::write(inside.join("notes.txt"), "SECRET").unwrap();
+    let lured = Training::whole(&inside.join("lured"), 5, 1e-2);
     #[cfg(unix)]
-    std::os::unix::fs::symlink(&secret, inside.join("link")).unwrap();
+    {
+        std::os::unix::fs::symlink(&secret, inside.join("link")).unwrap();
+        fs::write(outside.join("findings.jsonl"), "SECRET").unwrap();
+        std::os::unix::fs::symlink(outside.join("findings.jsonl"), lured.join("findings.jsonl")).unwrap();
+        // One from here to here is harmless, and names no second run.
+        std::os::unix::fs::symlink(&run, inside.join("latest")).unwrap();
+    }
     let server = Server::on(&inside);
     let secret_name = secret.file_name().unwrap().to_str().unwrap();
     let asked = [
@@ -106,6 +115,7 @@ fn nothing_outside_of_the_folder_is_read() {
         format!("tiny/../../secret/{secret_name}"),
         secret.to_str().unwrap().to_owned(),
         "link".into(),
+        format!("lured/{}", lured.file_name().unwrap().to_str().unwrap()),
         "../../../../../../etc".into(),
         "notes.txt".into(),
         "tiny".into(),
@@ -136,7 +146,10 @@ fn nothing_outside_of_the_folder_is_read() {
         );
     }
     let listed = get(server.port, "/api/runs");
-    assert!(listed.contains("tiny/") && !listed.contains("secret") && !listed.contains("link"), "{listed}");
+    assert!(listed.contains("tiny/") && !listed.contains("secret") && !listed.contains("\"link"), "{listed}");
+    assert_eq!(listed.matches("\"id\":").count(), 2, "{listed}");
+    #[cfg(unix)]
+    assert!(listed.contains("it is a link out of the folder"), "{listed}");
 }
 
 #[test]
@@ -187,7 +200,7 @@ fn others_need_the_token() {
     assert_eq!(status(&answer), 303);
     let cookie =
         answer.lines().find_map(|line| line.to_lowercase().strip_prefix("set-cookie: ").map(str::to_owned)).unwrap();
-    assert!(cookie.contains("httponly") && cookie.contains("samesite=strict"), "{cookie}");
+    assert!(cookie.contains("httponly") && cookie.contains("samesite=lax"), "{cookie}");
     let cookie = cookie.split(';').next().unwrap();
     assert_eq!(status(&get_as(port, "/api/runs", &format!("Host: a.example\r\nCookie: other=1; {cookie}"))), 200);
     assert_eq!(status(&get_as(port, "/api/runs", &format!("Host: a.example\r\nCookie: {cookie}0"))), 403);
@@ -240,6 +253,54 @@ fn a_hundred_pages_and_one_that_never_reads_are_served() {
     let after = resident_bytes(server.id());
     println!("server with 1 page: {} MiB, with 111: {} MiB", before >> 20, after >> 20);
     assert!(after < before + (48 << 20), "{before} to {after} bytes");
+    drop(silent);
+}
+
+#[test]
+fn nothing_is_queued_for_pages_that_never_read() {
+    const TENSOR_COUNT: usize = 1500;
+    let dir = tempfile::tempdir().unwrap();
+    let paths: Vec<String> = (0..TENSOR_COUNT).map(|place| format!("layers.{place}.weight")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let start = made_up(&paths, "none");
+    let mut writer = RunWriter::open(&RunPlace::New(dir.path().join("wide")), start).unwrap();
+    writer.write(&made_up_record(0, TENSOR_COUNT));
+    assert!(writer.sync());
+    let server = Server::on(dir.path());
+    let id = format!("wide%2F{}", writer.folder().file_name().unwrap().to_str().unwrap());
+    let silent: Vec<socket2::Socket> = (0..30)
+        .map(|_| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            // The system is not to keep for them what the server does not.
+            socket.set_recv_buffer_size(4096).unwrap();
+            socket.connect(&std::net::SocketAddr::from(([127, 0, 0, 1], server.port)).into()).unwrap();
+            let request = format!("GET /api/watch?run={id} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", server.port);
+            assert_eq!(socket.send(request.as_bytes()).unwrap(), request.len());
+            socket
+        })
+        .collect();
+    let mut step = 0;
+    let mut grow = |count: u64| {
+        for _ in 0..count {
+            step += 1;
+            writer.write(&made_up_record(step, TENSOR_COUNT));
+            assert!(writer.sync());
+            std::thread::sleep(Duration::from_millis(40));
+        }
+    };
+    grow(50);
+    let before = resident_bytes(server.id());
+    grow(150);
+    let after = resident_bytes(server.id());
+    // Spans for the run itself, and nothing for thirty pages that were to be told some 15 KB a step each, twice.
+    let spans = 150 * TENSOR_COUNT as u64 * 10 * 12;
+    println!(
+        "with 30 silent pages: {} MiB after 50 steps, {} MiB after 200, {} of it spans",
+        before >> 20,
+        after >> 20,
+        spans >> 20
+    );
+    assert!(after < before + 2 * spans + (16 << 20), "{before} to {after} bytes");
     drop(silent);
 }
 

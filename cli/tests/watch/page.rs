@@ -8,7 +8,9 @@ use gradscope::stats::Partial;
 use gradscope::store::{Missed, RunPlace, RunStart, RunWriter};
 use gradscope::{Group, RunStatus, StepRecord};
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +25,36 @@ fn alone() -> MutexGuard<'static, ()> {
 
 fn id(root: &Path, folder: &Path) -> String {
     folder.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/")
+}
+
+/// A run of the card, with these parameters and this name for all else.
+pub fn made_up(paths: &[&str], name: &str) -> RunStart {
+    let param =
+        |path: &&str| Param { path: (*path).to_owned(), shape: vec![4], numel: 4, dtype: name.into(), trainable: true };
+    RunStart {
+        burn_version: String::new(),
+        adapter: name.into(),
+        engine: name.into(),
+        fusion: false,
+        autotune: false,
+        settings: serde_json::json!({ "stats": "card" }),
+        groups: Group::Card.into(),
+        seed_crossings: false,
+        tensorboard: false,
+        params: paths.iter().map(param).collect(),
+        facts: vec![(name.into(), name.into()), ("model".into(), name.into())],
+        flight_recorder: 8,
+    }
+}
+
+pub fn made_up_record(step: u64, tensor_count: usize) -> StepRecord {
+    let tensor = |place: usize| {
+        let l2_norm_sq = 1.0 + ((step * 7 + place as u64 * 13) % 100) as f64 * 1.234_567;
+        let summary = Partial { numel: 4, l2_norm_sq, ..Partial::IDENTITY }.finish();
+        TensorRecord::of(Gradient::Observed { summary, previous_step: None })
+    };
+    let tensors: Vec<_> = (0..tensor_count).map(tensor).collect();
+    StepRecord { step, global: Global::of(&tensors), tensors, ..StepRecord::default() }
 }
 
 /// The step that the page says the run is at.
@@ -164,7 +196,9 @@ fn stable_and_unstable_lie_over_one_another() {
     browser.screenshot("compare");
     browser.eval("(() => { const s = document.querySelector('.tools select'); s.value = 'epoch'; s.dispatchEvent(new Event('change')); })()");
     browser.wait("the other axis", "location.hash.includes('by=epoch')");
-    browser.wait("curves by epoch", &format!("{} >= 4", drawn_charts("main > .charts")));
+    // 100 steps of one are five epochs of 20, 60 of the other three.
+    let last_x = "document.querySelector('main > .charts .chart').chart?.lines.map((line) => line.x.at(-1)).join()";
+    browser.wait("curves by epoch", &format!("['5,3', '3,5'].includes({last_x})"));
     browser.screenshot("compare-by-epoch");
     no_complaints(&browser);
 }
@@ -225,31 +259,51 @@ fn it_holds_on_a_phone_in_the_dark_and_for_the_keyboard() {
 }
 
 #[test]
+fn what_a_resumed_run_takes_back_leaves_the_page() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let start = || made_up(&["a.weight", "b.weight"], "none");
+    let mut writer = RunWriter::open(&RunPlace::New(dir.path().join("run")), start()).unwrap();
+    let folder = writer.folder().to_owned();
+    for step in 0..50 {
+        writer.write(&StepRecord { scalars: vec![("only_before".into(), 1.0)], ..made_up_record(step, 2) });
+    }
+    let finding = serde_json::json!({
+        "rule": "non_finite", "severity": "critical", "path": "b.weight", "first_step": 40, "last_step": 49,
+        "open": true, "evidence": [],
+    });
+    writer.write_findings(vec![serde_json::from_value(finding).unwrap()]);
+    assert_eq!(writer.finish(RunStatus::Interrupted, Missed::default()).1, []);
+    let server = Server::on(dir.path());
+    let browser = Browser::start();
+    browser.open(&server.run(&id(dir.path(), &folder)));
+    browser.wait("the finding", "document.querySelector('.findings li.critical')");
+    browser.wait("the loop's own figure", "document.querySelector('main').textContent.includes('only_before')");
+    assert_eq!(step(&browser), 49);
+
+    let mut writer = RunWriter::open(&RunPlace::Resumed { folder, first_step: 20 }, start()).unwrap();
+    for step in 20..25 {
+        writer.write(&made_up_record(step, 2));
+    }
+    assert!(writer.sync());
+    browser.wait("the finding to go", "document.querySelector('.findings li.none')");
+    browser.wait(
+        "the step it went on from",
+        "/running · step 24 /.test(document.querySelector('h1 + .hint').textContent)",
+    );
+    assert_eq!(browser.eval("document.getElementById('connection').textContent"), "live");
+    no_complaints(&browser);
+}
+
+#[test]
 fn names_are_text_whatever_they_look_like() {
     let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let evil = "<img src=x onerror=\"window.hit=1\"><script>window.hit=2</script>&amp;\"'`${window.hit=3}";
-    let params = vec![Param { path: evil.into(), shape: vec![4], numel: 4, dtype: evil.into(), trainable: true }];
-    let start = RunStart {
-        burn_version: String::new(),
-        adapter: evil.into(),
-        engine: evil.into(),
-        fusion: false,
-        autotune: false,
-        settings: serde_json::json!({ "stats": "card" }),
-        groups: Group::Card.into(),
-        seed_crossings: false,
-        tensorboard: false,
-        params,
-        facts: vec![(evil.into(), evil.into()), ("model".into(), evil.into())],
-        flight_recorder: 8,
-    };
-    let mut writer = RunWriter::open(&RunPlace::New(dir.path().join("<b>runs")), start).unwrap();
+    let mut writer = RunWriter::open(&RunPlace::New(dir.path().join("<b>runs")), made_up(&[evil], evil)).unwrap();
     for step in 0..30 {
-        let summary = Partial { numel: 4, l2_norm_sq: 1.0 + step as f64, ..Partial::IDENTITY }.finish();
-        let tensors = vec![TensorRecord::of(Gradient::Observed { summary, previous_step: None })];
-        let scalars = vec![("loss".into(), 1.0), (evil.into(), step as f64)];
-        writer.write(&StepRecord { step, scalars, global: Global::of(&tensors), tensors, ..StepRecord::default() });
+        let record = made_up_record(step, 1);
+        writer.write(&StepRecord { scalars: vec![("loss".into(), 1.0), (evil.into(), step as f64)], ..record });
     }
     let folder = writer.folder().to_owned();
     assert_eq!(writer.finish(RunStatus::Finished, Missed::default()).1, []);
@@ -281,4 +335,37 @@ fn names_are_text_whatever_they_look_like() {
     browser.wait("the comparison", "document.querySelector('.beside .findings li.critical')");
     unharmed("compare");
     no_complaints(&browser);
+}
+
+/// The picture of the README: the main job with too high a learning rate, on the GPU or software Vulkan.
+#[test]
+#[ignore = "makes docs/pictures/dashboard.png anew"]
+fn picture_of_the_readme() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = "train --watch --port 0 --json --stats full --lr 0.1 --epochs 12";
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gradscope"))
+        .args(arguments.split(' '))
+        .current_dir(&dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let start: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    std::thread::spawn(move || lines.count());
+    let browser = Browser::start();
+    browser.size(1400, 860, false);
+    browser.open(start["url"].as_str().unwrap());
+    browser.wait("cells", &format!("{SHADES} > 8"));
+    let begun = std::time::Instant::now();
+    while step(&browser) < 330 && begun.elapsed() < Duration::from_secs(120) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    std::fs::rename(
+        browser.screenshot("readme"),
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pictures/dashboard.png"),
+    )
+    .unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
