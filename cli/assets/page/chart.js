@@ -100,9 +100,10 @@ export class Chart {
     const series = [{}], bands = [];
     this.lines.forEach((line, i) => {
       if (banded[i]) {
-        bands.push({ series: [series.length, series.length + 1], fill: faded(line.color) });
-        series.push({ show: true, width: 0, points: { show: false }, spanGaps: true });
-        series.push({ show: true, width: 0, points: { show: false }, spanGaps: true });
+        // A spike is as thin as one point: the band has an edge, so that it is seen.
+        const edge = { stroke: faded(line.color, "aa"), width: 1, points: { show: false }, spanGaps: true };
+        bands.push({ series: [series.length, series.length + 1], fill: faded(line.color, "44") });
+        series.push({ ...edge }, { ...edge });
       }
       series.push({ stroke: line.color, width: 1, points: { show: isShort(line), size: 4, fill: line.color }, spanGaps: true });
     });
@@ -195,6 +196,6 @@ function exponent(value) {
   return value === null ? "" : value.toExponential(0).replace("e+", "e");
 }
 
-function faded(hex) {
-  return `${hex}44`;
+function faded(hex, alpha) {
+  return `${hex}${alpha}`;
 }

@@ -5,7 +5,7 @@ import { count, number, percent, ratioTop, severities, span } from "./format.js"
 
 const STRIP = 16; // Pixels above the rows, for findings of the whole model.
 const AXIS = 22;
-const SIZES = { name: 12, row: [4, 22], all: 480 };
+const SIZES = { name: 12, row: [4, 34], all: 480 };
 const DECADES_MAX = 14;
 
 export class Heatmap {

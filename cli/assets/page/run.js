@@ -117,13 +117,12 @@ export class RunView {
     // What else the training loop has told has a chart of its own.
     for (const key of run.series.keys()) {
       if (KNOWN.has(key) || !/^(scalar|log)\//.test(key)) continue;
-      if (!this.own.has(key)) {
-        const chart = new Chart({ title: key.replace(/^(scalar|log)\//, ""), scale: "auto" });
-        this.own.set(key, chart);
-        this.grid.append(chart.root);
-      }
-      this.lines(run, this.own.get(key), { [key]: "value" });
+      if (this.own.has(key)) continue;
+      const chart = new Chart({ title: key.replace(/^(scalar|log)\//, ""), scale: "auto" });
+      this.own.set(key, chart);
+      this.grid.append(chart.root);
     }
+    for (const [key, chart] of this.own) this.lines(run, chart, { [key]: "value" });
     if (this.path && !this.layer) this.openLayer(false);
     this.layer?.set(run);
   }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -181,13 +181,22 @@ impl Browser {
     }
 
     /// Keeps a picture of the whole page for people to look at, in target/screenshots.
-    pub fn screenshot(&self, name: &str) -> PathBuf {
+    pub fn screenshot(&self, name: &str) {
+        let [width, height] = ["innerWidth", "innerHeight"].map(|len| self.eval(len).as_u64().unwrap() as u32);
+        // What is out of sight is not drawn anew.
+        let whole = self.eval("document.documentElement.scrollHeight").as_u64().unwrap() as u32;
+        self.size(width, whole.max(height), false);
+        std::thread::sleep(Duration::from_millis(300));
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");
         std::fs::create_dir_all(&folder).unwrap();
-        let answer = self.call("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": true }));
-        let path = folder.join(format!("{name}.png"));
-        std::fs::write(&path, BASE64.decode(answer["data"].as_str().unwrap()).unwrap()).unwrap();
-        path
+        self.picture(&folder.join(format!("{name}.png")));
+        self.size(width, height, false);
+    }
+
+    /// Keeps a picture of what is in sight.
+    pub fn picture(&self, path: &Path) {
+        let answer = self.call("Page.captureScreenshot", json!({ "format": "png" }));
+        std::fs::write(path, BASE64.decode(answer["data"].as_str().unwrap()).unwrap()).unwrap();
     }
 
     /// What the page has complained of since the last time.

@@ -266,7 +266,8 @@ fn what_a_resumed_run_takes_back_leaves_the_page() {
     let mut writer = RunWriter::open(&RunPlace::New(dir.path().join("run")), start()).unwrap();
     let folder = writer.folder().to_owned();
     for step in 0..50 {
-        writer.write(&StepRecord { scalars: vec![("only_before".into(), 1.0)], ..made_up_record(step, 2) });
+        let scalars = if step < 30 { vec![] } else { vec![("only_before".into(), 1.0)] };
+        writer.write(&StepRecord { scalars, ..made_up_record(step, 2) });
     }
     let finding = serde_json::json!({
         "rule": "non_finite", "severity": "critical", "path": "b.weight", "first_step": 40, "last_step": 49,
@@ -291,6 +292,9 @@ fn what_a_resumed_run_takes_back_leaves_the_page() {
         "the step it went on from",
         "/running · step 24 /.test(document.querySelector('h1 + .hint').textContent)",
     );
+    let own = "[...document.querySelectorAll('figure')].find((f) => f.textContent.startsWith('only_before'))";
+    browser.eval(&format!("{own}.scrollIntoView()"));
+    browser.wait("the figure that only steps had that were taken back to go", &format!("{own}.hidden"));
     assert_eq!(browser.eval("document.getElementById('connection').textContent"), "live");
     no_complaints(&browser);
 }
@@ -354,18 +358,14 @@ fn picture_of_the_readme() {
     let start: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
     std::thread::spawn(move || lines.count());
     let browser = Browser::start();
-    browser.size(1400, 860, false);
+    browser.size(1400, 1010, false);
     browser.open(start["url"].as_str().unwrap());
     browser.wait("cells", &format!("{SHADES} > 8"));
     let begun = std::time::Instant::now();
     while step(&browser) < 330 && begun.elapsed() < Duration::from_secs(120) {
         std::thread::sleep(Duration::from_millis(100));
     }
-    std::fs::rename(
-        browser.screenshot("readme"),
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pictures/dashboard.png"),
-    )
-    .unwrap();
+    browser.picture(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pictures/dashboard.png")));
     child.kill().unwrap();
     child.wait().unwrap();
 }
