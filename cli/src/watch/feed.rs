@@ -100,8 +100,11 @@ struct Spans {
     nonfinite: Vec<[usize; 2]>,
     /// Of the tensor that was asked for: minimum, maximum and last value of a figure in each span.
     #[serde(skip_serializing_if = "Option::is_none")]
-    tensor: Option<Vec<(&'static str, Vec<[f32; 3]>)>>,
+    tensor: Option<Vec<Curve>>,
 }
+
+/// A figure's name, and its cells.
+type Curve = (&'static str, Vec<[f32; 3]>);
 
 /// Points of a figure over all tensors, from the one of that place on.
 #[derive(Serialize)]
