@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all a fresh machine needs besides the Rust toolchain.
 
-.PHONY: help demo test test-python lint bench bench-dashboard ci ci-full vulkan browser
+.PHONY: help demo test test-python fuzz lint bench bench-dashboard ci ci-full vulkan browser
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,6 +14,9 @@ test: vulkan browser ## All tests, on the GPU or on software Vulkan, and of the 
 test-python: ## What the documentation shows of Python, and TensorBoard on our event files; installs them into target/python
 	@sh tools/python.sh
 	GRADSCOPE_PYTHON="$$PWD/target/python/bin/python" cargo test --release --workspace --test python -- --ignored
+
+fuzz: browser ## A hundred thousand damaged run folders and requests (half an hour); make test has the first 1,500
+	GRADSCOPE_FUZZ_CASES=100000 cargo test --release --workspace --test damaged --test watch -- --nocapture damaged hostile
 
 lint: ## Formatting, clippy and documentation with warnings denied, also of what views need without the engine
 	cargo fmt --all --check

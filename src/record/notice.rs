@@ -35,6 +35,8 @@ pub enum NoticeKind {
     StepLost { reason: String },
     /// The run folder can't be written; what can be kept is kept until it can, and observing goes on.
     StoreFailed { reason: String },
+    /// What `on_finding` was given panicked.
+    CallbackPanicked { reason: String },
     /// The disk is slower than training: steps are left out of the run folder, and counted there.
     StoreBehind { queue_len: usize },
 }
@@ -65,6 +67,12 @@ impl fmt::Display for Notice {
             }
             NoticeKind::CaptureFailed { path, reason } => write!(f, "{path}: not captured: {reason}"),
             NoticeKind::StepLost { reason } => write!(f, "lost: {reason}"),
+            NoticeKind::CallbackPanicked { reason } => {
+                write!(
+                    f,
+                    "`on_finding` panicked ({reason}), and is not called again; findings stand in the events and on disk"
+                )
+            }
             NoticeKind::StoreFailed { reason } => {
                 write!(
                     f,

@@ -2,6 +2,8 @@
 
 use crate::diagnosis::Diagnosis;
 use crate::record::{Action, Finding, StepRecord};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 /// What an embedder does with each finding.
@@ -11,13 +13,21 @@ pub(super) struct Diagnosing {
     diagnosis: Diagnosis,
     on_finding: Option<OnFinding>,
     last_at: Option<Instant>,
+    /// What the embedder's own part panicked with.
+    panicked: Option<String>,
     /// The first finding that asks for an end.
     stop: Option<Finding>,
 }
 
+/// What a panic was made with.
+fn text(panic: &(dyn Any + Send)) -> String {
+    let literal = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    literal.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no text".into())
+}
+
 impl Diagnosing {
     pub fn new(diagnosis: Diagnosis, on_finding: Option<OnFinding>) -> Self {
-        Self { diagnosis, on_finding, last_at: None, stop: None }
+        Self { diagnosis, on_finding, last_at: None, panicked: None, stop: None }
     }
 
     pub fn examine(&mut self, record: &StepRecord) -> Vec<Finding> {
@@ -46,10 +56,19 @@ impl Diagnosing {
             if finding.open && finding.action == Action::Stop && self.stop.is_none() {
                 self.stop = Some(finding.clone());
             }
-            if let Some(on_finding) = &mut self.on_finding {
-                on_finding(finding);
+            // Training does not stop for it. What it has left half done is its own, and is not called again.
+            if let Some(mut on_finding) = self.on_finding.take() {
+                match catch_unwind(AssertUnwindSafe(|| on_finding(finding))) {
+                    Ok(()) => self.on_finding = Some(on_finding),
+                    Err(panic) => self.panicked = Some(text(&*panic)),
+                }
             }
         }
+    }
+
+    /// That the embedder's own part has panicked; once.
+    pub fn take_panic(&mut self) -> Option<String> {
+        self.panicked.take()
     }
 
     pub fn stop(&self) -> Option<&Finding> {

@@ -360,6 +360,10 @@ impl Scope {
             self.capture_next();
         }
         findings.into_iter().for_each(|finding| self.push(Event::Finding(finding)));
+        if let Some(reason) = self.diagnosing.as_mut().and_then(Diagnosing::take_panic) {
+            let step = self.last_step.unwrap_or(0);
+            self.notify(Notice { step, kind: NoticeKind::CallbackPanicked { reason } });
+        }
     }
 
     fn notify(&mut self, notice: Notice) {

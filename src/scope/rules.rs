@@ -38,7 +38,7 @@ impl ScopeBuilder {
     }
 
     /// Calls `on_finding` with each finding, when it is made and once more, closed, when it has ended. On the thread that
-    /// trains: it should be quick.
+    /// trains: it should be quick. One that panics is told of by a notice, and not called again.
     pub fn on_finding(mut self, on_finding: impl FnMut(&Finding) + Send + 'static) -> Self {
         self.on_finding = Some(Box::new(on_finding));
         self

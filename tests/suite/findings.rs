@@ -50,6 +50,38 @@ fn a_scope_tells_the_caller_the_disk_and_the_loop() {
     assert_eq!(Run::open(&folder).unwrap().findings().unwrap()[0].action, Action::Stop);
 }
 
+#[test]
+fn a_callback_that_panics_is_told_of_and_training_goes_on() {
+    let device = device();
+    let model = bag(&device, &[8]);
+    let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&calls);
+    let on_finding = move |finding: &Finding| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        panic!("no room for {}", finding.rule);
+    };
+    let mut scope = Scope::builder(&device).on_finding(on_finding).build(&model).unwrap();
+    for step in 0..20 {
+        let values = [Some(vec![if step == 3 { f32::NAN } else { 1.0 }; 8])];
+        scope.step(step).gradients(&model, &model.gradients(&device, &values)).submit();
+    }
+    let finished = scope.finish(&model).unwrap();
+    let notices: Vec<String> = finished
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Notice(notice) => Some(notice.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert!(notices[0].contains("`on_finding` panicked (no room for non_finite)"), "{notices:?}");
+    assert_eq!(calls.load(std::sync::atomic::Ordering::Relaxed), 1);
+    let count = |wanted: fn(&Event) -> bool| finished.events.iter().filter(|event| wanted(event)).count();
+    assert_eq!(count(|event| matches!(event, Event::Record(_))), 20);
+    assert_eq!(count(|event| matches!(event, Event::Finding(_))), 2, "as it began and as it ended");
+}
+
 /// The run that these sheets make, in a folder.
 fn recorded(parent: &std::path::Path, sheets: &[Sheet]) -> Run {
     let start = RunStart {

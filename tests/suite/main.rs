@@ -3,6 +3,7 @@
 mod burn_training;
 mod control;
 mod diagnosis;
+mod docs;
 mod findings;
 mod fixture;
 mod follower;

@@ -14,10 +14,11 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// More wait until one is closed. Systems give a process 256 files, and training needs some.
 const CONNECTION_COUNT_MAX: usize = 192;
-/// A connection over which nothing has come or gone for this long is closed: longer than any answer takes, and an open page gets
-/// a sign of life more often.
+/// A connection is closed that has not had an answer after this long, whatever it brings;
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(60);
+/// over which later nothing has come or gone for this long: longer than any answer takes, and an open page gets a sign of life more often;
 const IDLE_MAX: Duration = Duration::from_secs(300);
-/// So is one that takes nothing of what is sent for this long.
+/// or that takes nothing of what is sent for this long.
 const STALLED_MAX: Duration = Duration::from_secs(40);
 /// After an error of the system, such as too many open files.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -44,8 +45,8 @@ impl axum::serve::Listener for Listener {
                 Ok((stream, from)) => {
                     // Answers are small and whole.
                     let _ = stream.set_nodelay(true);
-                    let idle = Box::pin(sleep(IDLE_MAX));
-                    return (Connection { stream, idle, stalled: None, _permit: permit }, from);
+                    let idle = Box::pin(sleep(FIRST_ANSWER_MAX));
+                    return (Connection { stream, idle, answered: false, stalled: None, _permit: permit }, from);
                 }
                 Err(_) => sleep(RETRY_AFTER).await,
             }
@@ -60,6 +61,8 @@ impl axum::serve::Listener for Listener {
 pub struct Connection {
     stream: TcpStream,
     idle: Pin<Box<Sleep>>,
+    /// Whether something has been sent.
+    answered: bool,
     /// While there is no room for what is to be sent.
     stalled: Option<Pin<Box<Sleep>>>,
     _permit: OwnedSemaphorePermit,
@@ -73,7 +76,9 @@ impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_read(context, into) {
             Poll::Ready(read) => {
-                self.idle.as_mut().reset(Instant::now() + IDLE_MAX);
+                if self.answered {
+                    self.idle.as_mut().reset(Instant::now() + IDLE_MAX);
+                }
                 Poll::Ready(read)
             }
             Poll::Pending => timed_out(&mut self.idle, context),
@@ -85,7 +90,7 @@ impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(context, bytes) {
             Poll::Ready(written) => {
-                self.stalled = None;
+                (self.stalled, self.answered) = (None, true);
                 self.idle.as_mut().reset(Instant::now() + IDLE_MAX);
                 Poll::Ready(written)
             }

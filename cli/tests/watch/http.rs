@@ -20,7 +20,7 @@ fn raw(port: u16, request: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn get(port: u16, path: &str) -> String {
+pub fn get(port: u16, path: &str) -> String {
     get_as(port, path, &format!("Host: 127.0.0.1:{port}"))
 }
 
@@ -28,7 +28,7 @@ fn get_as(port: u16, path: &str, headers: &str) -> String {
     raw(port, &format!("GET {path} HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n"))
 }
 
-fn status(answer: &str) -> u16 {
+pub fn status(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no status in `{answer}`"))
 }
 
@@ -305,7 +305,7 @@ fn nothing_is_queued_for_pages_that_never_read() {
 }
 
 /// What a process holds in memory; 0 where the system does not tell.
-fn resident_bytes(id: u32) -> u64 {
+pub fn resident_bytes(id: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     let kib =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());

@@ -1,0 +1,24 @@
+//! What the documents name is there.
+
+use std::path::Path;
+
+#[test]
+fn every_test_that_stands_for_a_fault_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/reliability.md")).unwrap();
+    let folders = ["tests/suite", "cli/tests", "cli/tests/watch"];
+    let mut count = 0;
+    for name in text.split('`').skip(1).step_by(2) {
+        if name.starts_with("tests/") {
+            assert!(root.join(name).exists(), "{name}");
+            count += 1;
+        }
+        let Some((module, test)) = name.split_once("::") else { continue };
+        let sources = folders.map(|folder| std::fs::read_to_string(root.join(folder).join(format!("{module}.rs"))));
+        let has = |source: &String| source.contains("#[test]") && source.contains(&format!("fn {test}"));
+        let in_macro = |source: &String| test.is_empty() && source.contains("proptest!");
+        assert!(sources.iter().flatten().any(|source| has(source) || in_macro(source)), "{name} is no test");
+        count += 1;
+    }
+    assert!(count > 35, "{count}");
+}
