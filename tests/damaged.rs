@@ -162,6 +162,10 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+fn is_table(file: &Path) -> bool {
+    file.extension().is_some_and(|kind| kind == "arrows" || kind == "parquet")
+}
+
 fn files(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder").flatten() {
         if entry.path().is_dir() { files(&entry.path(), into) } else { into.push(entry.path()) }
@@ -169,22 +173,35 @@ fn files(folder: &Path, into: &mut Vec<PathBuf>) {
     into.sort();
 }
 
+/// A place in a file: anywhere, near one of its ends, or where a message of an Arrow stream begins.
+fn place(bytes: &[u8], random: &mut Random) -> usize {
+    let len = bytes.len();
+    let near = match random.below(4) {
+        0 => random.below(256),
+        1 => len.saturating_sub(1 + random.below(256)),
+        2 => {
+            let starts: Vec<usize> = (0..len.saturating_sub(4)).filter(|&at| bytes[at..at + 4] == [0xff; 4]).collect();
+            starts.get(random.below(starts.len())).map_or(0, |start| start + random.below(12))
+        }
+        _ => random.below(len),
+    };
+    near.min(len - 1)
+}
+
 /// Does something bad to a file: what.
 fn damage(bytes: &mut Vec<u8>, random: &mut Random) -> &'static str {
-    let (a, b) = (random.below(bytes.len()), random.below(bytes.len()));
+    let (a, b) = (place(bytes, random), place(bytes, random));
     let (from, to) = (a.min(b), a.max(b));
-    match random.below(8) {
+    match random.below(9) {
         0 => {
             bytes.truncate(a);
             "cut short"
         }
         1 => {
-            (0..=random.below(8)).for_each(|_| {
-                let place = random.below(bytes.len());
-                if let Some(byte) = bytes.get_mut(place) {
-                    *byte = random.next() as u8;
-                }
-            });
+            for _ in 0..=random.below(8) {
+                let place = place(bytes, random);
+                bytes[place] = random.next() as u8;
+            }
             "some bytes"
         }
         2 => {
@@ -205,18 +222,20 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) -> &'static str {
             "twice"
         }
         6 => {
+            let end = bytes.len().min(a + 8 * (1 + random.below(64)));
+            bytes[a..end].iter_mut().for_each(|byte| *byte = random.next() as u8);
+            "a stretch"
+        }
+        7 => {
             // Lengths and offsets are numbers: large ones, and ones below zero.
-            let value: [u8; 4] = [u32::MAX, i32::MAX as u32, 1 << 31, 1 << 24][random.below(4)].to_le_bytes();
-            let place = random.below(bytes.len().saturating_sub(4)) / 4 * 4;
-            if let Some(word) = bytes.get_mut(place..place + 4) {
+            let value: [u8; 4] = [u32::MAX, i32::MAX as u32, 1 << 31, 1 << 28][random.below(4)].to_le_bytes();
+            if let Some(word) = bytes.get_mut(a / 4 * 4..a / 4 * 4 + 4) {
                 word.copy_from_slice(&value);
             }
             "a large number"
         }
         _ => {
-            if let Some(byte) = bytes.get_mut(a) {
-                *byte ^= 1 << random.below(8);
-            }
+            bytes[a] ^= 1 << random.below(8);
             "a bit"
         }
     }
@@ -275,7 +294,10 @@ fn a_damaged_run_is_an_error_and_never_a_panic() {
         files(&copied, &mut all);
         let mut told = Vec::new();
         for _ in 0..=random.below(2) {
-            let file = &all[random.below(all.len())];
+            // Tables have most to go wrong.
+            let tables: Vec<&PathBuf> = all.iter().filter(|file| is_table(file)).collect();
+            let file =
+                if random.below(2) == 0 { tables[random.below(tables.len())] } else { &all[random.below(all.len())] };
             let mut bytes = fs::read(file).expect("a file");
             if bytes.is_empty() {
                 continue;
