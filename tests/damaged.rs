@@ -98,7 +98,7 @@ fn record(step: u64) -> StepRecord {
         global: Global::of(&tensors),
         tensors,
         taps: vec![TapRecord { name: "relu".into(), summary, tail_count: Some([1, 2]) }],
-        shapes: (step % 4 == 0).then_some(shapes),
+        shapes: step.is_multiple_of(4).then_some(shapes),
         ..StepRecord::default()
     }
 }
