@@ -15,7 +15,7 @@ test-python: ## What the documentation shows of Python, and TensorBoard on our e
 	@sh tools/python.sh
 	GRADSCOPE_PYTHON="$$PWD/target/python/bin/python" cargo test --release --workspace --test python -- --ignored
 
-fuzz: browser ## A hundred thousand damaged run folders and requests (half an hour); make test has the first 1,500
+fuzz: browser ## A hundred thousand damaged run folders and requests (forty minutes); make test has the first 1,500 and 2,000
 	GRADSCOPE_FUZZ_CASES=100000 cargo test --release --workspace --test damaged --test watch -- --nocapture damaged hostile
 
 lint: ## Formatting, clippy and documentation with warnings denied, also of what views need without the engine

@@ -278,6 +278,10 @@ fn a_damaged_run_is_an_error_and_never_a_panic() {
     let parent = tempfile::tempdir().expect("a temporary folder");
     let sources = [false, true].map(|ended| folder(&parent.path().join(format!("{ended}")), ended));
     sources.iter().for_each(|source| {
+        let mut all = Vec::new();
+        files(source, &mut all);
+        let bytes: u64 = all.iter().map(|file| fs::metadata(file).expect("a file").len()).sum();
+        println!("a folder of {} files, {} KiB", all.len(), bytes >> 10);
         let run = Run::open(source).expect("a sound run");
         let mut steps = 0;
         run.each_record(|_| steps += 1).expect("a sound run");

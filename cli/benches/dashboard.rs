@@ -2,20 +2,25 @@
 //!
 //! `scale`: 300 tensors x 100,000 steps (`GRADSCOPE_STEPS` makes it shorter), which still grows: how soon the page shows
 //! the run, and a new step, and how long a redraw takes. `cost`: the main job on this machine's adapter, its steps timed
-//! with no page, with a client that reads and draws nothing, and with a page open, in turn. Both without a name.
+//! with no page, with a client that reads and draws nothing, with a hundred of those and one that
+//! never reads, and with a page open, in turn (`GRADSCOPE_ROUNDS` of that). Both without a name.
 
 #[allow(dead_code, reason = "tests press keys and click")]
 #[path = "../tests/watch/chromium.rs"]
 mod chromium;
+#[allow(dead_code, reason = "records are the bench's own")]
+#[path = "../tests/watch/made_up.rs"]
+mod made_up;
 #[allow(dead_code, reason = "tests look closer")]
 #[path = "../tests/watch/server.rs"]
 mod server;
 
 use chromium::Browser;
-use gradscope::record::{Cost, Global, Gradient, Param, TensorRecord};
+use gradscope::record::{Cost, Global, Gradient, TensorRecord};
 use gradscope::stats::{Partial, order_key};
-use gradscope::store::{Missed, RunPlace, RunStart, RunWriter};
-use gradscope::{Group, RunStatus, StepRecord};
+use gradscope::store::{Missed, RunPlace, RunWriter};
+use gradscope::{RunStatus, StepRecord};
+use made_up::made_up;
 use server::Server;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -38,6 +43,11 @@ fn main() {
     if wants("cost") {
         cost();
     }
+}
+
+/// What the environment says, or the default.
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
 }
 
 /// The `q`-quantile by nearest rank.
@@ -75,29 +85,12 @@ fn record(step: u64, random: &mut fastrand::Rng) -> StepRecord {
 }
 
 fn scale() {
-    let step_count = std::env::var("GRADSCOPE_STEPS").ok().and_then(|count| count.parse().ok()).unwrap_or(STEP_COUNT);
+    let step_count = number("GRADSCOPE_STEPS", STEP_COUNT);
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let param = |place: usize| Param {
-        path: format!("blocks.{}.{}.weight", place / 6, ["q", "k", "v", "o", "up", "down"][place % 6]),
-        shape: vec![1000, 1000],
-        numel: 1_000_000,
-        dtype: "f32".into(),
-        trainable: true,
-    };
-    let start = RunStart {
-        burn_version: String::new(),
-        adapter: "none".into(),
-        engine: "made up".into(),
-        fusion: false,
-        autotune: false,
-        settings: serde_json::json!({ "stats": "card" }),
-        groups: Group::Card.into(),
-        seed_crossings: false,
-        tensorboard: false,
-        params: (0..TENSOR_COUNT).map(param).collect(),
-        facts: vec![("model".into(), "made up".into())],
-        flight_recorder: 8,
-    };
+    let part = |place: usize| ["q", "k", "v", "o", "up", "down"][place % 6];
+    let paths: Vec<String> =
+        (0..TENSOR_COUNT).map(|place| format!("blocks.{}.{}.weight", place / 6, part(place))).collect();
+    let start = made_up(&paths.iter().map(String::as_str).collect::<Vec<_>>(), "none");
     let mut writer = RunWriter::open(&RunPlace::New(dir.path().join("long")), start).expect("a run folder");
     let mut random = fastrand::Rng::with_seed(1);
     let begun = Instant::now();
@@ -203,6 +196,8 @@ fn redraws(browser: &Browser, what: &str, mut secs: Vec<f64>) {
 enum Looking {
     Nobody,
     Reader,
+    /// A hundred of them, and one that never reads.
+    Hundred,
     Page,
 }
 
@@ -214,8 +209,9 @@ const ROUND_COUNT: u64 = 16;
 
 fn cost() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let turns = [Looking::Nobody, Looking::Reader, Looking::Page];
-    let step_count = WARM_UP + TURN * ROUND_COUNT * turns.len() as u64;
+    let turns = [Looking::Nobody, Looking::Reader, Looking::Hundred, Looking::Page];
+    let round_count = number("GRADSCOPE_ROUNDS", ROUND_COUNT);
+    let step_count = WARM_UP + TURN * round_count * turns.len() as u64;
     let mut training = Command::new(env!("CARGO_BIN_EXE_gradscope"))
         .args(["train", "--watch", "--port", "0", "--json", "--epochs", "1000", "--steps", &step_count.to_string()])
         .args(["--checkpoint-every", "1000"])
@@ -231,8 +227,8 @@ fn cost() {
     println!("training on {}: seconds a step, {TURN} steps in turn", start["device"].as_str().unwrap_or_default());
     let browser = Browser::start();
     // By kind of turn, then round.
-    let mut secs: Vec<Vec<Vec<f64>>> = vec![vec![vec![]; ROUND_COUNT as usize]; turns.len()];
-    let mut reader: Option<Reader> = None;
+    let mut secs: Vec<Vec<Vec<f64>>> = vec![vec![vec![]; round_count as usize]; turns.len()];
+    let mut readers: Vec<Reader> = Vec::new();
     let mut before = u64::MAX;
     while let Some(event) = next() {
         let (Some(step), Some(took)) = (event["step"].as_u64(), event["scalars"]["step_secs"].as_f64()) else {
@@ -247,7 +243,13 @@ fn cost() {
         let kind = ((place + round) % turns.len() as u64) as usize;
         if turn != before {
             before = turn;
-            reader = (turns[kind] == Looking::Reader).then(|| Reader::start(&url));
+            readers.clear();
+            let count = match turns[kind] {
+                Looking::Nobody | Looking::Page => 0,
+                Looking::Reader => 1,
+                Looking::Hundred => 101,
+            };
+            readers.extend((0..count).map(|place| Reader::start(&url, place < 100)));
             let page = if turns[kind] == Looking::Page { &url } else { "about:blank" };
             browser.call("Page.navigate", serde_json::json!({ "url": page }));
         }
@@ -255,20 +257,20 @@ fn cost() {
             secs[kind][round as usize].push(took);
         }
     }
-    drop(reader);
+    drop(readers);
     let _ = training.wait();
     let mean = |secs: &Vec<f64>| secs.iter().sum::<f64>() / secs.len() as f64;
     for (kind, looking) in turns.iter().enumerate() {
         let mut medians: Vec<f64> = secs[kind].iter_mut().map(|secs| quantile(secs, 0.5)).collect();
         let against = |of: &mut dyn FnMut(&mut Vec<f64>) -> f64, secs: &mut [Vec<Vec<f64>>]| -> Vec<f64> {
-            (0..ROUND_COUNT as usize)
+            (0..round_count as usize)
                 .map(|round| of(&mut secs[kind][round].clone()) / of(&mut secs[0][round].clone()))
                 .collect()
         };
         let mut by_median = against(&mut |secs| quantile(secs, 0.5), &mut secs);
         let mut by_mean = against(&mut |secs| mean(secs), &mut secs);
         println!(
-            "{looking:?}: {:.2} ms a step; against nobody in the same round, median of {ROUND_COUNT}: {:.4} of medians ({:.3} to {:.3} the middle half), {:.4} of means",
+            "{looking:?}: {:.2} ms a step; against nobody in the same round, median of {round_count}: {:.4} of medians ({:.3} to {:.3} the middle half), {:.4} of means",
             1e3 * quantile(&mut medians, 0.5),
             quantile(&mut by_median, 0.5),
             quantile(&mut by_median, 0.25),
@@ -282,7 +284,7 @@ fn cost() {
 struct Reader(Arc<AtomicBool>);
 
 impl Reader {
-    fn start(url: &str) -> Self {
+    fn start(url: &str, reads: bool) -> Self {
         let ends = Arc::new(AtomicBool::new(false));
         let (host, run) = url.strip_prefix("http://").and_then(|url| url.split_once("/#/run/")).expect("a run's URL");
         let request = format!("GET /api/watch?run={run} HTTP/1.1\r\nHost: {host}\r\n\r\n");
@@ -291,6 +293,9 @@ impl Reader {
             let mut stream = TcpStream::connect(host).expect("the page's port");
             stream.write_all(request.as_bytes()).expect("a request");
             let mut taken = [0; 1 << 16];
+            while !reads && !end.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(100));
+            }
             while !end.load(Ordering::Relaxed) && stream.read(&mut taken).is_ok_and(|len| len > 0) {}
         });
         Self(ends)

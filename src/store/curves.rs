@@ -202,14 +202,6 @@ impl Curves {
         &self.spans
     }
 
-    /// The envelope of a figure of a tensor over one span. `None` where the run has no such figure, tensor or span.
-    pub fn at(&self, figure: &str, tensor: usize, span: usize) -> Option<Envelope> {
-        let place = self.figures.iter().position(|known| known.name == figure)?;
-        let width = self.tensor_count * self.figures.len();
-        let cell = self.cells.get(span * width + tensor * self.figures.len() + place);
-        cell.copied().filter(|_| tensor < self.tensor_count)
-    }
-
     /// The envelopes of a figure of a tensor, one a span. `None` where the run has no such figure, or no such tensor.
     pub fn of(&self, figure: &str, tensor: usize) -> Option<impl Iterator<Item = Envelope>> {
         let place = self.figures.iter().position(|known| known.name == figure)?;

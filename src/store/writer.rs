@@ -138,7 +138,7 @@ impl RunWriter {
         &self.folder
     }
 
-    /// Sends a record off; it is on disk a second later. Never waits: one that finds the queue full is left out, and counted.
+    /// Sends a record off; it is on disk half a second later. Never waits: one that finds the queue full is left out, and counted.
     pub fn write(&mut self, record: &StepRecord) {
         self.send(Message::Record(Box::new(record.clone())));
     }

@@ -16,9 +16,13 @@ fn settle(follower: &mut Follower) {
 
 /// Checks every span of a follower against the folder's rows, one by one.
 fn check(follower: &Follower, folder: &Path) {
+    check_spans(follower, folder, SPAN_COUNT_MAX);
+}
+
+fn check_spans(follower: &Follower, folder: &Path, span_count_max: usize) {
     let run = Run::open(folder).unwrap();
     let spans: Vec<[u64; 2]> = follower.curves().spans().iter().copied().flatten().collect();
-    assert!(follower.curves().spans().len() <= SPAN_COUNT_MAX && spans.windows(2).all(|two| two[0][1] < two[1][0]));
+    assert!(follower.curves().spans().len() <= span_count_max && spans.windows(2).all(|two| two[0][1] < two[1][0]));
     let figures = ["l2_norm", "min", "max", "near_zero_ratio_1"].map(|name| Figure::named(name).unwrap());
     let mut expected: BTreeMap<(usize, usize, &str), [f32; 3]> = BTreeMap::new();
     let mut steps = Vec::new();
@@ -40,7 +44,7 @@ fn check(follower: &Follower, folder: &Path) {
     assert_eq!(steps.first(), spans.first().map(|span| &span[0]));
     assert_eq!(steps.last(), spans.last().map(|span| &span[1]));
     for ((span, tensor, figure), cell) in expected {
-        let found = follower.curves().at(figure, tensor, span).unwrap();
+        let found = follower.curves().of(figure, tensor).unwrap().nth(span).unwrap();
         assert_eq!([found.min, found.max, found.last], cell, "{figure} of {tensor} in span {span}");
     }
     let loss = follower.traces().iter().find(|trace| trace.name.name == "loss").unwrap();
@@ -84,6 +88,34 @@ fn a_run_is_followed_from_its_first_step_to_its_last() {
         [(0, 0), (1, 100), (2, 200), (3, 300), (4, 400), (5, 500), (6, 600), (7, 700), (8, 800), (9, 900)]
     );
     assert_eq!(anew.epochs(), follower.epochs());
+}
+
+#[test]
+fn a_long_run_comes_from_its_overview_or_in_parts() {
+    const STEP_COUNT: u64 = 20_000;
+    let dir = tempfile::tempdir().unwrap();
+    let params = params(&["a.weight", "b.weight", "c.weight"]);
+    let mut writer = RunWriter::open(&RunPlace::New(dir.path().join("run")), start(&params)).unwrap();
+    for step in 0..STEP_COUNT {
+        writer.write(&record(step, 3));
+        if step % 200 == 199 {
+            assert!(writer.sync());
+        }
+    }
+    let folder = writer.folder().to_owned();
+    // Spans of 512 steps, which an overview has; and of four, which none has, so that the first look finds nothing yet.
+    let mut coarse = Follower::open(&folder, SPAN_COUNT_MAX).unwrap();
+    let mut fine = Follower::open(&folder, 8192).unwrap();
+    assert_eq!((coarse.curves().spans().len(), fine.curves().spans().len()), (40, 0));
+    for step in STEP_COUNT..STEP_COUNT + 100 {
+        writer.write(&record(step, 3));
+    }
+    assert!(writer.sync());
+    for (follower, span_count_max) in [(&mut coarse, SPAN_COUNT_MAX), (&mut fine, 8192)] {
+        settle(follower);
+        check_spans(follower, &folder, span_count_max);
+    }
+    assert_eq!(fine.curves().spans().len(), 5025);
 }
 
 #[test]

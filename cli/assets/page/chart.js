@@ -129,11 +129,12 @@ export class Chart {
   }
 
   // Steps whose value was NaN or infinite: a mark at the top, since no axis has a place for them.
-  mark({ ctx, bbox, valToPos }) {
+  mark(plot) {
+    const { ctx, bbox } = plot;
     ctx.save();
     ctx.fillStyle = color("nonfinite");
     for (const step of this.marks) {
-      const x = this.plot?.valToPos(step, "x", true) ?? valToPos(step, "x", true);
+      const x = plot.valToPos(step, "x", true);
       if (x >= bbox.left - 1 && x <= bbox.left + bbox.width + 1) ctx.fillRect(x - 1.5, bbox.top, 3, bbox.height * 0.12 + 4);
     }
     ctx.restore();
@@ -154,9 +155,10 @@ function table(lines, banded, log) {
 
 // A logarithmic axis has no place for what is not positive.
 function logarithmic(scale, lines) {
-  const values = lines.flatMap((line) => line.last.concat(line.max)).filter((value) => value !== null);
-  if (scale === "log") return values.some((value) => value > 0);
-  return scale === "auto" && values.length > 0 && Math.min(...lines.map((line) => least(line.min))) > 0 && most(values) > WIDE * least(values);
+  if (scale === "log") return lines.some((line) => line.max.some((value) => value > 0));
+  if (scale !== "auto") return false;
+  const low = Math.min(...lines.map((line) => least(line.min))), high = Math.max(...lines.map((line) => most(line.max)));
+  return low > 0 && high > WIDE * low;
 }
 
 function least(values) {
@@ -164,7 +166,7 @@ function least(values) {
 }
 
 function most(values) {
-  return values.reduce((most, value) => (value > most ? value : most), -Infinity);
+  return values.reduce((most, value) => (value !== null && value > most ? value : most), -Infinity);
 }
 
 // Of a line of few points each shows.

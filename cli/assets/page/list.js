@@ -4,12 +4,12 @@ import { el, say } from "./dom.js";
 import { count, statuses } from "./format.js";
 
 const EVERY_MS = 2000;
-// As many as the colours tell apart.
-const COMPARED_MAX = 12;
 
 export class RunList {
-  constructor({ root, state }) {
+  constructor({ root, palette, state }) {
     this.state = state;
+    // As many as the colours tell apart.
+    this.most = palette.distinct.length;
     this.chosen = new Set();
     this.rows = new Map();
     this.compare = el("a", { class: "button", href: "#/" }, "Compare");
@@ -67,7 +67,7 @@ export class RunList {
   }
 
   toggle(id, box) {
-    if (box.checked && this.chosen.size < COMPARED_MAX) this.chosen.add(id);
+    if (box.checked && this.chosen.size < this.most) this.chosen.add(id);
     else this.chosen.delete(id);
     box.checked = this.chosen.has(id);
     this.choose();
@@ -77,6 +77,6 @@ export class RunList {
     const ready = this.chosen.size >= 2;
     this.compare.setAttribute("aria-disabled", String(!ready));
     this.compare.href = ready ? `#/compare?${new URLSearchParams([...this.chosen].map((id) => ["run", id]))}` : "#/";
-    say(this.hint, ready ? `${this.chosen.size} runs are chosen${this.chosen.size === COMPARED_MAX ? ", which is as many as can be compared" : ""}.` : "Open a run, or tick two or more to lay them over one another.");
+    say(this.hint, ready ? `${this.chosen.size} runs are chosen${this.chosen.size === this.most ? ", which is as many as can be compared" : ""}.` : "Open a run, or tick two or more to lay them over one another.");
   }
 }

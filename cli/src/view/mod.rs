@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use gradscope::Run;
 use gradscope::store::TENSORBOARD;
-pub use palette::Palette;
+pub use palette::{DISTINCT_COUNT, Palette};
 use pictures::Gallery;
 pub use pictures::{sign_map_of, sign_maps};
 pub use report::{ReportOptions, report};

@@ -17,7 +17,6 @@ const GLOBAL: [&str; 8] =
 const COST: [&str; 3] = ["submit_secs", "handoff_secs", "wait_secs"];
 
 /// What the page looks at.
-#[derive(Clone, Default)]
 pub struct Wanted {
     /// Of the heatmap.
     pub figure: Option<String>,
@@ -198,22 +197,26 @@ impl Cursor {
         let from = self.span_count.min(curves.spans().len());
         // A span without rows is no column.
         let places: Vec<usize> = (from..curves.spans().len()).filter(|&span| curves.spans()[span].is_some()).collect();
-        let at = |figure: &str, tensor: usize, span: usize| curves.at(figure, tensor, span);
-        let cells = |&span: &usize| {
-            (0..params.len()).map(|tensor| at(figure, tensor, span).map_or(f32::NAN, farthest)).collect()
+        let envelopes = |figure: &str, tensor: usize| -> Vec<Envelope> {
+            let Some(curve) = curves.of(figure, tensor) else { return vec![] };
+            let all = curve.enumerate().skip(from);
+            all.filter(|(span, _)| curves.spans()[*span].is_some()).map(|(_, envelope)| envelope).collect()
         };
         let sent_count = curves.spans()[..from].iter().flatten().count();
-        let nonfinite = places.iter().enumerate().flat_map(|(place, &span)| {
-            let is = move |tensor: &usize| at("nonfinite_count", *tensor, span).is_some_and(|cell| cell.max > 0.0);
-            (0..params.len()).filter(is).map(move |tensor| [sent_count + place, tensor])
-        });
+        let mut cells = vec![Vec::with_capacity(params.len()); places.len()];
+        let mut nonfinite = Vec::new();
+        for tensor in 0..params.len() {
+            let shown = envelopes(figure, tensor).into_iter().map(farthest).chain(std::iter::repeat(f32::NAN));
+            cells.iter_mut().zip(shown).for_each(|(span, value)| span.push(value));
+            let counts = envelopes("nonfinite_count", tensor);
+            let bad = counts.iter().enumerate().filter(|(_, count)| count.max > 0.0);
+            nonfinite.extend(bad.map(|(place, _)| [sent_count + place, tensor]));
+        }
         let tensor = wanted.tensor.as_ref().and_then(|path| {
             let tensor = params.iter().position(|param| param.path == *path)?;
-            let cell = |figure: &'static str, span: usize| {
-                at(figure, tensor, span).map_or([f32::NAN; 3], |cell| [cell.min, cell.max, cell.last])
-            };
             let curve = |figure: &&'static Figure| {
-                (figure.name, places.iter().map(|&span| cell(figure.name, span)).collect::<Vec<_>>())
+                let parts = envelopes(figure.name, tensor).into_iter().map(|e| [e.min, e.max, e.last]);
+                (figure.name, parts.collect::<Vec<_>>())
             };
             Some(curves.figures().iter().map(curve).collect())
         });
@@ -221,8 +224,8 @@ impl Cursor {
             from: sent_count,
             steps: places.iter().filter_map(|&span| curves.spans()[span]).collect(),
             figure,
-            cells: places.iter().map(cells).collect(),
-            nonfinite: nonfinite.collect(),
+            cells,
+            nonfinite,
             tensor,
         };
         // The last one may still grow.

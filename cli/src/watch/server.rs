@@ -30,8 +30,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A page that has lost its connection comes back after this long.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 const BLOCKING_THREAD_COUNT: usize = 2;
-/// Runs that one page may lay over one another.
-const RUN_COUNT_MAX: usize = 12;
 
 #[derive(Clone)]
 struct Dashboard {
@@ -149,7 +147,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 /// An event stream: all that the page shows at first, then what is added to it.
 async fn watch_runs(State(dashboard): State<Dashboard>, pairs: Pairs) -> Response {
     let wanted = Wanted { figure: value(&pairs, "figure"), tensor: value(&pairs, "tensor") };
-    let ids: Vec<String> = values(&pairs, "run").take(RUN_COUNT_MAX).cloned().collect();
+    let ids: Vec<String> = values(&pairs, "run").take(view::DISTINCT_COUNT).cloned().collect();
     let catalog = Arc::clone(&dashboard.catalog);
     let followed = blocking(move || ids.iter().map(|id| catalog.follow(id)).collect::<Result<Vec<Arc<Followed>>>>());
     let subscription = match followed.await {

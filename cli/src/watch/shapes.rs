@@ -11,7 +11,7 @@ use serde::Serialize;
 const RIDGE_COUNT: usize = 24;
 
 /// How a tensor's gradients and values spread, by step.
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 pub struct Histograms {
     gradient: Vec<Ridge>,
     parameter: Vec<Ridge>,

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -18,6 +18,7 @@ const ANSWER_SECS_MAX: u64 = 30;
 pub struct Browser {
     child: Child,
     session: String,
+    mobile: Cell<bool>,
     pipe: RefCell<Pipe>,
     _profile: tempfile::TempDir,
 }
@@ -72,7 +73,7 @@ impl Browser {
             }
         });
         let pipe = RefCell::new(Pipe { to, from, next_id: 0, errors: vec![] });
-        let mut browser = Self { child, session: String::new(), pipe, _profile: profile };
+        let mut browser = Self { child, session: String::new(), mobile: Cell::new(false), pipe, _profile: profile };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }))["targetId"].clone();
         let attached = browser.call("Target.attachToTarget", json!({ "targetId": target, "flatten": true }));
         browser.session = attached["sessionId"].as_str().unwrap().to_owned();
@@ -168,6 +169,7 @@ impl Browser {
     }
 
     pub fn size(&self, width: u32, height: u32, mobile: bool) {
+        self.mobile.set(mobile);
         let params = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile });
         self.call("Emulation.setDeviceMetricsOverride", params);
     }
@@ -185,12 +187,12 @@ impl Browser {
         let [width, height] = ["innerWidth", "innerHeight"].map(|len| self.eval(len).as_u64().unwrap() as u32);
         // What is out of sight is not drawn anew.
         let whole = self.eval("document.documentElement.scrollHeight").as_u64().unwrap() as u32;
-        self.size(width, whole.max(height), false);
+        self.size(width, whole.max(height), self.mobile.get());
         std::thread::sleep(Duration::from_millis(300));
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");
         std::fs::create_dir_all(&folder).unwrap();
         self.picture(&folder.join(format!("{name}.png")));
-        self.size(width, height, false);
+        self.size(width, height, self.mobile.get());
     }
 
     /// Keeps a picture of what is in sight.

@@ -1,6 +1,6 @@
 //! What the server says to whom, without a browser in between.
 
-use crate::page::{made_up, made_up_record};
+use crate::made_up::{made_up, made_up_record};
 use crate::server::Server;
 use crate::training::Training;
 use gradscope::store::{RunPlace, RunWriter};

@@ -3,6 +3,7 @@
 mod chromium;
 mod hostile;
 mod http;
+mod made_up;
 mod page;
 mod server;
 mod training;
