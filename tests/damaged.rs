@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What reading a folder of 200 KB may hold at a time.
+/// What reading a folder of some 200 KiB may hold at a time.
 const BYTES_MAX: usize = 64 << 20;
 const CASE_COUNT: u64 = 1500;
 
