@@ -52,6 +52,10 @@ pub enum Error {
     #[cfg(feature = "engine")]
     #[error(transparent)]
     ModelTooLarge(#[from] crate::gpu::ModelTooLarge),
+    #[error(
+        "the GPU refused the buffers that observing needs ({reason}); observe fewer tensors with `select`, or without `ema`, `cosine` and histograms"
+    )]
+    NoRoomOnGpu { reason: String },
     #[error("run folder {}: {reason}; name a place that can be written, or leave the run folder out", path.display())]
     RunFolder { path: PathBuf, reason: String },
     #[error("run folder {}: another process is writing it; stop that one, or wait for its end", path.display())]

@@ -39,6 +39,12 @@ impl GpuAverages {
         })
     }
 
+    /// Starts over at the next step.
+    pub fn forget(&mut self) {
+        self.layouts.fill(None);
+        self.steps.fill(None);
+    }
+
     /// Bytes of the summaries of so many tensors.
     pub fn bytes(tensor_count: usize) -> u64 {
         2 * tensor_count as u64 * RecordLayout::new(averages_form()).bytes()

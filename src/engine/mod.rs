@@ -94,6 +94,14 @@ struct History {
     compared: bool,
 }
 
+/// What of a step's tensors a kernel reads.
+struct Load<'a> {
+    reads: Vec<Reads<'a>>,
+    surveyed: SurveyReads<'a>,
+    scalars: Vec<Option<&'a Slice>>,
+    taps: Vec<([f32; 2], Result<&'a Slice, String>)>,
+}
+
 pub(crate) struct Engine {
     gpu: Gpu,
     form: Form,
@@ -150,12 +158,15 @@ impl Engine {
     /// Reduces what was handed off, and starts the copy of what is read back where there is a flight for it.
     ///
     /// `resolutions` follows `observation.cargo`.
+    ///
+    /// # Errors
+    /// Where wgpu refuses a buffer or a command: the step is lost then, and so is what the next is compared with.
     pub fn observe(
         &mut self,
         observation: &Observation,
         resolutions: &Resolutions,
         flight: Option<&Arc<Flight<Outcome>>>,
-    ) {
+    ) -> Result<(), String> {
         self.stamp = self.stamp.wrapping_add(1);
         let count = self.params.len();
         let mut outcome = Outcome { stamp: self.stamp, scale: observation.scale, ..Outcome::all_missing(count) };
@@ -230,6 +241,34 @@ impl Engine {
             }
         }
 
+        let gpu = self.gpu.clone();
+        let staging = flight.and_then(|flight| flight.staging.as_ref());
+        let load = Load { reads, surveyed, scalars, taps };
+        let submitted = gpu.guarded(|| {
+            let (commands, end) = self.record(observation, load, staging, &mut outcome);
+            (gpu.queue.submit([commands]), end)
+        });
+        let (submission, end) = submitted.inspect_err(|_| {
+            // What was made on the way is of no use, and averages have not moved.
+            self.taps.clear();
+            self.averages.iter_mut().for_each(GpuAverages::forget);
+        })?;
+        self.history = after;
+        if let Some(flight) = flight {
+            *flight.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
+            flight.map(submission, end);
+        }
+        Ok(())
+    }
+
+    /// Records a step's commands; how many bytes of `staging` they fill.
+    fn record(
+        &mut self,
+        observation: &Observation,
+        Load { reads, mut surveyed, scalars, taps }: Load<'_>,
+        staging: Option<&wgpu::Buffer>,
+        outcome: &mut Outcome,
+    ) -> (wgpu::CommandBuffer, u64) {
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("gradscope step") };
         let mut encoder = self.gpu.device.create_command_encoder(&descriptor);
         let terms = self.terms(observation.scale);
@@ -239,39 +278,33 @@ impl Engine {
             let slices = [&surveyed.gradients[..], &surveyed.weights[..]].concat();
             // Averages are unscaled.
             let terms = Terms { threshold_bits: self.epsilons.threshold_bits(), ..terms };
-            let copy = flight.map(|flight| (&flight.staging, averages_at));
+            let copy = staging.map(|staging| (staging, averages_at));
             outcome.averages = averages.encode(&mut encoder, observation, &slices, &terms, copy);
         }
-        let Some(flight) = flight else {
-            self.gpu.queue.submit([encoder.finish()]);
-            self.history = after;
-            return;
-        };
-        self.reduction.copy_to(&mut encoder, &flight.staging, 0);
+        let Some(staging) = staging else { return (encoder.finish(), 0) };
+        let count = self.params.len();
+        self.reduction.copy_to(&mut encoder, staging, 0);
         let mut end = averages_at + self.averages.as_ref().map_or(0, |_| GpuAverages::bytes(count));
         for scalar in scalars {
             if let Some(slice) = scalar {
-                encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, &flight.staging, end, Some(4));
+                encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, staging, end, Some(4));
             }
             outcome.scalars.push(scalar.is_some());
             end += 4;
         }
         if !taps.is_empty() {
-            end += self.tap(&mut encoder, &taps, &flight.staging, end, &mut outcome);
+            end += self.tap(&mut encoder, &taps, staging, end, outcome);
         }
         if observation.survey.is_any() {
             for &tensor in &observation.primed {
                 (surveyed.gradients[tensor], surveyed.weights[tensor], surveyed.ordered[tensor]) = (None, None, None);
             }
-            let (due, staging) = (&observation.survey, &flight.staging);
+            let due = &observation.survey;
             let counted = self.survey.encode(&mut encoder, due, &surveyed, &terms, staging, end);
             outcome.survey = Some(counted);
             end += self.survey.layout(count).bytes(due);
         }
-        *flight.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
-        let submission = self.gpu.queue.submit([encoder.finish()]);
-        self.history = after;
-        flight.map(submission, end);
+        (encoder.finish(), end)
     }
 
     /// Reduces the taps and copies their summaries to byte `at`; returns how many bytes there are.

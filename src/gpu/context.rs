@@ -3,6 +3,7 @@
 use super::ModelTooLarge;
 use burn_wgpu::WgpuSetup;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 /// Vulkan and DX12 address at most 2 GiB - 1 through one binding, whatever an adapter reports.
 const BINDING_BYTES_MAX: u64 = (1 << 31) - 16;
@@ -12,7 +13,7 @@ const BINDING_BYTES_MAX: u64 = (1 << 31) - 16;
 pub(crate) struct Gpu {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
-    pub info: wgpu::AdapterInfo,
+    pub info: Arc<wgpu::AdapterInfo>,
     /// Bytes one storage binding may cover, a multiple of 16.
     pub binding_bytes_max: u64,
     /// Storage buffers one shader stage may bind.
@@ -53,7 +54,7 @@ impl Gpu {
         Self {
             device: setup.device.clone(),
             queue: setup.queue.clone(),
-            info: setup.adapter.get_info(),
+            info: Arc::new(setup.adapter.get_info()),
             binding_bytes_max: binding_bytes.min(asked.max_buffer_size).min(BINDING_BYTES_MAX) / 16 * 16,
             storage_buffer_count_max: asked.max_storage_buffers_per_shader_stage,
             grid_len_max: asked.max_compute_workgroups_per_dimension,
@@ -70,6 +71,24 @@ impl Gpu {
             usage: usage | wgpu::BufferUsages::STORAGE,
             mapped_at_creation: false,
         })
+    }
+
+    /// Runs what makes buffers or records commands on this thread, and hands an error of wgpu's back, which would
+    /// otherwise panic here.
+    ///
+    /// # Errors
+    /// What wgpu refuses: above all, an allocation.
+    pub fn guarded<T>(&self, work: impl FnOnce() -> T) -> Result<T, String> {
+        use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
+        let scopes = [Validation, Internal, OutOfMemory].map(|filter| self.device.push_error_scope(filter));
+        let done = work();
+        // From the innermost: what uses a buffer that could not be had is invalid too, and that is not the cause.
+        let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
+        match errors.collect::<Vec<_>>().into_iter().flatten().next() {
+            None => Ok(done),
+            Some(wgpu::Error::OutOfMemory { .. }) => Err("the GPU has no memory left".into()),
+            Some(error) => Err(error.to_string()),
+        }
     }
 
     /// # Errors

@@ -19,7 +19,8 @@ const EMPTY: u8 = 3;
 
 /// One step on its way back. The training thread and burn's device thread hold it together.
 pub(crate) struct Flight<T> {
-    pub staging: wgpu::Buffer,
+    /// Where the step has something to bring back, and the GPU had room for it.
+    pub staging: Option<wgpu::Buffer>,
     status: AtomicU8,
     /// What the device thread knows of the step, left there before the map completes.
     pub outcome: Mutex<Option<T>>,
@@ -32,8 +33,9 @@ impl<T: Send + 'static> Flight<T> {
     /// Asks for the staging buffer's first `bytes`, which `submission` copies there; completes the flight when
     /// they have come.
     pub fn map(self: &Arc<Self>, submission: wgpu::SubmissionIndex, bytes: u64) {
+        let Some(staging) = &self.staging else { return };
         let flight = Arc::clone(self);
-        self.staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| match result {
+        staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| match result {
             Ok(()) => {
                 let _ = flight.complete(MAPPED);
             }
@@ -67,21 +69,21 @@ impl<T: Send + 'static> Flight<T> {
         self.submission.get().is_some()
     }
 
-    fn is_pending(&self) -> bool {
+    pub fn is_pending(&self) -> bool {
         self.status.load(Ordering::Acquire) == PENDING
     }
 
     /// What a completed flight brought: the outcome and the first `bytes` of staging, or why not.
     pub fn land(&self, bytes: u64) -> Result<(T, Vec<u8>), String> {
-        let data = match self.status.load(Ordering::Acquire) {
-            MAPPED => {
-                let view = self.staging.get_mapped_range(0..bytes).map_err(|error| error.to_string())?;
+        let data = match (self.status.load(Ordering::Acquire), &self.staging) {
+            (MAPPED, Some(staging)) => {
+                let view = staging.get_mapped_range(0..bytes).map_err(|error| error.to_string())?;
                 let data = view.to_vec();
                 drop(view);
-                self.staging.unmap();
+                staging.unmap();
                 data
             }
-            EMPTY => Vec::new(),
+            (EMPTY, _) => Vec::new(),
             _ => {
                 let mut failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 return Err(failure.take().unwrap_or_else(|| "the step never reached the GPU".into()));
@@ -115,29 +117,43 @@ impl<T: Send + 'static, K> Ring<T, K> {
         self.flying.len()
     }
 
-    /// Starts a flight that brings back `bytes`. The ring must not be full.
+    /// Starts a flight that brings back `bytes`; it has failed already where the GPU has no room for them. The ring must
+    /// not be full.
     pub fn take_off(&mut self, kept: K, bytes: u64) -> Arc<Flight<T>> {
         debug_assert!(!self.is_full());
-        // A step with more than the usual gets a buffer of its own, once.
-        let usual = bytes <= self.staging_bytes;
-        let staging = self.free.pop_if(|_| usual).unwrap_or_else(|| {
-            self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("gradscope staging"),
-                size: self.staging_bytes.max(bytes),
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        });
+        let staging = match bytes {
+            0 => Ok(None),
+            _ => self.staging(bytes).map(Some),
+        };
+        let (staging, failure) = match staging {
+            Ok(staging) => (staging, None),
+            Err(reason) => (None, Some(format!("the step's {bytes} bytes can't be read back: {reason}"))),
+        };
         let flight = Arc::new(Flight {
             staging,
-            status: AtomicU8::new(PENDING),
+            status: AtomicU8::new(if failure.is_none() { PENDING } else { FAILED }),
             outcome: Mutex::new(None),
-            failure: Mutex::new(None),
+            failure: Mutex::new(failure),
             submission: OnceLock::new(),
             took_off: Instant::now(),
         });
         self.flying.push_back((Arc::clone(&flight), kept));
         flight
+    }
+
+    /// A staging buffer of the usual length, or of `bytes` where a step has more than that, once.
+    fn staging(&mut self, bytes: u64) -> Result<wgpu::Buffer, String> {
+        let usual = bytes <= self.staging_bytes;
+        if let Some(staging) = self.free.pop_if(|_| usual) {
+            return Ok(staging);
+        }
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("gradscope staging"),
+            size: self.staging_bytes.max(bytes),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        };
+        self.gpu.guarded(|| self.gpu.device.create_buffer(&descriptor))
     }
 
     /// The oldest flight, if it has completed. Never waits for the GPU.
@@ -187,8 +203,9 @@ impl<T: Send + 'static, K> Ring<T, K> {
 
     /// Gives a landed flight's staging buffer back. One whose map failed is not used again.
     pub fn recycle(&mut self, flight: &Flight<T>) {
-        if flight.status.load(Ordering::Acquire) != FAILED && flight.staging.size() == self.staging_bytes {
-            self.free.push(flight.staging.clone());
+        let usual = flight.staging.as_ref().filter(|staging| staging.size() == self.staging_bytes);
+        if flight.status.load(Ordering::Acquire) != FAILED {
+            self.free.extend(usual.cloned());
         }
     }
 }

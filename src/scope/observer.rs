@@ -144,7 +144,8 @@ impl Observer {
     pub fn new(device: &Device, params: &Arc<[Param]>, settings: &Settings, ring_len: usize) -> Result<Self, Error> {
         Ok(match &device.gpu {
             Some(gpu) => {
-                let engine = Engine::new(gpu, Arc::clone(params), settings)?;
+                let engine = gpu.guarded(|| Engine::new(gpu, Arc::clone(params), settings));
+                let engine = engine.map_err(|reason| Error::NoRoomOnGpu { reason })??;
                 Self::Gpu(Box::new(GpuObserver::new(gpu, device.burn().clone(), settings.form, engine, ring_len)))
             }
             None => Self::Host(Box::new(HostObserver::new(params, settings))),
@@ -351,16 +352,14 @@ impl GpuObserver {
         // The cost is known only after the hand-off, which needs the flight: write it in afterwards.
         let bytes = u64::from(given.cost.readback_bytes);
         let flight = self.ring.take_off(given, bytes);
+        if !flight.is_pending() {
+            return self.lost_again(observation);
+        }
         let ticket = Ticket(Arc::clone(&flight));
         let handing_off = Instant::now();
         bridge::hand_off(handed, move |resolutions| {
-            let ticket = ticket;
-            let observe = AssertUnwindSafe(|| {
-                let mut engine = engine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                engine.observe(&observation, &resolutions, Some(&ticket.0));
-            });
-            if catch_unwind(observe).is_err() {
-                ticket.0.fail("observing panicked; the panic's own message stands in the log".into());
+            if let Err(reason) = observe(&engine, &observation, &resolutions, Some(&ticket.0)) {
+                ticket.0.fail(reason);
             }
         });
         if let Some(given) = self.ring.newest() {
@@ -384,11 +383,8 @@ impl GpuObserver {
             self.lost_again(observation);
         } else {
             bridge::hand_off(handed, move |resolutions| {
-                // A panic leaves no history: the next step then has nothing to compare with.
-                let _ = catch_unwind(AssertUnwindSafe(|| {
-                    let mut engine = engine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                    engine.observe(&observation, &resolutions, None);
-                }));
+                // A failure leaves no history: the next step then has nothing to compare with.
+                let _ = observe(&engine, &observation, &resolutions, None);
             });
         }
     }
@@ -435,6 +431,21 @@ impl GpuObserver {
         }
         self.ring.wait_for_oldest();
     }
+}
+
+/// Runs the engine on burn's thread, which goes on whatever happens here.
+fn observe(
+    engine: &Mutex<Engine>,
+    observation: &Observation,
+    resolutions: &bridge::Resolutions,
+    flight: Option<&Arc<Flight<Outcome>>>,
+) -> Result<(), String> {
+    let observe = AssertUnwindSafe(|| {
+        let mut engine = engine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        engine.observe(observation, resolutions, flight)
+    });
+    catch_unwind(observe)
+        .unwrap_or_else(|_| Err("observing panicked; the panic's own message stands in the log".into()))
 }
 
 /// Fails its flight if burn drops the operation without running it.
