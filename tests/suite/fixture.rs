@@ -5,6 +5,7 @@ use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use gradscope::cpu::grad_reduce::{State, moved, reduce, weigh};
+use gradscope::internals::PretendLimits;
 use gradscope::record::Gradient;
 use gradscope::stats::Epsilons;
 use gradscope::{Device, Group, Groups, Scope, ScopeBuilder, StepRecord, TensorSummary};
@@ -58,6 +59,12 @@ impl Random {
 
     pub fn below(&mut self, end: usize) -> usize {
         ((u64::from(self.bits()) * end as u64) >> 32) as usize
+    }
+
+    /// A length of at most `log2` bits, the short ones as likely as the long ones.
+    pub fn len(&mut self, log2: usize) -> usize {
+        let bits = 1 + self.below(log2);
+        1 + self.below(1 << bits)
     }
 
     /// A gradient such as training makes: signs mixed, magnitudes from 1e-9 to 1, some zeros.
@@ -179,6 +186,15 @@ pub fn check_weights(
     check_groups(device, builder, &[Groups::CARD, all], lens, steps, weights);
 }
 
+/// The shaders that this run of the tests is of: `GRADSCOPE_TEST_SHADERS=checked` has bounds checks in all of them,
+/// `GRADSCOPE_TEST_PAGES` so many buffers a role, as adapters bind that are none of software (`make test-drivers`).
+pub fn variant(builder: ScopeBuilder) -> ScopeBuilder {
+    let checked = std::env::var("GRADSCOPE_TEST_SHADERS").is_ok_and(|form| form == "checked");
+    let pages = std::env::var("GRADSCOPE_TEST_PAGES").ok().map(|count| count.parse().expect("a number of pages"));
+    let limits = PretendLimits { page_count: pages, ..PretendLimits::default() };
+    builder.checked_shaders(checked).pretend_limits(limits)
+}
+
 /// As [`check_weights`], with these groups, one after the other.
 pub fn check_groups(
     device: &Device,
@@ -189,7 +205,7 @@ pub fn check_groups(
     weights: &[Vec<Vec<f32>>],
 ) {
     for &groups in groups {
-        let builder = builder(Scope::builder(device).stats(groups));
+        let builder = builder(variant(Scope::builder(device).stats(groups)));
         let records = observe_weights(device, builder, lens, steps, weights);
         assert_eq!(records.len(), steps.len() + usize::from(groups.updates), "a record a step, and the last move");
         check_records(&records, groups, lens, steps, weights);

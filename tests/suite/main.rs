@@ -7,6 +7,7 @@ mod docs;
 mod findings;
 mod fixture;
 mod follower;
+mod fuzz;
 mod groups;
 mod layouts;
 mod lifecycle;
