@@ -74,6 +74,7 @@ pub struct RunWriter {
     /// Steps, and what comes beside them, that found the queue full.
     unwritten_count: u64,
     told_behind: bool,
+    thread_is_gone: bool,
     /// The failure that was told last.
     told: Option<String>,
 }
@@ -130,6 +131,7 @@ impl RunWriter {
             failures,
             unwritten_count: 0,
             told_behind: false,
+            thread_is_gone: false,
             told: None,
         })
     }
@@ -159,8 +161,11 @@ impl RunWriter {
     }
 
     fn send(&mut self, message: Message) {
-        let sent = self.queue.as_ref().is_some_and(|queue| queue.try_send(message).is_ok());
-        self.unwritten_count += u64::from(!sent);
+        let Some(queue) = &self.queue else { return };
+        if let Err(error) = queue.try_send(message) {
+            self.unwritten_count += 1;
+            self.thread_is_gone |= matches!(error, TrySendError::Disconnected(_));
+        }
     }
 
     /// Waits until everything sent so far is on disk; half a minute at most. False where it is not.
@@ -183,12 +188,11 @@ impl RunWriter {
     /// What went wrong since it was last asked; each failure is told once.
     pub fn failures(&mut self) -> Vec<NoticeKind> {
         let mut reasons: Vec<String> = self.failures.try_iter().collect();
-        let ended = self.thread.as_ref().is_some_and(JoinHandle::is_finished);
-        if ended {
+        if self.thread_is_gone {
             reasons.push(PANICKED.into());
         }
         let mut failures: Vec<_> = reasons.into_iter().filter_map(|reason| self.tell(reason)).collect();
-        if self.unwritten_count > 0 && !self.told_behind && !ended {
+        if self.unwritten_count > 0 && !self.told_behind && !self.thread_is_gone {
             self.told_behind = true;
             failures.push(NoticeKind::StoreBehind { queue_len: QUEUE_LEN });
         }
@@ -214,13 +218,13 @@ impl RunWriter {
             let _ = queue.send(Message::Finish { status, missed, unwritten_count: self.unwritten_count });
         }
         let ended = self.thread.take().map(JoinHandle::join);
-        failures.extend(self.failures());
-        let reason = match ended {
-            None | Some(Ok(Ok(()))) => None,
-            Some(Ok(Err(reason))) => Some(reason),
-            Some(Err(_)) => Some(PANICKED.into()),
-        };
-        failures.extend(reason.and_then(|reason| self.tell(reason)));
+        let mut reasons: Vec<String> = self.failures.try_iter().collect();
+        match ended {
+            None | Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(reason))) => reasons.push(reason),
+            Some(Err(_)) => reasons.push(PANICKED.into()),
+        }
+        failures.extend(reasons.into_iter().filter_map(|reason| self.tell(reason)));
         (Manifest::is_there(&self.folder).then(|| self.folder.clone()), failures)
     }
 }

@@ -1,7 +1,7 @@
 //! A device, models of any shapes, gradients of any values, and the comparison of all three implementations.
 
 use crate::oracle;
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use gradscope::cpu::grad_reduce::{State, moved, reduce, weigh};
@@ -28,6 +28,10 @@ pub fn bag(device: &Device, lens: &[usize]) -> Bag {
 }
 
 impl Bag {
+    pub fn id(&self, tensor: usize) -> ParamId {
+        self.tensors[tensor].id
+    }
+
     /// Gradients for the first tensors, where there are values.
     pub fn gradients(&self, device: &Device, values: &[Option<Vec<f32>>]) -> GradientsParams {
         let mut gradients = GradientsParams::new();

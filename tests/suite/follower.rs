@@ -7,8 +7,27 @@ use gradscope::{Run, RunStatus};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 const SPAN_COUNT_MAX: usize = 64;
+
+fn finding(open: bool, last_step: u64) -> Finding {
+    Finding {
+        rule: Rule::NonFinite,
+        severity: Severity::Critical,
+        action: gradscope::record::Action::Tell,
+        path: Some("a.weight".into()),
+        place_count: 1,
+        first_step: 3,
+        last_step,
+        open,
+        evidence: vec![],
+        threshold: vec![],
+        source: String::new(),
+        advice: String::new(),
+        followed_by: vec![],
+    }
+}
 
 fn settle(follower: &mut Follower) {
     while follower.poll().unwrap() {}
@@ -148,21 +167,6 @@ fn findings_and_the_end_of_a_process_are_seen() {
     let mut writer = RunWriter::open(&RunPlace::New(dir.path().join("run")), start(&params)).unwrap();
     let folder = writer.folder().to_owned();
     let mut follower = Follower::open(&folder, SPAN_COUNT_MAX).unwrap();
-    let finding = |open, last_step| Finding {
-        rule: Rule::NonFinite,
-        severity: Severity::Critical,
-        action: gradscope::record::Action::Tell,
-        path: Some("a.weight".into()),
-        place_count: 1,
-        first_step: 3,
-        last_step,
-        open,
-        evidence: vec![],
-        threshold: vec![],
-        source: String::new(),
-        advice: String::new(),
-        followed_by: vec![],
-    };
     writer.write_findings(vec![finding(true, 3)]);
     assert!(writer.sync());
     settle(&mut follower);
@@ -203,4 +207,35 @@ fn half_a_batch_is_waited_for() {
         }
     }
     assert_eq!(seen, [None, Some(4), Some(5)]);
+}
+
+#[test]
+fn a_clock_that_goes_backwards_hides_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let params = params(&["a.weight", "b.weight"]);
+    let mut writer = write(&RunPlace::New(dir.path().join("run")), &params, 0..10);
+    let folder = writer.folder().to_owned();
+    let mut follower = Follower::open(&folder, SPAN_COUNT_MAX).unwrap();
+    let mut clock = SystemTime::now();
+    for steps in [10..20, 20..30, 30..40] {
+        steps.clone().for_each(|step| writer.write(&record(step, 2)));
+        writer.write_findings(vec![finding(false, steps.start)]);
+        assert!(writer.sync());
+        clock -= Duration::from_secs(86_400);
+        for file in fs::read_dir(&folder).unwrap().flatten().filter(|file| file.path().is_file()) {
+            fs::File::options().write(true).open(file.path()).unwrap().set_modified(clock).unwrap();
+        }
+        settle(&mut follower);
+        check(&follower, &folder);
+        assert!(follower.findings().iter().any(|finding| finding.last_step == steps.start));
+    }
+    // Ended before it began, by its own account.
+    writer.finish(RunStatus::Finished, Missed::default());
+    let manifest = folder.join("run.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    json["end"] = "1999-12-31T23:59:59Z".into();
+    fs::write(&manifest, json.to_string()).unwrap();
+    settle(&mut follower);
+    assert_eq!(follower.status(), RunStatus::Finished);
+    check(&follower, &folder);
 }

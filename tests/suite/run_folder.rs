@@ -462,3 +462,24 @@ fn as_many_findings_as_a_step_has_are_kept() {
     finished(&RunPlace::Resumed { folder: folder.clone(), first_step: 4 }, &params, 4..5);
     assert!(Run::open(&folder).unwrap().findings().unwrap().iter().all(|finding| !finding.open));
 }
+
+#[test]
+fn a_writing_thread_that_dies_is_told_of_and_leaves_what_was_flushed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = write(&RunPlace::New(dir.path().join("run")), &params(&["a.weight", "b.weight"]), 0..10);
+    let folder = writer.folder().to_owned();
+    assert!(writer.sync());
+    // A record of another model than the run's is nothing that a scope could send.
+    writer.write(&record(10, 500));
+    assert!(!writer.sync(), "nobody answers");
+    for step in 11..5000 {
+        writer.write(&record(step, 2));
+    }
+    let [NoticeKind::StoreFailed { reason }] = &writer.failures()[..] else { panic!("one notice") };
+    assert!(reason.contains("panicked"), "{reason}");
+    assert_eq!(writer.failures(), [], "told once");
+    let (_, failures) = writer.finish(RunStatus::Finished, Missed::default());
+    assert_eq!(failures, []);
+    assert_eq!(steps(&folder), (0..10).collect::<Vec<_>>());
+    assert_eq!(Run::open(&folder).unwrap().status(), RunStatus::Unfinished, "nobody holds its lock");
+}
