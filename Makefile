@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all a fresh machine needs besides the Rust toolchain.
 
-.PHONY: help demo test test-python fuzz lint bench bench-dashboard ci ci-full vulkan browser
+.PHONY: help demo test test-drivers test-python fuzz soak miri deny lint bench bench-dashboard ci ci-full vulkan browser
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,8 +15,24 @@ test-python: ## What the documentation shows of Python, and TensorBoard on our e
 	@sh tools/python.sh
 	GRADSCOPE_PYTHON="$$PWD/target/python/bin/python" cargo test --release --workspace --test python -- --ignored
 
-fuzz: browser ## A hundred thousand damaged run folders and requests (forty minutes); make test has the first 1,500 and 2,000
-	GRADSCOPE_FUZZ_CASES=100000 cargo test --release --workspace --test damaged --test watch -- --nocapture damaged hostile
+test-drivers: vulkan browser ## The GPU tests on llvmpipe and SwiftShader, under the validation layers, with every form of the shaders (12 minutes)
+	sh tools/drivers.sh
+
+# Others every time; a case that fails names itself.
+FUZZ_FIRST ?= $(shell date +%s)000000
+
+fuzz: vulkan browser ## A night's: fifty million bit patterns, shapes and strides, damaged run folders and data files, requests (an hour and a half)
+	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=3000 cargo test --release --workspace --test suite -- fuzz::
+	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=100000 cargo test --release --workspace --test damaged --test watch -- --nocapture damaged hostile
+
+soak: vulkan ## 100,000 observed steps: memory, handles and the time of a step stay what they are (twenty minutes)
+	cargo bench --workspace --bench soak
+
+miri: ## What runs without a GPU, on Rust's interpreter, which knows undefined behaviour; needs nightly's `miri`
+	sh tools/miri.sh
+
+deny: ## Licences, advisories, sources and duplicates of the dependencies; needs `cargo install cargo-deny`
+	cargo deny check
 
 lint: ## Formatting, clippy and documentation with warnings denied, also of what views need without the engine
 	cargo fmt --all --check
@@ -33,11 +49,10 @@ bench-dashboard: vulkan browser ## The dashboard with 300 tensors x 100,000 step
 
 ci: lint test ## What has to pass before anything lands
 
-# 60 to 80 minutes on two cores: burn is built three times, since its features differ.
-ci-full: ci test-python ## All of ci, the Python tests, burn without fusion, and an embedder's crate with burn's own defaults (over an hour)
+# Over an hour of it is building on two cores: burn is built three times, since its features differ.
+ci-full: ci test-python test-drivers miri deny ## All of ci, the Python tests, every driver, burn without fusion, and an embedder's crate with burn's own defaults (two hours)
 	cargo test --release --workspace --no-default-features --features gradscope/cpu,gradscope/store
 	cargo run --release --manifest-path tests/embedder/Cargo.toml
-	@sh tools/second-driver.sh
 
 vulkan:
 	@sh tools/vulkan.sh

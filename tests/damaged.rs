@@ -28,6 +28,7 @@ static MOST: AtomicUsize = AtomicUsize::new(0);
 struct Counting;
 
 // SAFETY: every call goes to the system's allocator as it is.
+#[expect(unsafe_code, reason = "an allocator that counts")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();

@@ -104,6 +104,7 @@ fn trained(options: &train::Options) -> ExitCode {
 }
 
 /// Mesa's loader complains on stderr where no session has set this; nothing here uses the folder.
+#[expect(unsafe_code, reason = "setting an environment variable before the first thread")]
 fn quiet_mesa() {
     if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         // SAFETY: the process has one thread so far.

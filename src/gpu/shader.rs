@@ -36,6 +36,7 @@ pub(crate) enum Shaders {
 }
 
 impl Shaders {
+    #[expect(unsafe_code, reason = "shaders without bounds checks, which the plan makes superfluous")]
     pub fn module(self, device: &wgpu::Device, label: &str, wgsl: String) -> wgpu::ShaderModule {
         let descriptor =
             wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(wgsl.into()) };

@@ -4,6 +4,8 @@ use gradscope::internals::{Form, STRUCT_BYTES, compose_for_tests};
 use gradscope::{Group, Groups};
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
+use std::collections::HashSet;
+use std::process::Command;
 
 /// Every form a scope may be built with, and that of taps.
 fn forms() -> Vec<Form> {
@@ -16,19 +18,25 @@ fn forms() -> Vec<Form> {
     plain.into_iter().chain([cosine, seed, tap]).collect()
 }
 
-fn modules() -> Vec<(String, Form, naga::Module)> {
-    let mut modules = Vec::new();
+fn sources() -> Vec<(String, Form, String)> {
+    let mut sources = Vec::new();
     for form in forms() {
         for pages in [1, 4, 8] {
             for (name, wgsl) in compose_for_tests(form, pages).0 {
-                let name = format!("{name} for {form:?} with {pages} pages");
-                let module = naga::front::wgsl::parse_str(&wgsl)
-                    .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&wgsl)));
-                modules.push((name, form, module));
+                sources.push((format!("{name} for {form:?} with {pages} pages"), form, wgsl));
             }
         }
     }
-    modules
+    sources
+}
+
+fn modules() -> Vec<(String, Form, naga::Module)> {
+    let module = |(name, form, wgsl): (String, Form, String)| {
+        let module =
+            naga::front::wgsl::parse_str(&wgsl).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&wgsl)));
+        (name, form, module)
+    };
+    sources().into_iter().map(module).collect()
 }
 
 #[test]
@@ -47,6 +55,32 @@ fn shaders_translate_to_every_platform() {
         hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
             .write(&module, &info, None)
             .unwrap_or_else(|e| panic!("{name}: HLSL: {e}"));
+    }
+}
+
+/// Dawn's front end is a second reading of the language, uniformity included. It is asked where it is installed: as
+/// `tint`, or as what `GRADSCOPE_TINT` names, which then has to be there.
+#[test]
+fn shaders_pass_tint_where_it_is_installed() {
+    let named = std::env::var_os("GRADSCOPE_TINT");
+    let tint = named.clone().unwrap_or_else(|| "tint".into());
+    if named.is_none() && Command::new(&tint).arg("--help").output().is_err() {
+        return eprintln!("there is no tint here");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let asked = |wgsl: &str| {
+        let file = dir.path().join("shader.wgsl");
+        std::fs::write(&file, wgsl).unwrap();
+        let done = Command::new(&tint).args(["--format", "none"]).arg(&file).output().unwrap();
+        (done.status.success(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    assert!(!asked("fn main() { let x: u32 = 1.5; }").0, "{} refuses nothing", tint.display());
+    let mut seen = HashSet::new();
+    for (name, _, wgsl) in sources() {
+        if seen.insert(wgsl.clone()) {
+            let (passed, words) = asked(&wgsl);
+            assert!(passed, "{name}: {words}");
+        }
     }
 }
 

@@ -199,6 +199,7 @@ fn a_full_disk_stops_the_record_not_the_training() {
 
 /// Points the descriptor of this process that has `path` open at /dev/full; the descriptor, and a copy of what it was.
 #[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "descriptors are swapped under their owner")]
 fn redirect_to_full(path: &Path) -> (i32, std::os::fd::OwnedFd) {
     use std::os::fd::{AsRawFd, FromRawFd};
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -214,6 +215,7 @@ fn redirect_to_full(path: &Path) -> (i32, std::os::fd::OwnedFd) {
 }
 
 #[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "descriptors are swapped under their owner")]
 fn restore((fd, real): (i32, std::os::fd::OwnedFd)) {
     use std::os::fd::AsRawFd;
     // SAFETY: both descriptors are open.

@@ -82,3 +82,43 @@ impl Checkpoint {
         Ok((model, optimizer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::damage::{damaged, each_case};
+    use burn::nn::LinearConfig;
+    use burn::optim::AdamConfig;
+    use burn::tensor::Tensor;
+    use gradscope::{Device, DeviceChoice};
+
+    #[test]
+    fn damaged_checkpoints_are_refused_or_loaded() {
+        let device = Device::open(DeviceChoice::Cpu).unwrap();
+        let training = device.burn().clone().autodiff();
+        let model = LinearConfig::new(6, 5).init(&training);
+        let mut optimizer = AdamConfig::new().init();
+        let gradients = model.forward(Tensor::<2>::ones([2, 6], &training)).sum().backward();
+        let gradients = burn::optim::GradientsParams::from_grads(gradients, &model);
+        let model = optimizer.step(1e-3, model, gradients);
+        let run = tempfile::tempdir().unwrap();
+        fs::write(run.path().join("run.json"), "{}").unwrap();
+        save(run.path(), State { step: 7 }, &model, &optimizer).unwrap();
+        let files = [MODEL, OPTIMIZER, STATE].map(|file| {
+            let path = list(run.path())[0].join(file);
+            (fs::read(&path).unwrap(), path)
+        });
+        let load =
+            || Checkpoint::last(run.path())?.load(LinearConfig::new(6, 5).init(&training), AdamConfig::new().init());
+        load().unwrap();
+        each_case(500, |random| {
+            let (whole, path) = &files[random.below(files.len())];
+            fs::write(path, damaged(whole, random)).unwrap();
+            if let Err(error) = load() {
+                let words = format!("{error:#}");
+                assert!(words.contains("remove that checkpoint") && words.contains("step-"), "{words}");
+            }
+            fs::write(path, whole).unwrap();
+        });
+    }
+}

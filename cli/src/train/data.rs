@@ -129,3 +129,51 @@ fn body(file: impl Read, len: usize) -> Result<Vec<u8>> {
         _ => Ok(bytes),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::damage::{damaged, each_case};
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write;
+
+    fn gzipped(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn damaged_idx_files_are_refused_or_whole() {
+        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+        let images = [words(&[0x803, 6, 28, 28]), vec![7; 6 * IMAGE_LEN]].concat();
+        let labels = [words(&[0x801, 6]), vec![3; 6]].concat();
+        assert_eq!(Images::parse(&images[..], &labels[..]).unwrap().len(), 6);
+        each_case(3000, |random| {
+            let gzips = random.below(2) == 0;
+            let damage = random.below(3);
+            let mut file = |bytes: &[u8], hit: bool| match (gzips, hit) {
+                (false, false) => bytes.to_vec(),
+                (false, true) => damaged(bytes, random),
+                (true, false) => gzipped(bytes),
+                (true, true) if random.below(2) == 0 => gzipped(&damaged(bytes, random)),
+                (true, true) => damaged(&gzipped(bytes), random),
+            };
+            let (images, labels) = (file(&images, damage != 1), file(&labels, damage != 0));
+            let parsed = if gzips {
+                Images::parse(GzDecoder::new(&images[..]), GzDecoder::new(&labels[..]))
+            } else {
+                Images::parse(&images[..], &labels[..])
+            };
+            match parsed {
+                Ok(set) => {
+                    assert_eq!(set.pixels.len(), set.len() * IMAGE_LEN);
+                    assert!((1..=IMAGE_COUNT_MAX).contains(&set.len()));
+                    assert!(set.labels.iter().all(|label| usize::from(*label) < CLASS_COUNT));
+                }
+                Err(error) => assert!(format!("{error:#}").len() > 10),
+            }
+        });
+    }
+}

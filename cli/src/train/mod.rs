@@ -1,6 +1,8 @@
 //! The main job: a small network trains on real images, and every gradient of every step is reduced.
 
 mod checkpoint;
+#[cfg(test)]
+mod damage;
 mod data;
 mod models;
 mod options;

@@ -1,0 +1,49 @@
+//! Damaged files, for the tests of what reads them.
+
+/// splitmix64.
+pub struct Random(u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+}
+
+/// Runs `case` as often as `GRADSCOPE_FUZZ_CASES` says, from `GRADSCOPE_FUZZ_FIRST` on; the case that fails is the last one printed.
+pub fn each_case(default_count: u64, case: impl Fn(&mut Random)) {
+    let asked = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let first = asked("GRADSCOPE_FUZZ_FIRST").unwrap_or(0);
+    for number in first..first + asked("GRADSCOPE_FUZZ_CASES").unwrap_or(default_count) {
+        eprintln!("GRADSCOPE_FUZZ_FIRST={number}");
+        case(&mut Random(number));
+    }
+}
+
+/// Cut, lengthened, overwritten here and there, or with numbers where it has some: never empty for long files.
+pub fn damaged(whole: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = whole.to_vec();
+    for _ in 0..1 + random.below(3) {
+        let at = random.below(bytes.len());
+        match random.below(5) {
+            0 => bytes.truncate(at),
+            1 => bytes.extend((0..random.below(4000)).map(|byte| byte as u8)),
+            2 => bytes.iter_mut().skip(at).take(1 + random.below(8)).for_each(|byte| *byte = random.next() as u8),
+            3 => {
+                // Lengths and counts stand near the start, more often than not.
+                let at = random.below(64) & !3;
+                let word = [0, 1, 0x7fff_ffff, 0xffff_ffff, random.next() as u32][random.below(5)];
+                let word = if random.below(2) == 0 { word.to_be_bytes() } else { word.to_le_bytes() };
+                bytes.iter_mut().skip(at).zip(word).for_each(|(byte, new)| *byte = new);
+            }
+            _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << random.below(8)),
+        }
+    }
+    bytes
+}
