@@ -224,14 +224,15 @@ mod tests {
 
     #[test]
     fn formats_lose_what_rounding_loses() {
-        // The bounds as decimal fractions, from the formats' definitions.
-        assert_eq!(f32::from_bits(Format::F16.flush_bits()), 2f32.powi(-25));
-        assert_eq!(f32::from_bits(Format::Bf16.flush_bits()), 2f32.powi(-134));
-        assert_eq!(f32::from_bits(Format::Fp8E4m3.flush_bits()), 2f32.powi(-10));
-        assert_eq!(f32::from_bits(Format::Fp8E5m2.flush_bits()), 2f32.powi(-17));
+        // The bounds as decimal fractions, from the formats' definitions: 2^-25, 2^-134, 2^-10, 2^-17.
+        assert_eq!(f32::from_bits(Format::F16.flush_bits()), 2.980_232_2e-8);
+        assert_eq!(f32::from_bits(Format::Bf16.flush_bits()), 4.591_775e-41);
+        assert_eq!(f32::from_bits(Format::Fp8E4m3.flush_bits()), 9.765_625e-4);
+        assert_eq!(f32::from_bits(Format::Fp8E5m2.flush_bits()), 7.629_394_5e-6);
         assert!(f32::from_bits(Format::Fp8E4m3.overflow_bits()) > 464.0);
         let bf16_max = f32::from_bits(0x7f7f_0000);
-        let above = f64::from(bf16_max) + 2f64.powi(119);
+        // Half a step of bfloat16 there: 2^119.
+        let above = f64::from(bf16_max) + 664_613_997_892_457_936_451_903_530_140_172_288.0;
         assert_eq!(f64::from(f32::from_bits(Format::Bf16.overflow_bits())), above);
     }
 

@@ -5,6 +5,7 @@ use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 const FOLDER: &str = "checkpoints";
@@ -71,15 +72,18 @@ impl Checkpoint {
 
     /// Puts the checkpoint's values in.
     pub fn load<M: Module>(&self, model: M, optimizer: ModuleOptimizer) -> Result<(M, ModuleOptimizer)> {
-        let failed = |what: &str, error: &dyn std::fmt::Display| {
-            anyhow!(
-                "{}: {error}; remove that checkpoint to go on from the one before",
-                self.folder.join(what).display()
-            )
-        };
-        let model = model.try_load_file(self.folder.join(MODEL)).map_err(|error| failed(MODEL, &error))?;
-        let optimizer = optimizer.load(self.folder.join(OPTIMIZER)).map_err(|error| failed(OPTIMIZER, &error))?;
+        let model = self.read(MODEL, |path| model.try_load_file(path).map_err(|error| error.to_string()))?;
+        let optimizer = self.read(OPTIMIZER, |path| optimizer.load(path).map_err(|error| error.to_string()))?;
         Ok((model, optimizer))
+    }
+
+    /// What `load` makes of a file; burn's readers panic over some that are damaged.
+    fn read<T>(&self, file: &str, load: impl FnOnce(&Path) -> Result<T, String>) -> Result<T> {
+        let path = self.folder.join(file);
+        let loaded = catch_unwind(AssertUnwindSafe(|| load(&path))).unwrap_or_else(|_| Err("it is damaged".into()));
+        loaded.map_err(|error| {
+            anyhow!("{}: {error}; remove that checkpoint to go on from the one before", path.display())
+        })
     }
 }
 
