@@ -53,7 +53,7 @@ pub enum Error {
     #[error(transparent)]
     ModelTooLarge(#[from] crate::gpu::ModelTooLarge),
     #[error(
-        "the GPU refused the buffers that observing needs ({reason}); observe fewer tensors with `select`, or without `ema`, `cosine` and histograms"
+        "wgpu refused the buffers that observing needs: {reason}. Where memory is short, observe fewer tensors with `select`, or without `ema`, `cosine` and histograms; where the device is lost, start anew"
     )]
     NoRoomOnGpu { reason: String },
     #[error("run folder {}: {reason}; name a place that can be written, or leave the run folder out", path.display())]

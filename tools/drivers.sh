@@ -21,7 +21,7 @@ khronos_validation.enables = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDA
 khronos_validation.log_filename = $settings/messages
 EOF
 
-# The layers say that they are there when an instance is made, and that a cache of theirs is not; anything else is a finding.
+# One test program at a time: each starts the layers' messages anew. The layers say that they are there when an instance is made, and that a cache of theirs is not; anything else is a finding.
 validated() {
     rm -f "$settings/messages"
     VK_LAYER_SETTINGS_PATH="$settings" VK_INSTANCE_LAYERS=$layer cargo test --release --workspace "$@"
@@ -53,8 +53,10 @@ if [ "${1:-}" = short ]; then
     shaders checked 24 sums::random groups::
     exit 0
 fi
-validated --test suite --test in_place --test device_lost
-on_swiftshader validated --test suite --test in_place --test device_lost
+for test in suite in_place device_lost; do
+    validated --test $test
+    on_swiftshader validated --test $test
+done
 for pages in 1 24; do
     shaders checked $pages sums:: groups:: property:: fuzz:: load::
 done

@@ -160,7 +160,7 @@ impl Engine {
     /// `resolutions` follows `observation.cargo`.
     ///
     /// # Errors
-    /// Where wgpu refuses a buffer or a command: the step is lost then, and so is what the next is compared with.
+    /// Where wgpu refuses a buffer or a command: the step is lost then, and [`Engine::forget`] is due.
     pub fn observe(
         &mut self,
         observation: &Observation,
@@ -248,17 +248,20 @@ impl Engine {
             let (commands, end) = self.record(observation, load, staging, &mut outcome);
             (gpu.queue.submit([commands]), end)
         });
-        let (submission, end) = submitted.inspect_err(|_| {
-            // What was made on the way is of no use, and averages have not moved.
-            self.taps.clear();
-            self.averages.iter_mut().for_each(GpuAverages::forget);
-        })?;
+        let (submission, end) = submitted?;
         self.history = after;
         if let Some(flight) = flight {
             *flight.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
             flight.map(submission, end);
         }
         Ok(())
+    }
+
+    /// Leaves nothing of a step that was lost: neither what was made for it, nor anything to compare the next with.
+    pub fn forget(&mut self) {
+        self.taps.clear();
+        self.history.fill(None);
+        self.averages.iter_mut().for_each(GpuAverages::forget);
     }
 
     /// Records a step's commands; how many bytes of `staging` they fill.

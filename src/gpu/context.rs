@@ -3,6 +3,7 @@
 use super::ModelTooLarge;
 use burn_wgpu::WgpuSetup;
 use std::num::NonZeroU64;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Vulkan and DX12 address at most 2 GiB - 1 through one binding, whatever an adapter reports.
@@ -88,6 +89,18 @@ impl Gpu {
             None => Ok(done),
             Some(wgpu::Error::OutOfMemory { .. }) => Err("the GPU has no memory left".into()),
             Some(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Asks how far the GPU has got: callbacks run in here.
+    ///
+    /// # Errors
+    /// Where the device is lost, of which wgpu panics.
+    pub fn poll(&self, poll: wgpu::PollType) -> Result<(), String> {
+        match catch_unwind(AssertUnwindSafe(|| self.device.poll(poll))) {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the device is lost".into()),
         }
     }
 

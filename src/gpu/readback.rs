@@ -167,8 +167,8 @@ impl<T: Send + 'static, K> Ring<T, K> {
 
     /// Looks whether the GPU has got further, at the price of its locks: callbacks run in here.
     pub fn refresh(&self) {
-        // An error is a lost device, and its flights fail by themselves.
-        let _ = self.gpu.device.poll(wgpu::PollType::Poll);
+        // An error is a lost device: whoever waits for a flight of it hears of that.
+        let _ = self.gpu.poll(wgpu::PollType::Poll);
     }
 
     /// Whether the oldest flight's commands are on the queue; `true` where there is none.
@@ -191,7 +191,7 @@ impl<T: Send + 'static, K> Ring<T, K> {
             return oldest.fail("the step never reached the GPU".into());
         };
         let wait = wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: None };
-        if let Err(error) = self.gpu.device.poll(wait) {
+        if let Err(error) = self.gpu.poll(wait) {
             oldest.fail(format!("waiting for the GPU failed: {error}"));
         }
         // Another thread's poll may have taken the callback and be about to run it.

@@ -440,12 +440,10 @@ fn observe(
     resolutions: &bridge::Resolutions,
     flight: Option<&Arc<Flight<Outcome>>>,
 ) -> Result<(), String> {
-    let observe = AssertUnwindSafe(|| {
-        let mut engine = engine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        engine.observe(observation, resolutions, flight)
-    });
-    catch_unwind(observe)
+    let mut engine = engine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    catch_unwind(AssertUnwindSafe(|| engine.observe(observation, resolutions, flight)))
         .unwrap_or_else(|_| Err("observing panicked; the panic's own message stands in the log".into()))
+        .inspect_err(|_| engine.forget())
 }
 
 /// Fails its flight if burn drops the operation without running it.

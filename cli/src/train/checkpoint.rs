@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
+use flate2::CrcReader;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +22,21 @@ pub struct State {
     pub step: u64,
 }
 
+/// What stands beside model and optimizer.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    #[serde(flatten)]
+    state: State,
+    /// CRC-32 of the two files.
+    checksums: [u32; 2],
+}
+
+fn checksum(path: &Path) -> std::io::Result<u32> {
+    let mut sum = CrcReader::new(fs::File::open(path)?);
+    std::io::copy(&mut sum, &mut std::io::sink())?;
+    Ok(sum.crc().sum())
+}
+
 /// Saves a checkpoint, whole or not at all, and removes the oldest.
 pub fn save<M: Module>(run: &Path, state: State, model: &M, optimizer: &ModuleOptimizer) -> Result<()> {
     let folder = run.join(FOLDER);
@@ -32,7 +48,10 @@ pub fn save<M: Module>(run: &Path, state: State, model: &M, optimizer: &ModuleOp
     fs::create_dir_all(&partial).with_context(|| in_words("its folder"))?;
     model.clone().save_file(partial.join(MODEL)).map_err(|error| anyhow!("{}: {error}", in_words("the model")))?;
     optimizer.save(partial.join(OPTIMIZER)).map_err(|error| anyhow!("{}: {error}", in_words("the optimizer")))?;
-    fs::write(partial.join(STATE), serde_json::to_vec(&state)?).with_context(|| in_words("its state"))?;
+    let checksums = [checksum(&partial.join(MODEL)), checksum(&partial.join(OPTIMIZER))];
+    let [model, optimizer] = checksums.map(|sum| sum.with_context(|| in_words("its files")));
+    let note = Note { state, checksums: [model?, optimizer?] };
+    fs::write(partial.join(STATE), serde_json::to_vec(&note)?).with_context(|| in_words("its state"))?;
     let _ = fs::remove_dir_all(&place);
     fs::rename(&partial, &place).with_context(|| in_words("its place"))?;
     let mut all = list(run);
@@ -52,6 +71,7 @@ fn list(run: &Path) -> Vec<PathBuf> {
 pub struct Checkpoint {
     folder: PathBuf,
     pub state: State,
+    checksums: [u32; 2],
 }
 
 impl Checkpoint {
@@ -64,23 +84,31 @@ impl Checkpoint {
             )
         })?;
         let path = folder.join(STATE);
-        let state = fs::read(&path).map_err(anyhow::Error::from).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-        let state = state
-            .with_context(|| format!("{}: remove that checkpoint to go on from the one before", path.display()))?;
-        Ok(Self { folder, state })
+        let note = fs::read(&path).map_err(anyhow::Error::from).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        let Note { state, checksums } =
+            note.with_context(|| format!("{}: remove that checkpoint to go on from the one before", path.display()))?;
+        Ok(Self { folder, state, checksums })
     }
 
     /// Puts the checkpoint's values in.
     pub fn load<M: Module>(&self, model: M, optimizer: ModuleOptimizer) -> Result<(M, ModuleOptimizer)> {
-        let model = self.read(MODEL, |path| model.try_load_file(path).map_err(|error| error.to_string()))?;
-        let optimizer = self.read(OPTIMIZER, |path| optimizer.load(path).map_err(|error| error.to_string()))?;
+        let [model_sum, optimizer_sum] = self.checksums;
+        let model = self.read(MODEL, model_sum, |path| model.try_load_file(path).map_err(|error| error.to_string()))?;
+        let optimizer =
+            self.read(OPTIMIZER, optimizer_sum, |path| optimizer.load(path).map_err(|error| error.to_string()))?;
         Ok((model, optimizer))
     }
 
-    /// What `load` makes of a file; burn's readers panic over some that are damaged.
-    fn read<T>(&self, file: &str, load: impl FnOnce(&Path) -> Result<T, String>) -> Result<T> {
+    /// What `load` makes of a file, if it is the one that was saved: burn's readers panic over some that are damaged, and make other
+    /// values of others.
+    fn read<T>(&self, file: &str, sum: u32, load: impl FnOnce(&Path) -> Result<T, String>) -> Result<T> {
         let path = self.folder.join(file);
-        let loaded = catch_unwind(AssertUnwindSafe(|| load(&path))).unwrap_or_else(|_| Err("it is damaged".into()));
+        let damaged = || Err("it is not as it was saved".into());
+        let loaded = match checksum(&path) {
+            Err(error) => Err(error.to_string()),
+            Ok(found) if found != sum => damaged(),
+            Ok(_) => catch_unwind(AssertUnwindSafe(|| load(&path))).unwrap_or_else(|_| damaged()),
+        };
         loaded.map_err(|error| {
             anyhow!("{}: {error}; remove that checkpoint to go on from the one before", path.display())
         })
@@ -97,7 +125,7 @@ mod tests {
     use gradscope::{Device, DeviceChoice};
 
     #[test]
-    fn damaged_checkpoints_are_refused_or_loaded() {
+    fn damaged_checkpoints_are_refused() {
         let device = Device::open(DeviceChoice::Cpu).unwrap();
         let training = device.burn().clone().autodiff();
         let model = LinearConfig::new(6, 5).init(&training);
@@ -116,11 +144,17 @@ mod tests {
             || Checkpoint::last(run.path())?.load(LinearConfig::new(6, 5).init(&training), AdamConfig::new().init());
         load().unwrap();
         each_case(500, |random| {
-            let (whole, path) = &files[random.below(files.len())];
-            fs::write(path, damaged(whole, random)).unwrap();
-            if let Err(error) = load() {
-                let words = format!("{error:#}");
-                assert!(words.contains("remove that checkpoint") && words.contains("step-"), "{words}");
+            let place = random.below(files.len());
+            let (whole, path) = &files[place];
+            let hit = damaged(whole, random);
+            fs::write(path, &hit).unwrap();
+            match load() {
+                Err(error) => {
+                    let words = format!("{error:#}");
+                    assert!(words.contains("remove that checkpoint") && words.contains("step-"), "{words}");
+                }
+                // The note has no checksum of its own: its number may be another one.
+                Ok(_) => assert!(hit == *whole || place == 2),
             }
             fs::write(path, whole).unwrap();
         });
