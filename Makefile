@@ -15,13 +15,13 @@ test-python: ## What the documentation shows of Python, and TensorBoard on our e
 	@sh tools/python.sh
 	GRADSCOPE_PYTHON="$$PWD/target/python/bin/python" cargo test --release --workspace --test python -- --ignored
 
-test-drivers: vulkan browser ## The GPU tests on llvmpipe and SwiftShader, under the validation layers, with every form of the shaders (12 minutes)
+test-drivers: vulkan browser ## The GPU tests on llvmpipe and SwiftShader, under the validation layers, with every form of the shaders (15 minutes)
 	sh tools/drivers.sh
 
 # Others every time; a case that fails names itself.
 FUZZ_FIRST := $(or $(FUZZ_FIRST),$(shell date +%s)000000)
 
-fuzz: vulkan browser ## A night's: fifty million bit patterns, shapes and strides, damaged run folders and data files, requests (an hour and a half)
+fuzz: vulkan browser ## A night's: fifty million bit patterns, shapes and strides, damaged run folders and data files, requests (an hour)
 	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=3000 cargo test --release --workspace --test suite -- fuzz::
 	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=100000 cargo test --release --workspace --test damaged --test watch -- --nocapture damaged hostile
 	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=100000 cargo test --release --workspace -p gradscope-cli --bins -- damaged
