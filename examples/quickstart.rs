@@ -5,8 +5,8 @@
 //! Prints a line every twenty steps and a table at the end, such as
 //! ```text
 //! step 180 loss 0.0280 |g| 2.4094e-1 flips 1.0%
-//! parameter       elements         min         max          L1          L2  ~0 (1)  ~0 (2)   flips nonfinite
-//! hidden.weight         64   -8.963e-2    8.768e-2    1.075e-1    1.889e-2    0.0%    1.1%   33.4%         0
+//! parameter      elements        min       max        L1        L2  ~0 (1)  ~0 (2)  flips  nonfinite
+//! hidden.weight        64  -8.963e-2  8.768e-2  1.075e-1  1.889e-2    0.0%    1.1%  33.4%          0
 //! ```
 
 use burn::module::Module;

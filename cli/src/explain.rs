@@ -4,7 +4,7 @@ use crate::runs::{self, say};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use gradscope::diagnosis::{Rules, spec};
-use gradscope::record::{Action, Rule, Severity};
+use gradscope::record::{Action, Rule};
 use gradscope::store::Reading;
 use serde_json::json;
 use std::path::PathBuf;
@@ -52,11 +52,7 @@ pub fn explain(options: &Options) -> Result<()> {
 
 fn list(rule: Rule) {
     let spec = spec(rule);
-    let severity = match spec.severity {
-        Severity::Note => "note",
-        Severity::Warn => "warn",
-        Severity::Critical => "critical",
-    };
+    let severity = runs::severity(spec.severity);
     let action = match spec.action {
         Action::Tell => "",
         Action::Snapshot => ", snapshot",

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use gradscope::record::Severity;
 use gradscope::{Finding, Run};
 use std::fmt;
 use std::fs;
@@ -108,4 +109,13 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Re
         }
     }
     Ok(())
+}
+
+/// As options and records spell it.
+pub fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Note => "note",
+        Severity::Warn => "warn",
+        Severity::Critical => "critical",
+    }
 }

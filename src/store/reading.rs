@@ -232,6 +232,10 @@ impl Reading {
 
     fn rate(&self) -> Vec<String> {
         let Some(ratio) = self.update_to_weight else {
+            // Of weights that are no numbers any more, there is no ratio either.
+            if !self.is_healthy() {
+                return vec![];
+            }
             return vec!["no moves were recorded, so nothing is known of the learning rate: `updates` and `params`, or `full`, have them".into()];
         };
         let lr = self.lr.map_or(String::new(), |lr| format!(" of {}", short(lr)));

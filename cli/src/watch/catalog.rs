@@ -26,15 +26,22 @@ pub struct Followed {
     looked: Mutex<Instant>,
 }
 
+impl Followed {
+    /// Keeps it for a while.
+    pub fn look(&self) {
+        *locked(&self.looked) = Instant::now();
+    }
+}
+
 /// When the manifest and the findings were changed, and how long they are.
 type Stamps = [Option<(SystemTime, u64)>; 2];
 
 /// What the list of runs says of one.
 #[derive(Clone, Serialize)]
 pub struct Entry {
-    id: String,
-    status: RunStatus,
-    model: String,
+    pub id: String,
+    pub status: RunStatus,
+    pub model: String,
     step_count: u64,
     start: String,
     /// Warnings, and the worst of them.
@@ -129,7 +136,7 @@ impl Catalog {
             all.values().filter(|run| Arc::strong_count(run) > 1).map(Arc::clone).collect()
         };
         for run in watched {
-            *locked(&run.looked) = Instant::now();
+            run.look();
             // One that can't be read is told of by whoever looks at it next.
             let polled = locked(&run.follower).poll();
             if polled.is_err() {

@@ -78,6 +78,12 @@ impl Access {
     }
 }
 
+/// As programs that are no browsers send it.
+fn has_bearer(headers: &HeaderMap, token: &str) -> bool {
+    let given = headers.get(header::AUTHORIZATION).and_then(|given| given.to_str().ok());
+    given.and_then(|given| given.strip_prefix("Bearer ")).is_some_and(|given| is_same(given.trim(), token))
+}
+
 /// Takes as long wherever the difference is.
 fn is_same(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |seen, (a, b)| seen | (a ^ b)) == 0
@@ -106,7 +112,7 @@ fn refusal(access: &Access, request: &Request) -> Option<Response> {
             "this page is served to this machine only, under its own address: open it as 127.0.0.1 or localhost\n";
         return if access.has_host(request.headers()) { None } else { forbidden(why) };
     };
-    if access.has_cookie(request.headers(), token) {
+    if access.has_cookie(request.headers(), token) || has_bearer(request.headers(), token) {
         return None;
     }
     let given = request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("token="));

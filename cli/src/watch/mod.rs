@@ -4,6 +4,7 @@ mod catalog;
 mod connection;
 mod feed;
 mod guard;
+mod metrics;
 mod page;
 mod server;
 mod shapes;

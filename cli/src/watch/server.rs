@@ -4,7 +4,7 @@ use super::catalog::{Catalog, Followed};
 use super::connection::Listener;
 use super::feed::{Subscription, Wanted};
 use super::guard::{self, Access};
-use super::{page, shapes};
+use super::{metrics, page, shapes};
 use crate::view;
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
@@ -55,6 +55,7 @@ pub fn serve(listener: std::net::TcpListener, catalog: Arc<Catalog>, access: Acc
         let router = Router::new()
             .route("/api/palette", get(palette))
             .route("/api/runs", get(runs))
+            .route("/metrics", get(prometheus))
             .route("/api/watch", get(watch_runs))
             .route("/api/histograms", get(histograms))
             .route("/api/sign-map", get(sign_map))
@@ -108,6 +109,19 @@ async fn palette() -> Response {
 
 async fn runs(State(dashboard): State<Dashboard>) -> Response {
     answer(blocking(move || dashboard.catalog.list()).await)
+}
+
+async fn prometheus(State(dashboard): State<Dashboard>, pairs: Pairs) -> Response {
+    let turn = dashboard.scans.acquire_owned().await.expect("the semaphore is never closed");
+    let figures: Vec<String> = values(&pairs, "figure").cloned().collect();
+    let read = blocking(move || {
+        let _turn = turn;
+        metrics::text(&dashboard.catalog, &figures)
+    });
+    match read.await {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")).into_response(),
+    }
 }
 
 async fn histograms(State(dashboard): State<Dashboard>, pairs: Pairs) -> Response {

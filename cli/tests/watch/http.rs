@@ -24,7 +24,7 @@ pub fn get(port: u16, path: &str) -> String {
     get_as(port, path, &format!("Host: 127.0.0.1:{port}"))
 }
 
-fn get_as(port: u16, path: &str, headers: &str) -> String {
+pub fn get_as(port: u16, path: &str, headers: &str) -> String {
     raw(port, &format!("GET {path} HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n"))
 }
 

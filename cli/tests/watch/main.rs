@@ -4,6 +4,7 @@ mod chromium;
 mod hostile;
 mod http;
 mod made_up;
+mod metrics;
 mod page;
 mod server;
 mod training;
