@@ -56,3 +56,20 @@ fn mlp_norms_reads_health_and_sickness() {
     let sick = output(dir.path(), "mlp_norms", &["--steps", "30", "--lr", "3"]);
     assert!(sick.contains("explodes") && sick.contains("the first is the one to mend first"), "{sick}");
 }
+
+#[test]
+fn char_transformer_learns_letters() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = output(dir.path(), "char_transformer", &["--steps", "31", "--every", "10", "--batch", "8"]);
+    let number = |text: &str| text.parse::<f64>().ok();
+    let losses: Vec<f64> = said
+        .lines()
+        .filter(|line| line.contains("  block 1 "))
+        .filter_map(|line| number(line.split_whitespace().nth(1)?))
+        .collect();
+    let letter_count = said.split(' ').next().and_then(number).expect("letters come first");
+    assert_eq!(losses.len(), 4, "{said}");
+    assert!((losses[0] - letter_count.ln()).abs() < 0.5, "it knows nothing yet: {losses:?} for {letter_count} letters");
+    assert!(losses[3] < losses[0] - 0.5, "{losses:?}");
+    assert!(said.contains("It writes: The gradient"), "{said}");
+}

@@ -7,7 +7,7 @@ use anyhow::Result;
 use gradscope::RunStatus;
 use gradscope::store::Follower;
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -28,10 +28,11 @@ impl Family {
         Self { name, help, samples: String::new() }
     }
 
-    fn put(&mut self, labels: &[(&str, &str)], value: f64) {
+    /// Numbers of these types are never infinite here, and `Display` writes the others as the format has them.
+    fn put(&mut self, labels: &[(&str, &str)], value: impl Display) {
         let labels: Vec<String> = labels.iter().map(|(name, text)| format!("{name}=\"{}\"", escaped(text))).collect();
         // Writing to a string does not fail.
-        let _ = writeln!(self.samples, "{}{{{}}} {}", self.name, labels.join(","), number(value));
+        let _ = writeln!(self.samples, "{}{{{}}} {}", self.name, labels.join(","), value);
     }
 }
 
@@ -57,18 +58,18 @@ pub fn text(catalog: &Catalog, figures: &[String]) -> Result<String> {
         let manifest = follower.run().manifest();
         let labels =
             [("run", run), ("model", &entry.model), ("engine", &manifest.engine), ("adapter", &manifest.adapter)];
-        infos.put(&labels, 1.0);
+        infos.put(&labels, 1);
         let counts = [manifest.dropped_count, manifest.lost_count, manifest.unwritten_count];
         for (reason, count) in ["ring_full", "lost", "unwritten"].into_iter().zip(counts) {
-            missed.put(&[("run", run), ("reason", reason)], count as f64);
+            missed.put(&[("run", run), ("reason", reason)], count);
         }
         if let Some([_, last]) = follower.curves().spans().iter().rev().copied().flatten().next() {
-            steps.put(&[("run", run)], last as f64);
+            steps.put(&[("run", run)], last);
         }
         for trace in follower.traces() {
             if let Some(point) = trace.points().last() {
                 let labels = [("run", run), ("source", &trace.name.source), ("name", &trace.name.name)];
-                values.put(&labels, f64::from(point.envelope.last));
+                values.put(&labels, point.envelope.last);
             }
         }
         put_tensors(&mut tensors, run, &follower, figures);
@@ -77,7 +78,7 @@ pub fn text(catalog: &Catalog, figures: &[String]) -> Result<String> {
             *open.entry((finding.rule.to_string(), runs::severity(finding.severity))).or_default() += 1;
         }
         for ((rule, severity), count) in &open {
-            findings.put(&[("run", run), ("rule", rule), ("severity", severity)], *count as f64);
+            findings.put(&[("run", run), ("rule", rule), ("severity", severity)], count);
         }
     }
     let mut text = String::new();
@@ -96,7 +97,7 @@ fn put_tensors(family: &mut Family, run: &str, follower: &Follower, figures: &[S
             // Figures that the run does not have are left out.
             let last = follower.curves().of(figure, tensor).and_then(Iterator::last);
             if let Some(last) = last.map(|envelope| envelope.last).filter(|last| !last.is_nan()) {
-                family.put(&[("run", run), ("tensor", &param.path), ("figure", figure)], f64::from(last));
+                family.put(&[("run", run), ("tensor", &param.path), ("figure", figure)], last);
             }
         }
     }
@@ -105,12 +106,4 @@ fn put_tensors(family: &mut Family, run: &str, follower: &Follower, figures: &[S
 /// As the format has it: a backslash, a quote and a line's end are escaped.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-fn number(value: f64) -> String {
-    match value {
-        value if value.is_nan() => "NaN".into(),
-        value if value.is_infinite() => if value > 0.0 { "+Inf" } else { "-Inf" }.into(),
-        value => value.to_string(),
-    }
 }

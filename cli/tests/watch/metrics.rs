@@ -8,7 +8,7 @@ use gradscope::record::Finding;
 use gradscope::store::{Missed, RunPlace, RunWriter};
 use std::collections::{HashMap, HashSet};
 
-type Sample = (String, HashMap<String, String>, f64);
+type Sample = (String, HashMap<String, String>, f32);
 
 /// Reads the text format, strictly: every metric has its help and its type, and its samples stand together.
 fn parsed(answer: &str) -> Vec<Sample> {
@@ -52,7 +52,7 @@ fn labels_of(mut text: &str) -> HashMap<String, String> {
     labels
 }
 
-fn find<'a>(samples: &'a [Sample], name: &'a str, labels: &'a [(&str, &str)]) -> impl Iterator<Item = f64> + 'a {
+fn find<'a>(samples: &'a [Sample], name: &'a str, labels: &'a [(&str, &str)]) -> impl Iterator<Item = f32> + 'a {
     let fits = move |sample: &&Sample| {
         sample.0 == name && labels.iter().all(|(label, value)| sample.1.get(*label).is_some_and(|found| found == value))
     };
@@ -86,12 +86,12 @@ fn a_running_run_is_told_to_prometheus() {
     assert_eq!(find(&samples, "gradscope_step", &run).collect::<Vec<_>>(), [9.0]);
     let record = made_up_record(9, 2);
     let labels = [run[0], ("source", "global"), ("name", "l2_norm")];
-    let expected = f64::from(record.global.l2_norm as f32);
+    let expected = record.global.l2_norm as f32;
     assert_eq!(find(&samples, "gradscope_figure", &labels).collect::<Vec<_>>(), [expected]);
     for (path, tensor) in paths.iter().zip(&record.tensors) {
         let labels = [run[0], ("tensor", path), ("figure", "l2_norm")];
         let expected = tensor.summary().unwrap().l2_norm as f32;
-        assert_eq!(find(&samples, "gradscope_tensor_figure", &labels).collect::<Vec<_>>(), [f64::from(expected)]);
+        assert_eq!(find(&samples, "gradscope_tensor_figure", &labels).collect::<Vec<_>>(), [expected]);
     }
     let labels = [run[0], ("rule", "non_finite"), ("severity", "critical")];
     assert_eq!(find(&samples, "gradscope_open_findings", &labels).collect::<Vec<_>>(), [2.0]);
