@@ -202,8 +202,7 @@ fn tell(events: Vec<Event>, every: u64) {
 
 /// Step, loss, learning rate, and the norm of each group of layers.
 fn line(record: &StepRecord) -> String {
-    let figure =
-        |name: &str| record.scalars.iter().find(|(known, _)| known == name).map_or(f64::NAN, |(_, value)| *value);
+    let figure = |name| record.scalar(name).unwrap_or(f64::NAN);
     let norms = record.groups.iter().map(|(name, group)| format!("  {name} {:.2e}", group.l2_norm));
     format!("{:>5} {:>8.4} {:>9.2e}{}", record.step, figure("loss"), figure("lr"), norms.collect::<String>())
 }

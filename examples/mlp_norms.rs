@@ -127,7 +127,7 @@ fn tell(events: Vec<Event>, every: u64) {
 
 /// Step, loss, the norm over all gradients, and each one's own.
 fn line(record: &StepRecord) -> String {
-    let loss = record.scalars.iter().find(|(name, _)| name == "loss").map_or(f64::NAN, |(_, loss)| *loss);
+    let loss = record.scalar("loss").unwrap_or(f64::NAN);
     let norm = |norm: f64| format!(" {norm:>11.3e}");
     let own = record.tensors.iter().map(|tensor| norm(tensor.summary().map_or(f64::NAN, |summary| summary.l2_norm)));
     format!("{:>5} {loss:>10.5} {:>10.3e}{}", record.step, record.global.l2_norm, own.collect::<String>())
