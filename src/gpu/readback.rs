@@ -196,7 +196,9 @@ impl<T: Send + 'static, K> Ring<T, K> {
         }
         // Another thread's poll may have taken the callback and be about to run it.
         while oldest.is_pending() {
-            self.refresh();
+            if let Err(error) = self.gpu.poll(wgpu::PollType::Poll) {
+                oldest.fail(format!("waiting for the GPU failed: {error}"));
+            }
             std::thread::yield_now();
         }
     }

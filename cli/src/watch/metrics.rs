@@ -5,6 +5,7 @@ use super::catalog::{Catalog, locked};
 use crate::runs;
 use anyhow::Result;
 use gradscope::RunStatus;
+use gradscope::record::Figure;
 use gradscope::store::Follower;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
@@ -90,10 +91,14 @@ pub fn text(catalog: &Catalog, figures: &[String]) -> Result<String> {
 }
 
 fn put_tensors(family: &mut Family, run: &str, follower: &Follower, figures: &[String]) {
-    let asked: Vec<&str> = figures.iter().map(String::as_str).collect();
-    let figures = if asked.is_empty() { &FIGURES[..] } else { &asked };
+    // Each once, however often it was asked for.
+    let wanted = |name: &str| match figures {
+        [] => FIGURES.contains(&name),
+        asked => asked.iter().any(|asked| asked == name),
+    };
+    let figures: Vec<&str> = Figure::ALL.iter().map(|figure| figure.name).filter(|name| wanted(name)).collect();
     for (tensor, param) in follower.run().manifest().params.iter().enumerate() {
-        for figure in figures {
+        for figure in &figures {
             // Figures that the run does not have are left out.
             let last = follower.curves().of(figure, tensor).and_then(Iterator::last);
             if let Some(last) = last.map(|envelope| envelope.last).filter(|last| !last.is_nan()) {

@@ -101,7 +101,7 @@ fn a_running_run_is_told_to_prometheus() {
     // What comes later is told at the next look, of what is asked for.
     (10..20).for_each(|step| writer.write(&made_up_record(step, 2)));
     assert!(writer.sync());
-    let samples = parsed(&get(server.port, "/metrics?figure=l1_norm&figure=nothing"));
+    let samples = parsed(&get(server.port, "/metrics?figure=l1_norm&figure=nothing&figure=l1_norm"));
     assert_eq!(find(&samples, "gradscope_step", &run).collect::<Vec<_>>(), [19.0]);
     assert_eq!(find(&samples, "gradscope_tensor_figure", &[]).count(), 2);
     assert_eq!(find(&samples, "gradscope_tensor_figure", &[("figure", "l1_norm")]).count(), 2);
