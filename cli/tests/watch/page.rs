@@ -133,14 +133,11 @@ fn a_page_comes_back_after_a_reload_and_after_a_restart() {
     browser.wait("the connection", "document.getElementById('connection').textContent === 'live'");
     wait_for_step(&browser, stood);
     browser.wait("the layer still", is_open);
-    // What could not be reached is all that the browser may have said.
+    // That the server could not be reached is all that the browser may have said. How it says so depends on where
+    // the end of the server met each request: refused, reset, cut off in an answer, or without one.
     let complaints = browser.errors();
-    assert!(
-        complaints
-            .iter()
-            .all(|text| text.contains("ERR_CONNECTION_REFUSED") || text.contains("ERR_INCOMPLETE_CHUNKED")),
-        "{complaints:?}"
-    );
+    let unreached = r#""network" "Failed to load resource: net::ERR_"#;
+    assert!(complaints.iter().all(|text| text.starts_with(unreached)), "{complaints:?}");
 }
 
 #[test]
