@@ -16,24 +16,21 @@
 //!
 //! The run is kept in `runs`: `gradscope watch runs`, while it goes on, shows it as it grows.
 
-use burn::module::Module;
-use burn::nn::attention::generate_autoregressive_mask;
+mod support;
+
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::nn::transformer::{TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput};
-use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::Parser;
 use fastrand::Rng;
-use gradscope::store::Reading;
-use gradscope::{Event, Groups, Run, Scope, StepRecord};
+use gradscope::models::{CharTransformer, CharTransformerConfig};
+use gradscope::{Groups, Scope, StepRecord};
 use std::path::PathBuf;
 
 /// What there is to learn: 25,000 letters.
 const TEXT: &str = include_str!("../docs/diagnoses.md");
 /// Letters that the model sees at a time.
 const CONTEXT_LEN: usize = 32;
-const WIDTH: usize = 64;
 const BLOCK_COUNT: usize = 2;
 
 #[derive(Parser)]
@@ -63,40 +60,6 @@ impl Options {
     fn lr_at(&self, step: u64) -> f64 {
         let (now, warmup) = ((step + 1) as f64, self.warmup.max(1) as f64);
         self.lr * (now / warmup).min((warmup / now).sqrt())
-    }
-}
-
-#[derive(Module, Debug)]
-struct CharTransformer {
-    letters: Embedding,
-    places: Embedding,
-    blocks: TransformerEncoder,
-    head: Linear,
-}
-
-impl CharTransformer {
-    fn new(letter_count: usize, device: &Device) -> Self {
-        let embedding = |count| {
-            let initializer = Initializer::Normal { mean: 0.0, std: 0.02 };
-            EmbeddingConfig::new(count, WIDTH).with_initializer(initializer).init(device)
-        };
-        let blocks =
-            TransformerEncoderConfig::new(WIDTH, 4 * WIDTH, 4, BLOCK_COUNT).with_dropout(0.0).with_norm_first(true);
-        Self {
-            letters: embedding(letter_count),
-            places: embedding(CONTEXT_LEN),
-            blocks: blocks.init(device),
-            head: LinearConfig::new(WIDTH, letter_count).init(device),
-        }
-    }
-
-    /// For each of the letters (batch x context), how likely each letter is to come next.
-    fn forward(&self, letters: Tensor<2, Int>) -> Tensor<3> {
-        let ([batch, len], device) = (letters.dims(), letters.device());
-        let places = Tensor::<1, Int>::arange(0..len as i64, &device).reshape([1, len]);
-        let hidden = self.letters.forward(letters) + self.places.forward(places);
-        let mask = generate_autoregressive_mask(batch, len, &device);
-        self.head.forward(self.blocks.forward(TransformerEncoderInput::new(hidden).mask_attn(mask)))
     }
 }
 
@@ -149,14 +112,15 @@ impl Corpus {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> support::Outcome {
     let options = Options::parse();
     let device = gradscope::device()?;
     let training = device.burn().clone().autodiff();
     training.seed(1);
     let mut random = Rng::with_seed(1);
     let corpus = Corpus::new(TEXT);
-    let mut model = CharTransformer::new(corpus.alphabet.len(), &training);
+    let mut model =
+        CharTransformerConfig::new(corpus.alphabet.len(), CONTEXT_LEN).with_block_count(BLOCK_COUNT).init(&training);
     let mut optimizer = AdamConfig::new().init();
     let loss_of = CrossEntropyLossConfig::new().init(&training);
     let mut scope = Scope::builder(&device).stats(Groups::FULL).run(&options.runs).optimizer("adam").activation("gelu");
@@ -178,26 +142,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         scope.step(step).scalar("loss", &loss).value("lr", lr).gradients(&model, &gradients).submit();
         let gradients = GradientsParams::from_grads(gradients, &model);
         model = optimizer.step(lr, model, gradients);
-        tell(scope.poll(), options.every);
+        support::tell(scope.poll(), options.every, line);
     }
-    let finished = scope.finish(&model)?;
-    tell(finished.events, options.every);
-    if let Some(folder) = finished.folder {
-        println!("\n{}", Reading::of(&Run::open(folder)?)?);
-    }
+    let mut finished = scope.finish(&model)?;
+    support::tell(std::mem::take(&mut finished.events), options.every, line);
+    support::read(&finished)?;
     println!("It writes: {}", corpus.written(&model, "The gradient", 160, &mut random, &training));
     Ok(())
-}
-
-/// Lines for records whose turn it is, and all that was found or noticed.
-fn tell(events: Vec<Event>, every: u64) {
-    for event in events {
-        match event {
-            Event::Record(record) if record.last_move || record.step % every != 0 => {}
-            Event::Record(record) => println!("{}", line(&record)),
-            other => println!("{other}"),
-        }
-    }
 }
 
 /// Step, loss, learning rate, and the norm of each group of layers.

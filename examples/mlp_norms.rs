@@ -17,13 +17,14 @@
 //! ```
 //! The run is kept in `runs`: `gradscope plot runs` draws it, `gradscope explain runs` says the same again.
 
+mod support;
+
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Distribution, Tensor, activation};
 use clap::{Parser, ValueEnum};
-use gradscope::store::Reading;
-use gradscope::{Event, Groups, Run, Scope, StepRecord};
+use gradscope::{Groups, Scope, StepRecord};
 use std::path::PathBuf;
 
 #[derive(Parser)]
@@ -79,7 +80,7 @@ fn batch(device: &Device) -> (Tensor<2>, Tensor<2>) {
     (x, wanted)
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> support::Outcome {
     let options = Options::parse();
     let device = gradscope::device()?;
     let training = device.burn().clone().autodiff();
@@ -104,25 +105,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         scope.step(step).scalar("loss", &loss).value("lr", options.lr).gradients(&model, &gradients).submit();
         let gradients = GradientsParams::from_grads(gradients, &model);
         model = optimizer.step(options.lr, model, gradients);
-        tell(scope.poll(), options.every);
+        support::tell(scope.poll(), options.every, line);
     }
-    let finished = scope.finish(&model)?;
-    tell(finished.events, options.every);
-    if let Some(folder) = finished.folder {
-        println!("\n{}", Reading::of(&Run::open(folder)?)?);
-    }
+    let mut finished = scope.finish(&model)?;
+    support::tell(std::mem::take(&mut finished.events), options.every, line);
+    support::read(&finished)?;
     Ok(())
-}
-
-/// Lines for records whose turn it is, and all that was found or noticed.
-fn tell(events: Vec<Event>, every: u64) {
-    for event in events {
-        match event {
-            Event::Record(record) if record.last_move || record.step % every != 0 => {}
-            Event::Record(record) => println!("{}", line(&record)),
-            other => println!("{other}"),
-        }
-    }
 }
 
 /// Step, loss, the norm over all gradients, and each one's own.

@@ -10,6 +10,7 @@
 //! - `store` (default): run folders, written and read, and TensorBoard.
 //! - `parquet`: closed segments of run folders become Parquet, and are read as such.
 //! - `cpu`: [`DeviceChoice::Cpu`], burn's pure-Rust backend observed by the CPU twins.
+//! - `models`: the networks and the data sets that the command and the examples train on.
 //! - `fusion`, `autotune`: turn burn's own features of that name on. gradscope works with either state.
 //!
 //! # Internals
@@ -29,6 +30,7 @@
 //!   `reduction` the two that make summaries. `cpu`: one twin a shader.
 //! - `gpu`: device and limits, the words of a record, shader composition, dispatch plan, staging ring.
 //! - `survey`: what histograms, channels and sign maps are over, whichever engine counts.
+//! - `models`, `data`: what the command and the examples train; nothing above uses them.
 //! - [`record`]: what a step leaves. [`stats`]: the summaries as monoids. `error`.
 //!
 //! The path of one gradient: `Step::gradients` clones handles; `Step::submit` hands them to burn's device
@@ -39,6 +41,8 @@
 #[cfg(feature = "engine")]
 mod bridge;
 pub mod cpu;
+#[cfg(feature = "models")]
+pub mod data;
 #[cfg(feature = "engine")]
 pub mod device;
 pub mod diagnosis;
@@ -49,6 +53,8 @@ mod error;
 mod gpu;
 #[cfg(feature = "engine")]
 mod kernels;
+#[cfg(feature = "models")]
+pub mod models;
 pub mod record;
 #[cfg(feature = "engine")]
 mod scope;

@@ -2,9 +2,8 @@
 
 mod checkpoint;
 #[cfg(test)]
+#[path = "../../../tests/support/damage.rs"]
 mod damage;
-mod data;
-mod models;
 mod options;
 mod progress;
 mod report;
@@ -12,15 +11,15 @@ mod stop;
 
 use crate::watch::Doorway;
 use crate::{runs, view};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device as BurnDevice, Tensor};
 use checkpoint::{Checkpoint, State};
-use data::{Data, Images};
+use gradscope::data::{self, Data, Images};
+use gradscope::models::{Classifier, Cnn, Mlp, ResNet};
 use gradscope::{Device, Run, RunStatus, Schedule, Scope, SignMap};
-use models::{Classifier, Cnn, Mlp};
 pub use options::Options;
 use options::{ModelName, RECIPE, Recipe};
 use progress::{Manner, Progress};
@@ -65,6 +64,7 @@ pub fn run(options: &Options) -> Result<Ending, Failure> {
     match setup.recipe.model {
         ModelName::Mlp => train::<Mlp>(&setup),
         ModelName::Cnn => train::<Cnn>(&setup),
+        ModelName::Resnet18 => train::<ResNet>(&setup),
     }
 }
 
@@ -74,7 +74,7 @@ fn check(options: &Options) -> Result<Setup<'_>> {
     let choice = recipe.device()?;
     let resumed = run.map(|run| Checkpoint::last(run.folder()).map(|checkpoint| (run, checkpoint))).transpose()?;
     let data = match &recipe.data_dir {
-        Some(dir) => Data::from_dir(dir)?,
+        Some(dir) => Data::from_dir(dir).context("--data-dir (leave it out for the images that ship)")?,
         None => Data::shipped()?,
     };
     if let Some((run, checkpoint)) = &resumed {
@@ -108,7 +108,7 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
     let before = |error| Failure { error, started: false };
     let training = device.burn().clone().autodiff();
     training.seed(recipe.seed);
-    let mut model = M::init(&training);
+    let mut model = M::init(data.train.shape(), data::CLASS_COUNT, &training);
     let mut optimizer = AdamConfig::new().init();
     let mut step = 0;
     if let Some((_, checkpoint)) = resumed {

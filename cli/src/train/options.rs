@@ -16,11 +16,11 @@ pub const RECIPE: &str = "recipe";
 
 #[derive(Args)]
 pub struct Options {
-    /// Network to train: `mlp` is 784-512-512-10, `cnn` two small convolutions with batch norm.
+    /// Network to train: `mlp` is pixels-512-512-10, `cnn` two small convolutions with batch norm, `resnet18` torchvision's.
     #[arg(long, value_enum, default_value_t = ModelName::Mlp, conflicts_with = "resume")]
     model: ModelName,
 
-    /// Passes over the training images [default: 8 for mlp, 2 for cnn].
+    /// Passes over the training images [default: 8 for mlp, 2 for others].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     epochs: Option<u64>,
 
@@ -28,7 +28,7 @@ pub struct Options {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
 
-    /// Images a step [default: 64 for mlp, 16 for cnn].
+    /// Images a step [default: 64 for mlp, 16 for others].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=65536), conflicts_with = "resume")]
     batch_size: Option<u64>,
 
@@ -44,7 +44,8 @@ pub struct Options {
     #[arg(long)]
     device: Option<String>,
 
-    /// Folder with the four IDX files of a full (Fashion-)MNIST, gzipped or not [default: 4,000 images that ship].
+    /// Folder with a full set: the four IDX files of (Fashion-)MNIST, gzipped or not, or the six binary files of CIFAR-10
+    /// [default: 4,000 images of Fashion-MNIST that ship].
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     data_dir: Option<PathBuf>,
 
@@ -144,6 +145,7 @@ pub struct Options {
 pub enum ModelName {
     Mlp,
     Cnn,
+    Resnet18,
 }
 
 fn elements(text: &str) -> Result<Range<u64>, String> {
@@ -156,6 +158,7 @@ impl ModelName {
         match self {
             Self::Mlp => "mlp",
             Self::Cnn => "cnn",
+            Self::Resnet18 => "resnet18",
         }
     }
 
@@ -163,7 +166,7 @@ impl ModelName {
     fn defaults(self) -> (u64, u64) {
         match self {
             Self::Mlp => (8, 64),
-            Self::Cnn => (2, 16),
+            Self::Cnn | Self::Resnet18 => (2, 16),
         }
     }
 }

@@ -22,9 +22,10 @@ const LINE_COUNT_MAX_OF_MAP: usize = 500;
 const RIDGE_COUNT: usize = 24;
 
 /// Figures of single tensors that have a picture, with the file's name.
-const FIGURES: [(&str, &str); 14] = [
+const FIGURES: [(&str, &str); 15] = [
     ("gradient-l2-norm", "l2_norm"),
     ("gradient-l1-norm", "l1_norm"),
+    ("gradient-mean", "abs_mean"),
     ("gradient-max", "abs_max"),
     ("near-zero-smaller-epsilon", "near_zero_ratio_1"),
     ("near-zero-larger-epsilon", "near_zero_ratio_2"),

@@ -1,5 +1,7 @@
 //! Damaged files, for the tests of what reads them.
 
+#![allow(dead_code, reason = "not every test damages in every way")]
+
 /// splitmix64.
 pub struct Random(u64);
 
@@ -24,6 +26,12 @@ pub fn each_case(default_count: u64, case: impl Fn(&mut Random)) {
         eprintln!("GRADSCOPE_FUZZ_FIRST={number}");
         case(&mut Random(number));
     }
+}
+
+pub fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, bytes).expect("memory takes it");
+    encoder.finish().expect("memory takes it")
 }
 
 /// Cut, lengthened, overwritten here and there, or with numbers where it has some: never empty for long files.

@@ -1,0 +1,244 @@
+//! The layers of a network, numbered, some of them chosen, and their gradients by iteration and by epoch: of a training that is stable
+//! and of one that is not, side by side.
+//!
+//! `cargo run --release --example layer_report -- --model resnet50 --layers 0,1,2`; `--list` prints the layers and stops.
+//!
+//! ```text
+//! ```
+//! Both runs are kept in `runs/layer_report`, with histograms of weights and gradients. Where the command was built
+//! (`cargo build --release`) their pictures are drawn, and `runs/layer_report/report.html` shows the two side by side.
+
+mod support;
+
+use burn::module::Module;
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::optim::{GradientsParams, SgdConfig};
+use burn::tensor::{Device as BurnDevice, Tensor};
+use clap::{Parser, ValueEnum};
+use gradscope::data::{CLASS_COUNT, Data, Images};
+use gradscope::models::{Classifier, Cnn, Mlp, ResNetConfig};
+use gradscope::record::Param;
+use gradscope::{Device, Event, Groups, Schedule, Scope, StepRecord};
+use std::path::PathBuf;
+
+#[derive(Parser)]
+#[command(about = "Gradients of a network's layers, by iteration and by epoch, of a stable and an unstable training")]
+struct Options {
+    #[arg(long, value_enum, default_value_t = Model::Cnn)]
+    model: Model,
+    /// Numbers of the layers to report, as --list prints them [default: all].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    layers: Vec<usize>,
+    /// Print the layers and stop.
+    #[arg(long)]
+    list: bool,
+    #[arg(long, default_value_t = 3)]
+    epochs: u64,
+    /// Iterations of an epoch.
+    #[arg(long, default_value_t = 8)]
+    batches: u64,
+    #[arg(long, default_value_t = 8)]
+    batch_size: usize,
+    /// Learning rate of the stable training.
+    #[arg(long, default_value_t = 0.02)]
+    lr: f64,
+    /// Learning rate of the other.
+    #[arg(long, default_value_t = 20.0)]
+    unstable_lr: f64,
+    /// Folder with a full data set: (Fashion-)MNIST's or CIFAR-10's files [default: images that ship].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where to train: auto, gpu or cpu.
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Where the run folders go.
+    #[arg(long, default_value = "runs")]
+    runs: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Model {
+    Mlp,
+    Cnn,
+    Resnet18,
+    Resnet50,
+}
+
+/// A module, and how it goes from images to scores: that is all that is asked of a model.
+struct Wrapped<M> {
+    init: fn(&Images, &BurnDevice) -> M,
+    forward: fn(&M, Tensor<4>) -> Tensor<2>,
+}
+
+fn main() -> support::Outcome {
+    let options = Options::parse();
+    let device = support::open(&options.device)?;
+    let data = options.data_dir.as_deref().map_or_else(Data::shipped, Data::from_dir)?;
+    match options.model {
+        Model::Mlp => report(&options, &device, &data.train, &wrapped::<Mlp>()),
+        Model::Cnn => report(&options, &device, &data.train, &wrapped::<Cnn>()),
+        Model::Resnet18 => {
+            let init = |images: &Images, device: &BurnDevice| {
+                ResNetConfig::resnet18(CLASS_COUNT).with_channels(images.shape().channel_count).init(device)
+            };
+            report(&options, &device, &data.train, &Wrapped { init, forward: |model, images| model.forward(images) })
+        }
+        Model::Resnet50 => {
+            let init = |images: &Images, device: &BurnDevice| {
+                ResNetConfig::resnet50(CLASS_COUNT).with_channels(images.shape().channel_count).init(device)
+            };
+            report(&options, &device, &data.train, &Wrapped { init, forward: |model, images| model.forward(images) })
+        }
+    }
+}
+
+fn wrapped<M: Classifier>() -> Wrapped<M> {
+    Wrapped { init: |images, device| M::init(images.shape(), CLASS_COUNT, device), forward: M::forward }
+}
+
+fn report<M: Module>(options: &Options, device: &Device, images: &Images, wrapped: &Wrapped<M>) -> support::Outcome {
+    let training = device.burn().clone().autodiff();
+    let scope = Scope::builder(device).exclude("running_").build(&(wrapped.init)(images, &training))?;
+    let layers = layers(scope.params());
+    for (number, layer) in layers.iter().enumerate() {
+        let params: Vec<String> = layer.params.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
+        println!("{number:>3}  {:<24} {}", layer.path, params.join(", "));
+    }
+    if options.list {
+        return Ok(());
+    }
+    let chosen: Vec<&Layer> = match options.layers.as_slice() {
+        [] => layers.iter().collect(),
+        numbers => {
+            let layer =
+                |&number: &usize| layers.get(number).ok_or(format!("--layers: there are 0 to {}", layers.len() - 1));
+            numbers.iter().map(layer).collect::<Result<_, _>>()?
+        }
+    };
+    let folder = options.runs.join("layer_report");
+    let mut runs = vec![];
+    for (name, lr) in [("stable", options.lr), ("unstable", options.unstable_lr)] {
+        println!("\n{name}: learning rate {lr}; {}", device.describe());
+        runs.push(train(options, device, images, wrapped, &chosen, &folder.join(name), lr)?);
+    }
+    for run in &runs {
+        support::gradscope(&["plot", support::text(run)?])?;
+    }
+    let page = folder.join("report.html");
+    support::gradscope(&["report", support::text(&runs[0])?, support::text(&runs[1])?, "-o", support::text(&page)?])
+}
+
+/// A module that has parameters of its own.
+struct Layer {
+    path: String,
+    params: Vec<(String, Vec<usize>)>,
+}
+
+fn layers(params: &[Param]) -> Vec<Layer> {
+    let mut layers: Vec<Layer> = vec![];
+    for param in params {
+        let (path, name) = param.path.rsplit_once('.').unwrap_or(("", &param.path));
+        let own = (name.to_owned(), param.shape.clone());
+        match layers.iter_mut().find(|layer| layer.path == path) {
+            Some(layer) => layer.params.push(own),
+            None => layers.push(Layer { path: path.to_owned(), params: vec![own] }),
+        }
+    }
+    layers
+}
+
+fn train<M: Module>(
+    options: &Options,
+    device: &Device,
+    images: &Images,
+    wrapped: &Wrapped<M>,
+    chosen: &[&Layer],
+    folder: &std::path::Path,
+    lr: f64,
+) -> support::Outcome<PathBuf> {
+    let training = device.burn().clone().autodiff();
+    // Both begin with the same weights.
+    training.seed(1);
+    let mut model = (wrapped.init)(images, &training);
+    let mut optimizer = SgdConfig::new().init();
+    let loss_of = CrossEntropyLossConfig::new().init(&training);
+    let pattern = |layer: &Layer| format!(r"^{}\.(weight|bias|gamma|beta)$", layer.path.replace('.', r"\."));
+    let all: Vec<String> = chosen.iter().map(|layer| pattern(layer)).collect();
+    let mut builder = Scope::builder(device)
+        .stats(Groups::FULL)
+        .select(all.join("|"))
+        .histograms(Schedule::every(options.batches.max(2) / 2))
+        .run(folder)
+        .fact("lr", lr)
+        .optimizer("sgd")
+        .activation("relu");
+    for layer in chosen {
+        builder = builder.group(layer.path.clone(), pattern(layer));
+    }
+    let mut scope = builder.build(&model)?;
+    let mut order: Vec<usize> = (0..images.len()).collect();
+    fastrand::Rng::with_seed(1).shuffle(&mut order);
+    let mut batches = order.chunks(options.batch_size.max(1)).cycle();
+
+    println!("{:>5} {:>11} {:>11}   L2 norms of the gradients by layer", "step", "loss", "all");
+    for epoch in 1..=options.epochs {
+        let mut records = vec![];
+        for step in (epoch - 1) * options.batches..epoch * options.batches {
+            let (pixels, labels) = images.batch(batches.next().expect("there are images"), &training);
+            let loss = loss_of.forward((wrapped.forward)(&model, pixels), labels);
+            let gradients = loss.backward();
+            scope.step(step).epoch(epoch).scalar("loss", &loss).gradients(&model, &gradients).submit();
+            let gradients = GradientsParams::from_grads(gradients, &model);
+            model = optimizer.step(lr, model, gradients);
+            keep(scope.poll(), &mut records);
+        }
+        // An epoch's last records are still on their way.
+        scope.sync();
+        keep(scope.poll(), &mut records);
+        table(epoch, chosen, &records);
+    }
+    let finished = scope.finish(&model)?;
+    support::read(&finished)?;
+    support::folder(&finished)
+}
+
+/// Tells of the events, and keeps the records.
+fn keep(events: Vec<Event>, records: &mut Vec<StepRecord>) {
+    let is_step = |event: &Event| match event {
+        Event::Record(record) if !record.last_move => Some(record.clone()),
+        _ => None,
+    };
+    records.extend(events.iter().filter_map(is_step));
+    support::tell(events, 1, line);
+}
+
+/// Step, loss, the norm over all chosen layers, and those of the first six.
+fn line(record: &StepRecord) -> String {
+    let loss = record.scalar("loss").unwrap_or(f64::NAN);
+    let norms = record.groups.iter().take(6).map(|(name, group)| format!("  {name} {:.2e}", group.l2_norm));
+    let more = if record.groups.len() > 6 { "  ..." } else { "" };
+    format!("{:>5} {loss:>11.4e} {:>11.4e} {}{more}", record.step, record.global.l2_norm, norms.collect::<String>())
+}
+
+/// Means over the epoch's steps, and its largest gradient.
+fn table(epoch: u64, chosen: &[&Layer], records: &[StepRecord]) {
+    println!(
+        "\n{:<24} {:>10} {:>10} {:>10} {:>10}",
+        format!("epoch {epoch}: gradients"),
+        "L1",
+        "L2",
+        "mean |g|",
+        "max |g|"
+    );
+    for (place, layer) in chosen.iter().enumerate() {
+        let groups = || records.iter().map(|record| &record.groups[place].1);
+        let mean =
+            |figure: fn(&gradscope::record::Global) -> f64| groups().map(figure).sum::<f64>() / records.len() as f64;
+        let (l1_norm, l2_norm) = (mean(|group| group.l1_norm), mean(|group| group.l2_norm));
+        let abs_mean = mean(|group| group.l1_norm / (group.numel - group.nonfinite_count()).max(1) as f64);
+        let bounds = groups().flat_map(|group| [group.min, group.max]).flatten().map(f32::abs);
+        let largest = bounds.reduce(f32::max).unwrap_or(f32::NAN);
+        println!("{:<24} {l1_norm:>10.3e} {l2_norm:>10.3e} {abs_mean:>10.3e} {largest:>10.3e}", layer.path);
+    }
+    println!();
+}

@@ -1,0 +1,65 @@
+//! What the examples share: how they tell of a run, and how it ends.
+
+#![allow(dead_code, reason = "not every example uses all of it")]
+
+use gradscope::store::Reading;
+use gradscope::{Device, DeviceChoice, Event, Finished, Run, StepRecord};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// The device that was asked for, and a word where it is none with a GPU.
+pub fn open(choice: &str) -> Outcome<Device> {
+    let device = Device::open(choice.parse::<DeviceChoice>()?)?;
+    if let Some(reason) = device.fallback_reason() {
+        eprintln!("no GPU: {reason}; burn's CPU backend trains, the CPU twins observe");
+    }
+    Ok(device)
+}
+
+/// Lines for records whose turn it is, and all that was found or noticed.
+pub fn tell(events: Vec<Event>, every: u64, line: impl Fn(&StepRecord) -> String) {
+    for event in events {
+        match event {
+            Event::Record(record) if record.last_move || record.step % every != 0 => {}
+            Event::Record(record) => println!("{}", line(&record)),
+            other => println!("{other}"),
+        }
+    }
+}
+
+/// What the run says of itself, in words.
+pub fn read(finished: &Finished) -> Outcome {
+    if let Some(folder) = &finished.folder {
+        println!("\n{}", Reading::of(&Run::open(folder)?)?);
+    }
+    Ok(())
+}
+
+/// Runs `gradscope` where it was built, beside the examples; otherwise says how to.
+pub fn gradscope(arguments: &[&str]) -> Outcome {
+    let itself = std::env::current_exe()?;
+    let program =
+        itself.ancestors().nth(2).map(|folder| folder.join(format!("gradscope{}", std::env::consts::EXE_SUFFIX)));
+    match program.filter(|program| program.exists()) {
+        Some(program) if !Command::new(&program).args(arguments).status()?.success() => {
+            Err(format!("`gradscope {}` failed", arguments.join(" ")).into())
+        }
+        Some(_) => Ok(()),
+        None => {
+            println!("next: cargo run --release -- {}", arguments.join(" "));
+            Ok(())
+        }
+    }
+}
+
+/// A path as an argument.
+pub fn text(path: &Path) -> Outcome<&str> {
+    path.to_str().ok_or_else(|| format!("{}: the path is no Unicode", path.display()).into())
+}
+
+/// The folder of a run that was asked for one.
+pub fn folder(finished: &Finished) -> Outcome<PathBuf> {
+    finished.folder.clone().ok_or_else(|| "the run folder could not be completed".into())
+}
