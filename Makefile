@@ -1,12 +1,15 @@
 # `make demo` and `make test` do all a fresh machine needs besides the Rust toolchain.
 
-.PHONY: help demo test test-drivers test-python fuzz soak miri deny lint bench bench-dashboard ci ci-full vulkan browser
+.PHONY: help demo data test test-drivers test-python fuzz soak miri deny lint bench bench-dashboard ci ci-full vulkan browser
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: vulkan ## Train the main job: an MLP on real images, every gradient of every step observed
 	cargo run --release
+
+data: ## Fetch the full Fashion-MNIST and CIFAR-10 into data/full and check them (200 MB)
+	sh tools/data.sh data/full
 
 test: vulkan browser ## All tests, on the GPU or on software Vulkan, and of the dashboard in headless Chromium
 	cargo test --release --workspace
@@ -24,7 +27,7 @@ FUZZ_FIRST := $(or $(FUZZ_FIRST),$(shell date +%s)000000)
 fuzz: vulkan browser ## A night's: tens of millions of bit patterns, shapes and strides, damaged run folders and data files, requests (an hour)
 	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=3000 cargo test --release --workspace --test suite -- fuzz::
 	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=100000 cargo test --release --workspace --test damaged --test watch -- --nocapture damaged hostile
-	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=100000 cargo test --release --workspace -p gradscope-cli --bins -- damaged
+	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=100000 cargo test --release --workspace --lib --bins -- damaged
 
 soak: vulkan ## 100,000 observed steps: memory, handles and the time of a step stay what they are (twenty minutes)
 	cargo bench --workspace --bench soak
