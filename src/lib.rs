@@ -15,6 +15,7 @@
 //!
 //! # Internals
 //! Arrows point down: a module uses what stands below it, never above.
+//! - [`learner`]: scopes behind a handle that a model carries through burn's `Learner`.
 //! - `scope`: [`Scope`]; `builder` checks settings, `rules` those of the diagnoses, `schedule` and `survey` say what is due, `step` describes one step,
 //!   `walk` visits the module, `observer` holds the engine, `host` is the one without a GPU, `capture` writes raw tensors.
 //! - `engine`: a step's tensors from the hand-off to the map (`averages`, `survey`), and what comes back (`read`).
@@ -53,6 +54,8 @@ mod error;
 mod gpu;
 #[cfg(feature = "engine")]
 mod kernels;
+#[cfg(feature = "engine")]
+pub mod learner;
 #[cfg(feature = "models")]
 pub mod models;
 pub mod record;

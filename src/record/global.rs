@@ -96,6 +96,36 @@ impl Global {
         global
     }
 
+    /// Of the tensors of both, of which none is in the other; of parameters and moves, which devices share, the first's.
+    #[must_use]
+    pub(super) fn combine(self, other: Self) -> Self {
+        let sum = |a: Option<u64>, b: Option<u64>| a.map_or(b, |a| Some(a + b.unwrap_or(0)));
+        let transitions = match (self.transitions, other.transitions) {
+            (Some(a), Some(b)) => Some(a.combine(b)),
+            (a, b) => a.or(b),
+        };
+        Self {
+            numel: self.numel + other.numel,
+            min: least(self.min, other.min),
+            max: most(self.max, other.max),
+            l1_norm: self.l1_norm + other.l1_norm,
+            l2_norm: self.l2_norm.hypot(other.l2_norm),
+            near_zero_count: [0, 1].map(|k| self.near_zero_count[k] + other.near_zero_count[k]),
+            zero_count: self.zero_count + other.zero_count,
+            positive_count: self.positive_count + other.positive_count,
+            negative_count: self.negative_count + other.negative_count,
+            nan_count: self.nan_count + other.nan_count,
+            pos_inf_count: self.pos_inf_count + other.pos_inf_count,
+            neg_inf_count: self.neg_inf_count + other.neg_inf_count,
+            sign_flip_count: sum(self.sign_flip_count, other.sign_flip_count),
+            signed_pair_count: sum(self.signed_pair_count, other.signed_pair_count),
+            subnormal_count: sum(self.subnormal_count, other.subnormal_count),
+            transitions,
+            parameters: self.parameters.or(other.parameters),
+            updates: self.updates.or(other.updates),
+        }
+    }
+
     /// NaN and infinite elements together.
     pub fn nonfinite_count(&self) -> u64 {
         self.nan_count + self.pos_inf_count + self.neg_inf_count

@@ -3,6 +3,7 @@
 mod figures;
 mod finding;
 mod global;
+mod merge;
 mod notice;
 mod prose;
 mod rule;

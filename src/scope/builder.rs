@@ -343,6 +343,7 @@ impl ScopeBuilder {
             snapshot_count: 0,
             #[cfg(feature = "store")]
             capture,
+            device: self.device.burn().clone(),
             summary: Summary::new(&params),
             averages: vec![None; params.len()],
             diagnosing,

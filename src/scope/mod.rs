@@ -27,6 +27,7 @@ use crate::stats::{Epsilons, Groups, TensorSummary};
 use crate::store::SNAPSHOT_COUNT_MAX;
 use crate::summary::Summary;
 use burn::module::Module;
+use burn::tensor::Device as BurnDevice;
 use diagnosing::Diagnosing;
 use observer::{Landed, Observer, Read, ScalarValue};
 use std::collections::VecDeque;
@@ -84,6 +85,7 @@ type Places = std::collections::HashMap<u64, Option<usize>>;
 /// # }
 /// ```
 pub struct Scope {
+    device: BurnDevice,
     params: Arc<[Param]>,
     places: Places,
     epsilons: Epsilons,
@@ -122,6 +124,11 @@ impl Scope {
     /// Settings for a scope on `device`.
     pub fn builder(device: &Device) -> ScopeBuilder {
         ScopeBuilder::new(device)
+    }
+
+    /// The device whose gradients are observed.
+    pub(crate) fn device(&self) -> &BurnDevice {
+        &self.device
     }
 
     /// The parameters observed, in the order of every record's tensors.

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::record::{Notice, NoticeKind, Param as ParamEntry};
 use crate::survey::SurveyDue;
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{Device as BurnDevice, Tensor};
 use std::time::{Duration, Instant};
 
 /// One step being described; [`Step::submit`] sends it off.
@@ -20,6 +20,8 @@ pub struct Step<'a> {
     given: Given,
     parcel: Parcel,
     attention: Vec<Attention>,
+    /// Whether some of the parameters live on other devices, which is nothing to tell then.
+    scattered: bool,
     #[cfg(feature = "store")]
     captured: Vec<Item>,
     spent: Duration,
@@ -54,6 +56,7 @@ impl<'a> Step<'a> {
             given,
             parcel: Parcel::default(),
             attention,
+            scattered: false,
             #[cfg(feature = "store")]
             captured: vec![],
             spent: Duration::ZERO,
@@ -67,6 +70,12 @@ impl<'a> Step<'a> {
         step.given.survey = SurveyDue::default();
         step.attention.fill(Attention::Observe);
         step
+    }
+
+    /// Parameters that live on other devices are passed over: each is watched where it lives.
+    pub(crate) fn scattered(mut self) -> Self {
+        self.scattered = true;
+        self
     }
 
     /// Whether the schedule observes any parameter at this step. Where it does not, the step leaves no record, and
@@ -168,7 +177,7 @@ impl<'a> Step<'a> {
         self.given.not_due.clear();
         let mut unknown_count = 0;
         if self.attention.iter().any(|attention| *attention != Attention::None) {
-            let Scope { observer, places, params, schedule_of, groups, .. } = &*self.scope;
+            let Scope { device, observer, places, params, schedule_of, groups, .. } = &*self.scope;
             let mut refused = Vec::new();
             let collect = Collect {
                 source,
@@ -176,6 +185,7 @@ impl<'a> Step<'a> {
                 attention: &self.attention,
                 schedule_of,
                 weighs: groups.params || groups.ema || self.given.survey.histograms.is_some(),
+                only_on: self.scattered.then_some(device),
                 payload: observer.maker(),
                 given: &mut self.given,
                 parcel: &mut self.parcel,
@@ -316,6 +326,8 @@ struct Collect<'a, G, P> {
     attention: &'a [Attention],
     schedule_of: &'a [usize],
     weighs: bool,
+    /// The device whose parameters alone are weighed.
+    only_on: Option<&'a BurnDevice>,
     payload: P,
     given: &'a mut Given,
     parcel: &'a mut Parcel,
@@ -341,7 +353,9 @@ impl<G: GradientSource, P: super::observer::MakePayload> walk::OnParam for Colle
             made.map_err(|reason| self.refused.push((tensor, is_gradient, reason))).ok()
         };
         let gradient = made(self.source.and_then(|source| source.gradient(param)), true);
-        let weight = made(self.weighs.then(|| param.val()), false);
+        let weight = self.weighs.then(|| param.val());
+        let weight = weight.filter(|weight| self.only_on.is_none_or(|device| weight.device() == *device));
+        let weight = made(weight, false);
         self.parcel.tensors.push((tensor, gradient, weight));
     }
 }

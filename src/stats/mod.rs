@@ -8,6 +8,7 @@
 mod epsilons;
 mod gradient;
 mod groups;
+mod lift;
 mod moments;
 mod parameter;
 mod shape;

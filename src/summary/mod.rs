@@ -46,6 +46,7 @@ pub struct Row {
     /// Smallest and largest finite element over the run.
     pub min: Option<f32>,
     pub max: Option<f32>,
+    observed_numel: u64,
     near_zero_count: [u64; 2],
     sign_flip_count: u64,
     signed_pair_count: u64,
@@ -62,7 +63,7 @@ pub struct Row {
 impl Row {
     /// Elements near zero over elements observed, for each epsilon; `None` without any.
     pub fn near_zero_ratio(&self) -> [Option<f64>; 2] {
-        self.near_zero_count.map(|count| ratio(count, self.observed_count * self.numel))
+        self.near_zero_count.map(|count| ratio(count, self.observed_numel))
     }
 
     /// Sign flips over pairs that could flip; `None` without any.
@@ -81,6 +82,7 @@ impl Summary {
             last: None,
             min: None,
             max: None,
+            observed_numel: 0,
             near_zero_count: [0; 2],
             sign_flip_count: 0,
             signed_pair_count: 0,
@@ -115,6 +117,7 @@ impl Summary {
         let observed = self.rows.iter_mut().zip(record.tensors.iter().map(TensorRecord::summary));
         for (row, summary) in observed.filter_map(|(row, summary)| Some((row, summary?))) {
             row.observed_count += 1;
+            row.observed_numel += summary.numel;
             row.last = Some(*summary);
             row.min = [row.min, summary.min].into_iter().flatten().reduce(f32::min);
             row.max = [row.max, summary.max].into_iter().flatten().reduce(f32::max);
