@@ -71,11 +71,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-#[doc(hidden)]
-pub use burn;
-
 /// Overrides `optimize` and `optimize_multi` of burn's `TrainStep` in its `impl` for a model, so that they show the gradients to the
-/// [`Hook`] in the named field and then do what burn does.
+/// [`Hook`] in the named field and then do what burn does. Like burn's own macros it wants the crate to be called `burn`.
 ///
 /// Written out, for a method that does more: `self.scope.observe(&self, &grads, lr.base());` before `optim.step(lr, self, grads)`.
 #[macro_export]
@@ -83,9 +80,9 @@ macro_rules! observe_optimize {
     ($hook:ident) => {
         fn optimize(
             self,
-            optim: &mut $crate::learner::burn::optim::ModuleOptimizer,
-            lr: $crate::learner::burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate,
-            grads: $crate::learner::burn::optim::GradientsParams,
+            optim: &mut burn::optim::ModuleOptimizer,
+            lr: burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate,
+            grads: burn::optim::GradientsParams,
         ) -> Self {
             self.$hook.observe(&self, &grads, lr.base());
             optim.step(lr, self, grads)
@@ -93,9 +90,9 @@ macro_rules! observe_optimize {
 
         fn optimize_multi(
             self,
-            optim: &mut $crate::learner::burn::optim::ModuleOptimizer,
-            lr: $crate::learner::burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate,
-            grads: $crate::learner::burn::optim::MultiGradientsParams,
+            optim: &mut burn::optim::ModuleOptimizer,
+            lr: burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate,
+            grads: burn::optim::MultiGradientsParams,
         ) -> Self {
             self.$hook.observe_multi(&self, &grads, lr.base());
             optim.step_multi(lr, self, grads)

@@ -22,15 +22,17 @@ const ITEM_COUNT: usize = 24;
 const BATCH_LEN: usize = 4;
 const LR: f64 = 0.05;
 
+/// Gradients read back in full: by step, device and parameter.
+type Diary = Arc<Mutex<Vec<Vec<Vec<Vec<f32>>>>>>;
+
 #[derive(Module, Debug)]
 struct Net {
     fc1: Linear,
     fc2: Linear,
     #[module(skip)]
     scope: Hook,
-    /// Gradients read back in full, step by step and device by device, by a model that keeps a diary.
     #[module(skip)]
-    diary: Option<Arc<Mutex<Vec<Vec<Vec<Vec<f32>>>>>>>,
+    diary: Option<Diary>,
 }
 
 impl Net {
