@@ -56,7 +56,7 @@ ci: lint test ## What has to pass before anything lands
 # Over an hour of it is building on two cores: burn is built three times, since its features differ.
 ci-full: ci test-python test-drivers miri deny ## All of ci, the Python tests, every driver, burn without fusion, and an embedder's crate with burn's own defaults (two hours)
 	cargo test --release --workspace --no-default-features --features gradscope/cpu,gradscope/store
-	cargo run --release --manifest-path tests/embedder/Cargo.toml
+	sh tools/embedder.sh
 
 vulkan:
 	@sh tools/vulkan.sh

@@ -16,7 +16,7 @@ use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device as BurnDevice, Tensor};
 use clap::{Parser, ValueEnum};
 use gradscope::data::{CLASS_COUNT, Data, Images};
-use gradscope::models::{Classifier, Cnn, Mlp, ResNetConfig};
+use gradscope::models::{Classifier, Cnn, Mlp, ResNetConfig, torch};
 use gradscope::record::Param;
 use gradscope::{Device, Event, Groups, Schedule, Scope, StepRecord};
 use std::path::PathBuf;
@@ -29,6 +29,9 @@ struct Options {
     /// Numbers of the layers to report, as --list prints them [default: all].
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     layers: Vec<usize>,
+    /// How parameters are called: as burn has them, or as PyTorch does, with its shapes.
+    #[arg(long, value_enum, default_value_t = Names::Burn)]
+    names: Names,
     /// Print the layers and stop.
     #[arg(long)]
     list: bool,
@@ -62,6 +65,12 @@ enum Model {
     Cnn,
     Resnet18,
     Resnet50,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Names {
+    Burn,
+    Torch,
 }
 
 /// A module, and how it goes from images to scores: that is all that is asked of a model.
@@ -99,7 +108,7 @@ fn wrapped<M: Classifier>() -> Wrapped<M> {
 fn report<M: Module>(options: &Options, device: &Device, images: &Images, wrapped: &Wrapped<M>) -> support::Outcome {
     let training = device.burn().clone().autodiff();
     let scope = Scope::builder(device).exclude("running_").build(&(wrapped.init)(images, &training))?;
-    let layers = layers(scope.params());
+    let layers = layers(scope.params(), options.names);
     for (number, layer) in layers.iter().enumerate() {
         let params: Vec<String> = layer.params.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
         println!("{number:>3}  {:<24} {}", layer.path, params.join(", "));
@@ -134,11 +143,15 @@ struct Layer {
     params: Vec<(String, Vec<usize>)>,
 }
 
-fn layers(params: &[Param]) -> Vec<Layer> {
+fn layers(params: &[Param], names: Names) -> Vec<Layer> {
     let mut layers: Vec<Layer> = vec![];
     for param in params {
-        let (path, name) = param.path.rsplit_once('.').unwrap_or(("", &param.path));
-        let own = (name.to_owned(), param.shape.clone());
+        let (name, shape) = match names {
+            Names::Burn => (param.path.clone(), param.shape.clone()),
+            Names::Torch => (torch::name(&param.path), torch::shape(param)),
+        };
+        let (path, name) = name.rsplit_once('.').unwrap_or(("", &name));
+        let own = (name.to_owned(), shape);
         match layers.iter_mut().find(|layer| layer.path == path) {
             Some(layer) => layer.params.push(own),
             None => layers.push(Layer { path: path.to_owned(), params: vec![own] }),

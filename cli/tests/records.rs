@@ -263,6 +263,22 @@ fn made_up(parent: &Path, names: &[String], steps: u64) -> PathBuf {
 }
 
 #[test]
+fn json_has_pytorchs_names_where_they_are_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["conv1.weight", "bn1.gamma", "bn1.beta", "layer1.0.downsample.1.gamma"].map(str::to_owned);
+    let run = made_up(dir.path(), &names, 3);
+    let folder = run.to_str().unwrap();
+    done(dir.path(), &["export", folder, "-f", "json", "-o", "out", "--names", "torch"]);
+    let text = fs::read_to_string(dir.path().join("out/statistics.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for name in ["conv1.weight", "bn1.weight", "bn1.bias", "layer1.0.downsample.1.weight"] {
+        assert!(json["parameters"][name]["l2_norm"].is_array() && json["epochs"][0]["parameters"][name].is_object());
+    }
+    assert!(!text.contains("gamma"));
+    refused(dir.path(), &["export", folder, "-f", "csv", "--names", "torch"], &["--names", "JSON"]);
+}
+
+#[test]
 fn odd_names_are_right_in_every_form() {
     let dir = tempfile::tempdir().unwrap();
     let names = names(161);

@@ -2,9 +2,11 @@
 //!
 //! JSON has no NaN: a figure that is none, or not finite, is null.
 
+use super::Names;
 use anyhow::{Context, Result};
 use gradscope::Run;
-use gradscope::record::Figure;
+use gradscope::models::torch;
+use gradscope::record::{Figure, Param};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -63,13 +65,22 @@ fn number(value: f64) -> Value {
     serde_json::Number::from_f64(value).map_or(Value::Null, Value::Number)
 }
 
+impl Names {
+    fn of(self, param: &Param) -> (String, Vec<usize>) {
+        match self {
+            Self::Burn => (param.path.clone(), param.shape.clone()),
+            Self::Torch => (torch::name(&param.path), torch::shape(param)),
+        }
+    }
+}
+
 struct Column {
     step: Vec<u64>,
     /// By figure.
     values: Vec<Vec<f64>>,
 }
 
-pub fn write(run: &Run, folder: &Path, every: u64) -> Result<Vec<PathBuf>> {
+pub fn write(run: &Run, folder: &Path, every: u64, names: Names) -> Result<Vec<PathBuf>> {
     let figures: Vec<_> = Figure::of_groups(run.manifest().groups()).collect();
     let path = folder.join(FILE);
     let in_words = || format!("{}", path.display());
@@ -114,11 +125,13 @@ pub fn write(run: &Run, folder: &Path, every: u64) -> Result<Vec<PathBuf>> {
             let of_figure =
                 |(figure, fold): (&&Figure, OfEpoch)| (figure.name.to_owned(), fold.value(Fold::of(figure.name)));
             let values: Map<String, Value> = figures.iter().zip(folds).map(of_figure).collect();
-            let path = run.params()[tensor].path.clone();
-            epochs.entry(epoch).or_default().insert(path, Value::Object(values));
+            let (name, _) = names.of(&run.params()[tensor]);
+            epochs.entry(epoch).or_default().insert(name, Value::Object(values));
         }
         for (tensor, column) in tensors.zip(&columns) {
-            put_column(&mut file, run, tensor, column, &figures).with_context(in_words)?;
+            let comma = if tensor > 0 { ",\n" } else { "\n" };
+            write!(file, "{comma}").with_context(in_words)?;
+            put_column(&mut file, names.of(&run.params()[tensor]), column, &figures).with_context(in_words)?;
         }
     }
     bar.finish_and_clear();
@@ -138,14 +151,12 @@ pub fn write(run: &Run, folder: &Path, every: u64) -> Result<Vec<PathBuf>> {
 /// Written piece by piece: a long run's columns as JSON values would be many times their size.
 fn put_column(
     file: &mut impl Write,
-    run: &Run,
-    tensor: usize,
+    (name, shape): (String, Vec<usize>),
     column: &Column,
     figures: &[&Figure],
 ) -> std::io::Result<()> {
-    let param = &run.params()[tensor];
-    let comma = if tensor > 0 { ",\n" } else { "\n" };
-    write!(file, "{comma}{}:{{\"shape\":{},\"numel\":{},", json!(param.path), json!(param.shape), param.numel)?;
+    let numel: usize = shape.iter().product();
+    write!(file, "{}:{{\"shape\":{},\"numel\":{numel},", json!(name), json!(shape))?;
     write!(file, "\"step\":{}", json!(column.step))?;
     for (figure, values) in figures.iter().zip(&column.values) {
         write!(file, ",\"{}\":[", figure.name)?;

@@ -32,6 +32,16 @@ pub struct Options {
     /// Only every N-th step (json and csv).
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
+
+    /// How parameters are called (json): as burn has them, or as PyTorch does, with the shapes it has them in.
+    #[arg(long, value_enum, default_value_t = Names::Burn)]
+    names: Names,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Names {
+    Burn,
+    Torch,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -47,11 +57,14 @@ pub fn export(options: &Options) -> Result<()> {
     if options.every > 1 && matches!(options.format, Format::Parquet | Format::Tensorboard) {
         bail!("--every {}: Parquet and TensorBoard get every step; leave it out", options.every);
     }
+    if options.names == Names::Torch && options.format != Format::Json {
+        bail!("--names torch: only JSON has names of another's; leave it out");
+    }
     let run = runs::find(&options.run)?;
     let folder = options.output.clone().unwrap_or_else(|| run.folder().join("export"));
     fs::create_dir_all(&folder).with_context(|| format!("-o {}", folder.display()))?;
     let written = match options.format {
-        Format::Json => json::write(&run, &folder, options.every)?,
+        Format::Json => json::write(&run, &folder, options.every, options.names)?,
         Format::Csv => tables::write_csv(&run, &folder, options.every)?,
         Format::Parquet => tables::write_parquet(&run, &folder)?,
         Format::Tensorboard => tensorboard::write(&run, &folder)?,
