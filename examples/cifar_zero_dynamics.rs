@@ -1,11 +1,15 @@
 //! What becomes of near-zero gradients while a convolutional network learns CIFAR-10: which stay near zero and which are released, whose signs
 //! flip, what moves all the same, and which minima and maxima the weights cross.
 //!
-//! `cargo run --release --example cifar_zero_dynamics -- --data-dir data/cifar-10 --images 10000`, after `make data`; without a folder it
+//! `cargo run --release --example cifar_zero_dynamics -- --data-dir data/full/cifar-10 --images 10000`, after `make data`; without a folder it
 //! learns the images of Fashion-MNIST that ship. Near zero is |g| < 1e-7, and < 1e-5.
 //!
 //! Prints, for every epoch, what happened from step to step, summed over the network:
 //! ```text
+//! epoch      loss   near zero   released of before   flips  among retained   retained, moved   a [...]
+//!     1    1.6543  0.7%  0.9%      50.0%   39.6%    43.7%          26.51%             98.8% [...]
+//!    10    0.1777  0.4%  0.9%      40.1%   50.7%    44.5%          29.83%             99.9% [...]
+//! Accuracy on test images: 78.9%
 //! ```
 //! The run folder, in `runs`, has all of it by parameter and step, histograms of weights and gradients, a sign map with a line a step,
 //! TensorBoard's event files, and the model and its optimizer after every fifth epoch. Where the command was built

@@ -4,6 +4,17 @@
 //! `cargo run --release --example layer_report -- --model resnet50 --layers 0,1,2`; `--list` prints the layers and stops.
 //!
 //! ```text
+//!   0  conv1                    weight [8, 1, 3, 3], bias [8]
+//!   1  bn1                      gamma [8], beta [8]
+//! [...]
+//! stable: learning rate 0.02; llvmpipe (LLVM 15.0.6, 256 bits) (vulkan, llvmpipe Mesa 22.3.6 (LLVM 15.0.6))
+//! epoch 1: gradients               L1         L2   mean |g|    max |g|
+//! conv1                       9.875e0    1.567e0   1.234e-1   8.951e-1
+//! bn1                        9.906e-1   3.070e-1   6.192e-2   2.259e-1
+//! [...]
+//! unstable: learning rate 20; llvmpipe (LLVM 15.0.6, 256 bits) (vulkan, llvmpipe Mesa 22.3.6 (LLVM 15.0.6))
+//! warning, since step 1: conv2.weight has grown to 22.4 times what it was (and one other). Try: lower the learni [...]
+//! CRITICAL, since step 5: the gradient of bn2.gamma explodes: mean |g| is 1.5e6 (and 2 others). Try: clip gradie [...]
 //! ```
 //! Both runs are kept in `runs/layer_report`, with histograms of weights and gradients. Where the command was built
 //! (`cargo build --release`) their pictures are drawn, and `runs/layer_report/report.html` shows the two side by side.

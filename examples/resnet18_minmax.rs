@@ -2,8 +2,18 @@
 //!
 //! `cargo run --release --example resnet18_minmax`, with `--lr 10` for a training that leaves all bounds.
 //!
-//! Prints a line a step, and after each epoch a table of all 62 parameters under torchvision's names:
+//! It takes 50 seconds on software Vulkan and two cores. Prints a line a step, and after each epoch a table of all 62 parameters under torchvision's names:
 //! ```text
+//!  step      loss accuracy   gradients: min, max         weights: min, max
+//!     0    2.6270     0.0%     -1.638e0    1.580e0    -5.007e-1    1.000e0
+//!    23    0.1127   100.0%    -1.179e-1   1.046e-1    -5.016e-1    1.007e0
+//!
+//! over epoch 4                        weight min        max   grad min        max
+//! conv1.weight                     -1.036e-1   1.059e-1  -3.394e-1   3.795e-1
+//! bn1.weight                        9.924e-1    1.007e0  -5.778e-2   8.119e-2
+//! bn1.bias                         -1.571e-3   1.932e-3  -1.834e-2   1.783e-2
+//! [...]
+//! fc.bias                          -2.694e-2   3.986e-2  -1.482e-1   6.651e-2
 //! ```
 //! The run is kept in `runs`: `gradscope watch runs`, while it goes on, is the live picture; at its end the pictures are drawn, where
 //! the command was built (`cargo build --release`).
@@ -34,7 +44,7 @@ struct Options {
     side: usize,
     #[arg(long, default_value_t = 10)]
     classes: usize,
-    #[arg(long, default_value_t = 0.05)]
+    #[arg(long, default_value_t = 0.01)]
     lr: f64,
     /// Where to train: auto, gpu or cpu.
     #[arg(long, default_value = "auto")]

@@ -5,6 +5,8 @@
 //!
 //! The norm of all gradients stands among burn's own metrics, some steps late, since nobody waits for it; the rest is in the run folder:
 //! ```text
+//! train   Accuracy: epoch 84.13 % - batch 79.17 %  Gradient norm: epoch 2.0716 - batch 1.6275  Loss: epoch 0.43 - batch 0.64
+//! valid   Accuracy: epoch 82.70 % - batch 87.50 %  Loss: epoch 0.49 - batch 0.21
 //! ```
 
 mod display;

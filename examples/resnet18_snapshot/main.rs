@@ -5,6 +5,12 @@
 //! image so is the input. `--json FILE` (`-` for stdout) writes the dictionary as JSON.
 //!
 //! ```text
+//! parameter                          param max    param min     grad max     grad min
+//! conv1.weight                      9.91534e-2  -1.08601e-1    1.74277e1   -1.68365e1
+//! bn1.weight                         1.00000e0    1.00000e0    2.73786e0   -1.92048e0
+//! [...]
+//! fc.weight                         4.41939e-2  -4.41940e-2   9.94383e-1   6.67047e-1
+//! fc.bias                           4.40538e-2  -4.41244e-2    1.00000e0    1.00000e0
 //! ```
 //! Batch norm takes the statistics of the one image, as in PyTorch's training mode, or with `--eval` the running ones. A network of another
 //! width, of ResNet-50's depth or with other classes is read off the weights. Given the same weights and `--input`, every figure agrees with
