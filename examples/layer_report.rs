@@ -193,6 +193,7 @@ fn train<M: Module>(
         .select(all.join("|"))
         .histograms(Schedule::every(options.batches.max(2) / 2))
         .run(folder)
+        .fact("model", options.model.to_possible_value().map_or(String::new(), |model| model.get_name().to_owned()))
         .fact("lr", lr)
         .optimizer("sgd")
         .activation("relu");

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "not every test damages in every way")]
 
 /// splitmix64.
-pub struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     pub fn next(&mut self) -> u64 {
