@@ -46,23 +46,23 @@
 //! let training = device.burn().clone().autodiff();
 //! let mut model = Net { fc: LinearConfig::new(4, 2).init(&training), scope: Hook::default() };
 //! model.scope = Scope::builder(&device).run("runs").build(&model)?.into();
-//! // let result = SupervisedTraining::new(..).launch(Learner::new(model, ..));
-//! # let result = model;
-//! println!("{}", result.scope.finish(&result).expect("it watched").summary);
+//! // let model = SupervisedTraining::new(..).launch(Learner::new(model, ..)).model;
+//! println!("{}", model.scope.finish(&model).expect("it watched").summary);
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Several devices
-//! A hook holds a scope for each device that is to be watched: `Hook::from(vec![main, other])`.
-//! - `MultiDevice` with `OptimMainDevice` brings the gradients to the main device: one scope, there, sees what is applied.
-//! - With `OptimSharded` each device's gradients stay where they are until burn adds them up parameter by parameter. With one scope the hook
-//!   adds them up as well, on the scope's device; with one for each device nothing is moved, every device's gradients are reduced where they
-//!   lie, and records are merged by [`StepRecord::merge`].
+//! - `MultiDevice` with `OptimMainDevice` brings the gradients to the main device: a scope for that one sees what is applied.
+//! - With `OptimSharded` each device's gradients stay where they are until burn adds them up, parameter by parameter. A hook with one scope
+//!   adds them up as well, on the scope's device. A hook with a scope for each device (`Hook::from(vec![main, other])`, the other one built
+//!   on `model.clone().fork(other_device)`) moves nothing: every device's gradients are reduced where they lie, and what the hook hands out
+//!   are records merged by [`StepRecord::merge`]. Run folders and findings are each scope's own. Parameters are weighed where they live;
+//!   burn moves them between devices, and a move across is in no record.
 //! - `DistributedDataParallel` needs a transport between devices, which burn 0.22.1 has none of on wgpu.
 
-use crate::record::{Event, Global, StepRecord};
-use crate::scope::{Finished, GradientSource, Scope, Step};
+use crate::record::{Event, Finding, Global, Param as Parameter, RunStatus, StepRecord};
+use crate::scope::{EventBuffer, Finished, GradientSource, Scope, Step};
 use crate::summary::Summary;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::MultiGradientsParams;
@@ -100,11 +100,13 @@ macro_rules! observe_optimize {
     };
 }
 
-/// Events kept for a caller who does not poll.
-const EVENT_COUNT_MAX: usize = 512;
+/// Records that wait for those of a slower device: twice what may be on its way back.
+const WAITING_COUNT_MAX: usize = 256;
 
 /// A handle on the scopes that watch a model, to be carried in a field of it that burn skips. Clones watch together; the default one
 /// watches nothing.
+///
+/// Threads take turns. A scope's [`on_finding`](crate::ScopeBuilder::on_finding) runs in such a turn, and must not ask the hook.
 #[derive(Clone, Default)]
 pub struct Hook(Option<Arc<Mutex<Watching>>>);
 
@@ -116,14 +118,22 @@ impl From<Scope> for Hook {
 
 impl From<Vec<Scope>> for Hook {
     /// A scope for each device, the main one first.
+    ///
+    /// # Panics
+    /// Where they watch different parameters: their records could not be merged.
     fn from(scopes: Vec<Scope>) -> Self {
+        let paths = |scope: &Scope| scope.params().iter().map(|param| param.path.clone()).collect::<Vec<_>>();
+        assert!(
+            scopes.windows(2).all(|pair| paths(&pair[0]) == paths(&pair[1])),
+            "scopes that watch together watch one model's parameters"
+        );
         let watching = Watching {
             records: vec![VecDeque::new(); scopes.len()],
             summary: Summary::new(scopes.first().map(Scope::params).unwrap_or_default()),
             watched: scopes.into_iter().map(|scope| Watched { scope, next_step: 0, scalars: vec![] }).collect(),
             epoch_len: None,
             gradient_scale: None,
-            events: VecDeque::new(),
+            events: EventBuffer::default(),
             latest: None,
         };
         Self(Some(Arc::new(Mutex::new(watching))))
@@ -132,7 +142,8 @@ impl From<Vec<Scope>> for Hook {
 
 impl fmt::Debug for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Hook(watching)" } else { "Hook(watching nothing)" })
+        let is_watching = self.with(|watching| !watching.watched.is_empty()).unwrap_or(false);
+        f.write_str(if is_watching { "Hook(watching)" } else { "Hook(watching nothing)" })
     }
 }
 
@@ -143,7 +154,7 @@ struct Watching {
     records: Vec<VecDeque<StepRecord>>,
     epoch_len: Option<u64>,
     gradient_scale: Option<f64>,
-    events: VecDeque<Event>,
+    events: EventBuffer,
     latest: Option<Global>,
     /// Of merged records.
     summary: Summary,
@@ -189,7 +200,14 @@ impl Hook {
         self.with(|watching| watching.epoch_len = Some(steps.max(1)));
     }
 
-    /// As [`Step::gradient_scale`], for every step: the number of batches whose gradients the `Learner` adds up, say.
+    /// The number of the next step, for a training that goes on from a checkpoint; see
+    /// [`ScopeBuilder::resume`](crate::ScopeBuilder::resume). It is 0 at first.
+    pub fn next_step(&self, number: u64) {
+        self.with(|watching| watching.watched.iter_mut().for_each(|watched| watched.next_step = number));
+    }
+
+    /// As [`Step::gradient_scale`], for every step: the number of batches whose gradients the `Learner` adds up, say. (An epoch's last sum may
+    /// be of fewer; its figures are too small then.)
     pub fn gradient_scale(&self, scale: f64) {
         self.with(|watching| watching.gradient_scale = Some(scale));
     }
@@ -223,7 +241,10 @@ impl Hook {
         self.with(|watching| {
             let shared = watching.shared(lr);
             match watching.watched.as_mut_slice() {
-                [single] => single.observe(shared, |step| step.scattered().gradients(model, gradients)),
+                [single] => {
+                    let sum = SumOn(gradients, single.scope.device().clone());
+                    single.observe(shared, |step| step.scattered().gradients(model, &sum));
+                }
                 several => {
                     for watched in several {
                         let part = gradients.grads.iter().find(|(_, device)| device == watched.scope.device());
@@ -237,11 +258,11 @@ impl Hook {
         });
     }
 
-    /// What has come back since the last call, of several devices merged: the last 512 events at most. Never waits for the GPU.
+    /// What has come back since the last call, of several devices merged: as much as [`Scope::poll`] keeps. Never waits for the GPU.
     pub fn poll(&self) -> Vec<Event> {
         self.with(|watching| {
             watching.collect();
-            watching.events.drain(..).collect()
+            watching.events.take()
         })
         .unwrap_or_default()
     }
@@ -251,15 +272,32 @@ impl Hook {
         self.with(|watching| watching.latest).flatten()
     }
 
+    /// The parameters watched, in the order of every record's tensors.
+    pub fn params(&self) -> Vec<Parameter> {
+        self.with(|watching| watching.watched.first().map(|main| main.scope.params().to_vec()))
+            .flatten()
+            .unwrap_or_default()
+    }
+
+    /// As [`Scope::should_stop`], of any device: `TrainStep::step` may hand it to the `Learner`'s interrupter.
+    pub fn should_stop(&self) -> Option<Finding> {
+        self.with(|watching| watching.watched.iter().find_map(|watched| watched.scope.should_stop().cloned())).flatten()
+    }
+
     /// As [`Scope::finish`]: waits for what is in flight, and closes the run folders. Of several devices the events and the summary are of
     /// merged records, the folder is the main one's. From then on the hook watches nothing. `None` where it watched nothing before.
     pub fn finish<M: Module>(&self, model: &M) -> Option<Finished> {
-        self.with(|watching| watching.finish(model)).flatten()
+        self.finish_as(model, RunStatus::Finished)
+    }
+
+    /// As [`Hook::finish`], for a training that ended otherwise.
+    pub fn finish_as<M: Module>(&self, model: &M, status: RunStatus) -> Option<Finished> {
+        self.with(|watching| watching.finish(model, status)).flatten()
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Watching) -> T) -> Option<T> {
         let watching = self.0.as_ref()?;
-        // A panic elsewhere in training has not harmed what is recorded.
+        // A panic in a turn, such as burn's over a lost device, leaves what is recorded as it was.
         let mut watching: MutexGuard<Watching> = watching.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         Some(work(&mut watching))
     }
@@ -292,13 +330,14 @@ impl Watching {
         }
     }
 
-    /// Makes one record of all devices' records of a step, once each has delivered that step or a later one; at the end at once. A device
-    /// that delivers nothing is not waited for for ever.
+    /// Makes one record of all devices' records of a step, once each that was given the step has delivered it or a later one; at the end at
+    /// once. A device that delivers nothing is not waited for for ever.
     fn merge(&mut self, at_end: bool) {
         while let Some(step) = self.records.iter().filter_map(|records| records.front()).map(|record| record.step).min()
         {
-            let waits = self.records.iter().any(VecDeque::is_empty);
-            if waits && !at_end && self.records.iter().all(|records| records.len() < EVENT_COUNT_MAX) {
+            let owes = |(watched, records): (&Watched, &VecDeque<_>)| records.is_empty() && watched.next_step > step;
+            let waits = self.watched.iter().zip(&self.records).any(owes);
+            if waits && !at_end && self.records.iter().all(|records| records.len() < WAITING_COUNT_MAX) {
                 return;
             }
             let of_step = |records: &mut VecDeque<StepRecord>| records.pop_front_if(|record| record.step == step);
@@ -314,20 +353,16 @@ impl Watching {
     }
 
     fn tell(&mut self, event: Event) {
-        if self.events.len() == EVENT_COUNT_MAX {
-            self.events.pop_front();
-            self.summary.unpolled_count += 1;
-        }
-        self.events.push_back(event);
+        self.summary.unpolled_count += self.events.push(event);
     }
 
-    fn finish<M: Module>(&mut self, model: &M) -> Option<Finished> {
+    fn finish<M: Module>(&mut self, model: &M, status: RunStatus) -> Option<Finished> {
         let mut main = None;
         for (place, watched) in std::mem::take(&mut self.watched).into_iter().enumerate() {
             // The model lives on the main device.
             let finished = match place {
-                0 => watched.scope.finish(model),
-                _ => watched.scope.finish(&Vec::<Param<Tensor<1>>>::new()),
+                0 => watched.scope.finish_as(model, status),
+                _ => watched.scope.finish_as(&Vec::<Param<Tensor<1>>>::new(), status),
             };
             let Ok(mut finished) = finished else { continue };
             self.take(place, std::mem::take(&mut finished.events));
@@ -337,11 +372,17 @@ impl Watching {
             main.get_or_insert(finished);
         }
         self.merge(true);
-        main.map(|main| Finished {
-            summary: std::mem::take(&mut self.summary),
-            events: self.events.drain(..).collect(),
-            ..main
-        })
+        main.map(|main| Finished { summary: std::mem::take(&mut self.summary), events: self.events.take(), ..main })
+    }
+}
+
+/// The sum of all parts, on one device.
+struct SumOn<'a>(&'a MultiGradientsParams, BurnDevice);
+
+impl GradientSource for SumOn<'_> {
+    fn gradient<const D: usize>(&self, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
+        let parts = self.0.grads.iter().filter_map(|(part, _)| part.get::<D>(param.id));
+        parts.map(|part| part.to_device(&self.1)).reduce(|sum, part| sum + part)
     }
 }
 

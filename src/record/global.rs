@@ -96,14 +96,10 @@ impl Global {
         global
     }
 
-    /// Of the tensors of both, of which none is in the other; of parameters and moves, which devices share, the first's.
+    /// Of the gradients of two devices, and of the parameters that each of them weighed.
     #[must_use]
     pub(super) fn combine(self, other: Self) -> Self {
-        let sum = |a: Option<u64>, b: Option<u64>| a.map_or(b, |a| Some(a + b.unwrap_or(0)));
-        let transitions = match (self.transitions, other.transitions) {
-            (Some(a), Some(b)) => Some(a.combine(b)),
-            (a, b) => a.or(b),
-        };
+        let sum = |a, b| both(a, b, |a: u64, b| a + b);
         Self {
             numel: self.numel + other.numel,
             min: least(self.min, other.min),
@@ -120,9 +116,9 @@ impl Global {
             sign_flip_count: sum(self.sign_flip_count, other.sign_flip_count),
             signed_pair_count: sum(self.signed_pair_count, other.signed_pair_count),
             subnormal_count: sum(self.subnormal_count, other.subnormal_count),
-            transitions,
-            parameters: self.parameters.or(other.parameters),
-            updates: self.updates.or(other.updates),
+            transitions: both(self.transitions, other.transitions, Transitions::combine),
+            parameters: both(self.parameters, other.parameters, GlobalParameters::combine),
+            updates: both(self.updates, other.updates, GlobalUpdates::combine),
         }
     }
 
@@ -144,6 +140,17 @@ impl Global {
 }
 
 impl GlobalParameters {
+    fn combine(self, other: Self) -> Self {
+        Self {
+            numel: self.numel + other.numel,
+            min: least(self.min, other.min),
+            max: most(self.max, other.max),
+            l2_norm: self.l2_norm.hypot(other.l2_norm),
+            near_zero_count: self.near_zero_count + other.near_zero_count,
+            nonfinite_count: self.nonfinite_count + other.nonfinite_count,
+        }
+    }
+
     fn add(&mut self, parameter: &ParameterSummary) {
         self.numel += parameter.numel;
         self.min = least(self.min, parameter.min);
@@ -155,6 +162,16 @@ impl GlobalParameters {
 }
 
 impl GlobalUpdates {
+    fn combine(self, other: Self) -> Self {
+        Self {
+            numel: self.numel + other.numel,
+            l2_norm: self.l2_norm.hypot(other.l2_norm),
+            unchanged_count: self.unchanged_count + other.unchanged_count,
+            nonfinite_count: self.nonfinite_count + other.nonfinite_count,
+            crossings: both(self.crossings, other.crossings, Crossings::combine),
+        }
+    }
+
     fn add(&mut self, numel: u64, update: &UpdateSummary) {
         self.numel += numel;
         self.l2_norm = self.l2_norm.hypot(update.l2_norm);
@@ -163,6 +180,14 @@ impl GlobalUpdates {
         if let Some(crossings) = update.crossings {
             self.crossings = Some(self.crossings.unwrap_or_default().combine(crossings));
         }
+    }
+}
+
+/// The two together, or the one that is there.
+fn both<T>(a: Option<T>, b: Option<T>, combine: impl FnOnce(T, T) -> T) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(combine(a, b)),
+        (a, b) => a.or(b),
     }
 }
 

@@ -6,10 +6,11 @@ use crate::stats::TensorSummary;
 impl StepRecord {
     /// What several devices' gradients of one step are together, each device having summed up its own: the statistics of all their
     /// elements, one device after another. Counts add up, extremes are those of all, `l2_norm` is the root of the sum of squares. (What an
-    /// optimizer applies is the sum of the gradients, which no device has seen.) Scalars are means over the devices that have them;
-    /// parameters and moves, which devices share, are the first's that has them; angles, moving averages and shapes are left out.
+    /// optimizer applies is the sum of the gradients, which no device has seen.) A gradient that one device could not read is unreadable; a
+    /// device that has no record of the step is not in it. Scalars are means over the devices that have them. Each parameter is weighed by
+    /// the device it lives on. Angles, moving averages and shapes are left out.
     ///
-    /// The records are of one step of scopes over the same parameters. `None` of none.
+    /// The records are of one step, of scopes over the same parameters and groups. `None` of none.
     pub fn merge(parts: &[Self]) -> Option<Self> {
         let first = parts.first()?;
         let tensors: Vec<TensorRecord> = (0..first.tensors.len()).map(|place| tensor(parts, place)).collect();
@@ -43,14 +44,22 @@ impl StepRecord {
 fn tensor(parts: &[StepRecord], place: usize) -> TensorRecord {
     let of_parts = || parts.iter().filter_map(|part| part.tensors.get(place));
     let summaries = of_parts().filter_map(TensorRecord::summary);
+    let is_unreadable = of_parts().any(|tensor| tensor.gradient == Gradient::Unreadable);
     let gradient = match summaries.copied().reduce(|whole, part| whole.combine(&part)) {
-        Some(summary) => {
+        _ if is_unreadable => Gradient::Unreadable,
+        Some(mut summary) => {
             let previous = of_parts().filter_map(|tensor| match tensor.gradient {
                 Gradient::Observed { previous_step, .. } => Some(previous_step),
                 _ => None,
             });
             // Some were compared with another step than others: then the whole was with none.
             let previous_step = previous.reduce(|one, other| one.filter(|_| one == other)).flatten();
+            let compared = previous_step.is_some();
+            summary.sign_flip_count = summary.sign_flip_count.filter(|_| compared);
+            summary.signed_pair_count = summary.signed_pair_count.filter(|_| compared);
+            if let Some(dynamics) = &mut summary.dynamics {
+                dynamics.transitions = dynamics.transitions.filter(|_| compared);
+            }
             Gradient::Observed { summary, previous_step }
         }
         None => of_parts().next().map_or(Gradient::Missing, |tensor| tensor.gradient),

@@ -5,7 +5,7 @@ use super::capture::{Capture, Capturing};
 use super::diagnosing::{Diagnosing, OnFinding};
 use super::schedule::{Schedule, Span};
 use super::survey::{Survey, SurveySettings};
-use super::{Observer, Places, Scope, walk};
+use super::{EventBuffer, Observer, Places, Scope, walk};
 use crate::device::Device;
 use crate::diagnosis::{Context, Diagnosis, Rules};
 use crate::engine::Settings;
@@ -19,7 +19,6 @@ use crate::summary::Summary;
 use crate::survey::SignMap;
 use burn::module::Module;
 use regex::Regex;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What happens to a step that finds the staging ring full.
@@ -361,8 +360,7 @@ impl ScopeBuilder {
             last_epoch: None,
             when_full: self.when_full,
             observer,
-            events: VecDeque::new(),
-            event_weight: 0,
+            events: EventBuffer::default(),
             wait_count: 0,
             unknown_count: 0,
             #[cfg(feature = "store")]

@@ -4,6 +4,7 @@ mod builder;
 #[cfg(feature = "store")]
 mod capture;
 mod diagnosing;
+mod events;
 mod host;
 mod observer;
 mod rules;
@@ -13,6 +14,7 @@ mod survey;
 mod walk;
 
 pub use builder::{ScopeBuilder, WhenFull};
+pub(crate) use events::EventBuffer;
 pub use schedule::{Schedule, Span};
 pub use step::Step;
 pub use walk::GradientSource;
@@ -30,28 +32,9 @@ use burn::module::Module;
 use burn::tensor::Device as BurnDevice;
 use diagnosing::Diagnosing;
 use observer::{Landed, Observer, Read, ScalarValue};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 use survey::Survey;
-
-/// Events kept for a caller who does not poll, fewer where they are large.
-const EVENT_COUNT_MAX: usize = 512;
-/// Kilobytes that those events take together, about.
-const EVENT_WEIGHT_MAX: usize = 50_000;
-/// Events that are kept however large they are.
-const EVENT_COUNT_MIN: usize = 16;
-
-/// Kilobytes of an event, about.
-fn weight(event: &Event) -> usize {
-    let Event::Record(record) = event else { return 1 };
-    let shapes = record.shapes.as_ref().map_or(0, |shapes| {
-        let segments = shapes.channels.iter().map(|channels| channels.channels.len()).sum::<usize>()
-            + shapes.sign_map.as_ref().map_or(0, |map| map.columns.len());
-        3 * shapes.histograms.len() + segments / 20
-    });
-    1 + record.tensors.len() + record.taps.len() + shapes
-}
 
 /// By the key of a path, which tensor it is, if selected.
 type Places = std::collections::HashMap<u64, Option<usize>>;
@@ -105,8 +88,7 @@ pub struct Scope {
     last_epoch: Option<u64>,
     when_full: WhenFull,
     observer: Observer,
-    events: VecDeque<Event>,
-    event_weight: usize,
+    events: EventBuffer,
     summary: Summary,
     wait_count: u64,
     /// Parameters of the last step's model that were not there when the scope was built.
@@ -157,8 +139,7 @@ impl Scope {
     /// A step's numbers come with the work of later steps; [`Scope::read`] and [`Scope::finish`] wait for them.
     pub fn poll(&mut self) -> Vec<Event> {
         self.land();
-        self.event_weight = 0;
-        self.events.drain(..).collect()
+        self.events.take()
     }
 
     /// The record of step `number`: blocks until it is there. It stays with the events that [`Scope::poll`] returns.
@@ -168,7 +149,7 @@ impl Scope {
     pub fn read(&mut self, number: u64) -> Result<StepRecord, Error> {
         loop {
             self.land();
-            for event in &self.events {
+            for event in self.events.iter() {
                 match event {
                     Event::Record(record) if record.step == number => return Ok(record.clone()),
                     Event::Notice(Notice { step, kind: NoticeKind::StepLost { reason } }) if *step == number => {
@@ -225,7 +206,7 @@ impl Scope {
         });
         Ok(Finished {
             summary: std::mem::take(&mut self.summary),
-            events: self.events.drain(..).collect(),
+            events: self.events.take(),
             #[cfg(feature = "store")]
             folder,
         })
@@ -395,15 +376,7 @@ impl Scope {
     }
 
     fn push(&mut self, event: Event) {
-        self.event_weight += weight(&event);
-        while self.events.len() >= EVENT_COUNT_MAX
-            || (self.event_weight > EVENT_WEIGHT_MAX && self.events.len() >= EVENT_COUNT_MIN)
-        {
-            let Some(oldest) = self.events.pop_front() else { break };
-            self.event_weight -= weight(&oldest);
-            self.summary.unpolled_count += 1;
-        }
-        self.events.push_back(event);
+        self.summary.unpolled_count += self.events.push(event);
     }
 }
 
