@@ -36,10 +36,10 @@ const BLOCK_COUNT: usize = 2;
 #[derive(Parser)]
 #[command(about = "Trains a small causal transformer on text that ships, and watches every gradient of it")]
 struct Options {
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
     /// Stretches of text in a batch.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = support::one_or_more())]
     batch: usize,
     /// The largest learning rate.
     #[arg(long, default_value_t = 3e-3)]

@@ -46,12 +46,12 @@ struct Options {
     /// Print the layers and stop.
     #[arg(long)]
     list: bool,
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     epochs: u64,
     /// Iterations of an epoch.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
     batches: u64,
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = support::one_or_more())]
     batch_size: usize,
     /// Learning rate of the stable training.
     #[arg(long, default_value_t = 0.02)]
@@ -132,7 +132,11 @@ fn report<M: Module>(options: &Options, device: &Device, images: &Images, wrappe
         numbers => {
             let layer =
                 |&number: &usize| layers.get(number).ok_or(format!("--layers: there are 0 to {}", layers.len() - 1));
-            numbers.iter().map(layer).collect::<Result<_, _>>()?
+            let chosen: Vec<&Layer> = numbers.iter().map(layer).collect::<Result<_, _>>()?;
+            if let Some(place) = (1..numbers.len()).find(|&place| numbers[..place].contains(&numbers[place])) {
+                return Err(format!("--layers: {} is there twice", numbers[place]).into());
+            }
+            chosen
         }
     };
     let folder = options.runs.join("layer_report");
@@ -203,7 +207,7 @@ fn train<M: Module>(
     let mut scope = builder.build(&model)?;
     let mut order: Vec<usize> = (0..images.len()).collect();
     fastrand::Rng::with_seed(1).shuffle(&mut order);
-    let mut batches = order.chunks(options.batch_size.max(1)).cycle();
+    let mut batches = order.chunks(options.batch_size).cycle();
 
     println!("{:>5} {:>11} {:>11}   L2 norms of the gradients by layer", "step", "loss", "all");
     for epoch in 1..=options.epochs {

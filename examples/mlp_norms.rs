@@ -31,7 +31,7 @@ use std::path::PathBuf;
 #[command(about = "Gradient norms of fc1, fc2 and fc3, iteration by iteration, and their reading in words")]
 struct Options {
     /// Training iterations.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
     /// Iterations from one printed line to the next.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]

@@ -30,9 +30,9 @@ use std::path::PathBuf;
 #[derive(Parser)]
 #[command(about = "A statistic of one's own, recorded with the others")]
 struct Options {
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = support::one_or_more())]
     batch_size: usize,
     /// Where the run folder goes.
     #[arg(long, default_value = "runs")]
@@ -99,7 +99,7 @@ fn main() -> support::Outcome {
     println!(" step     loss   hidden at 0   fc1.weight of 50176   fc2.weight of 640");
     let mut order: Vec<usize> = (0..data.train.len()).collect();
     fastrand::Rng::with_seed(1).shuffle(&mut order);
-    let mut batches = order.chunks(options.batch_size.max(1)).cycle();
+    let mut batches = order.chunks(options.batch_size).cycle();
     for number in 0..options.steps {
         let (images, labels) = data.train.batch(batches.next().ok_or("there are no images")?, &training);
         let (scores, hidden) = model.forward(images);

@@ -32,17 +32,17 @@ use std::path::PathBuf;
 #[derive(Parser)]
 #[command(about = "Smallest and largest weights and gradients of ResNet-18, by parameter, step and epoch")]
 struct Options {
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
     epochs: u64,
     /// Batches of an epoch; every epoch has the same ones.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 6, value_parser = support::one_or_more())]
     batches: usize,
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = support::one_or_more())]
     batch_size: usize,
     /// Pixels along a side of an image; 224 is what the network was made for.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = support::one_or_more())]
     side: usize,
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = support::one_or_more())]
     classes: usize,
     #[arg(long, default_value_t = 0.01)]
     lr: f64,

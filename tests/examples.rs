@@ -171,6 +171,45 @@ fn resnet18_snapshot_agrees_with_pytorch() {
     }
 }
 
+#[test]
+fn another_networks_weights_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("deeper.safetensors");
+    let mut store = PytorchStore::from_file(golden("weights.pth"));
+    let known = store.get_all_tensors().unwrap().values().map(|t| (t.name.clone(), bridge::to_data(t).unwrap()));
+    let mut tensors: Vec<_> = known.filter(|(name, _)| !name.ends_with("num_batches_tracked")).collect();
+    let extra = tensors.iter().find(|(name, _)| name == "layer1.1.conv1.weight").unwrap().1.clone();
+    tensors.push(("layer1.2.conv1.weight".into(), extra));
+    let views = tensors.iter().map(|(name, data)| {
+        let view =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, data.shape().to_vec(), data.as_bytes());
+        (name.clone(), view.unwrap())
+    });
+    fs::write(&file, safetensors::serialize(views, None).unwrap()).unwrap();
+    let done = run(dir.path(), "resnet18_snapshot", &["--weights", "deeper.safetensors"]);
+    let error = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success() && error.contains("layer1.2.conv1.weight"), "{error}");
+}
+
+#[test]
+fn numbers_that_no_training_can_use_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, option) in [
+        ("char_transformer", "--batch"),
+        ("cifar_zero_dynamics", "--images"),
+        ("layer_report", "--batches"),
+        ("learner", "--batch-size"),
+        ("mlp_norms", "--steps"),
+        ("own_statistic", "--batch-size"),
+        ("resnet18_minmax", "--classes"),
+    ] {
+        let done = run(dir.path(), name, &[option, "0"]);
+        let error = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.code() == Some(2) && error.contains(option), "{name}: {error}");
+    }
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing was written");
+}
+
 /// A PNG of one colour.
 fn png(path: &Path, color: png::ColorType, pixel: &[u8]) {
     let mut encoder = png::Encoder::new(fs::File::create(path).unwrap(), 40, 30);

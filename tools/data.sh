@@ -3,6 +3,7 @@
 # FASHION_MNIST_URL, a folder, and CIFAR10_URL, an archive, name other places; what is fetched is checked against the same sums.
 set -eu
 
+[ $# = 1 ] || { echo "usage: sh tools/data.sh DIR" >&2; exit 2; }
 dir=$1
 fashion_mnist=${FASHION_MNIST_URL:-https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion}
 cifar10=${CIFAR10_URL:-https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz}
@@ -15,7 +16,7 @@ check() {
 }
 
 check_fashion_mnist() {
-    cd "$dir/fashion-mnist" 2>/dev/null && check <<SUMS
+    cd "$1" 2>/dev/null && check <<SUMS
 c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888  train-images-idx3-ubyte
 bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9  train-labels-idx1-ubyte
 5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b  t10k-images-idx3-ubyte
@@ -24,7 +25,7 @@ SUMS
 }
 
 check_cifar10() {
-    cd "$dir/cifar-10/cifar-10-batches-bin" 2>/dev/null && check <<SUMS
+    cd "$1/cifar-10-batches-bin" 2>/dev/null && check <<SUMS
 cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5  data_batch_1.bin
 a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed  data_batch_2.bin
 bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67  data_batch_3.bin
@@ -34,39 +35,45 @@ bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67  data_batch_3.b
 SUMS
 }
 
-# What was fetched and is not what it should be: the next try begins anew.
+fetch() {
+    say "fetching $1"
+    curl -fL --retry 3 --progress-bar -o "$2" "$1" || { say "$1: that failed; is the network there?"; exit 1; }
+}
+
+# refuse SET URL: nothing of it stays.
 refuse() {
-    rm -f "$2"
-    say "$1 is not the published set"
+    say "$1: what came from $2 is not the published set"
     exit 1
 }
 
-# Goes on with what an earlier try left.
-fetch() {
-    say "fetching $1"
-    curl -fL --retry 3 --progress-bar -C - -o "$2" "$1" || { say "that failed; is the network there?"; exit 1; }
-}
-
 command -v curl >/dev/null || { say "this needs curl"; exit 1; }
-mkdir -p "$dir/fashion-mnist" "$dir/cifar-10"
-dir=$(cd "$dir" && pwd)
+mkdir -p "$dir"
+dir=$(CDPATH='' cd -- "$dir" && pwd)
+# A set is in its place once it is whole.
+partial=$dir/partial
+trap 'rm -rf "$partial"' EXIT
 
-if (check_fashion_mnist); then
+if (check_fashion_mnist "$dir/fashion-mnist"); then
     say "Fashion-MNIST is there"
 else
+    rm -rf "$partial" "$dir/fashion-mnist"
+    mkdir "$partial"
     for file in train-images-idx3-ubyte train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte; do
-        fetch "$fashion_mnist/$file.gz" "$dir/fashion-mnist/$file.gz"
-        gzip -dc "$dir/fashion-mnist/$file.gz" >"$dir/fashion-mnist/$file" || refuse "$fashion_mnist" "$dir/fashion-mnist/$file.gz"
-        rm "$dir/fashion-mnist/$file.gz"
+        fetch "$fashion_mnist/$file.gz" "$partial/$file.gz"
+        gzip -d "$partial/$file.gz" || refuse Fashion-MNIST "$fashion_mnist"
     done
-    (check_fashion_mnist) || refuse "$fashion_mnist" ""
+    (check_fashion_mnist "$partial") || refuse Fashion-MNIST "$fashion_mnist"
+    mv "$partial" "$dir/fashion-mnist"
 fi
-if (check_cifar10); then
+if (check_cifar10 "$dir/cifar-10"); then
     say "CIFAR-10 is there"
 else
-    fetch "$cifar10" "$dir/cifar-10/archive.tar.gz"
-    archive=$dir/cifar-10/archive.tar.gz
-    { tar -xzf "$archive" -C "$dir/cifar-10" && (check_cifar10); } || refuse "$cifar10" "$archive"
-    rm "$archive"
+    rm -rf "$partial" "$dir/cifar-10"
+    mkdir "$partial"
+    fetch "$cifar10" "$partial/archive.tar.gz"
+    tar -xzf "$partial/archive.tar.gz" -C "$partial" || refuse CIFAR-10 "$cifar10"
+    rm "$partial/archive.tar.gz"
+    (check_cifar10 "$partial") || refuse CIFAR-10 "$cifar10"
+    mv "$partial" "$dir/cifar-10"
 fi
 say "gradscope train --data-dir $dir/fashion-mnist, or $dir/cifar-10, trains on them"

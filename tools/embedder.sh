@@ -6,17 +6,20 @@ set -eu
 crate=tests/embedder
 cargo run --release --manifest-path $crate/Cargo.toml
 
-tree() { cargo tree --manifest-path "$1/Cargo.toml" -e normal --prefix none | sed 's/ .*//' | sort -u; }
-alone=$(mktemp -d)
-trap 'rm -rf "$alone"' EXIT
-mkdir "$alone/src"
-echo 'fn main() {}' >"$alone/src/main.rs"
-grep -v '^gradscope' $crate/Cargo.toml >"$alone/Cargo.toml"
-cp $crate/Cargo.lock "$alone"
-tree $crate >"$alone/with"
-tree "$alone" >"$alone/without"
-added=$(comm -23 "$alone/with" "$alone/without")
-echo "gradscope adds to a crate that has burn: $(echo $added)"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/src"
+echo 'fn main() {}' >"$scratch/src/main.rs"
+grep -v '^gradscope' $crate/Cargo.toml >"$scratch/Cargo.toml"
+cp $crate/Cargo.lock "$scratch"
+cargo tree --manifest-path $crate/Cargo.toml -e normal --prefix none >"$scratch/with"
+cargo tree --manifest-path "$scratch/Cargo.toml" -e normal --prefix none >"$scratch/without"
+for tree in with without; do
+    sed 's/ .*//' "$scratch/$tree" | sort -u >"$scratch/$tree.names"
+done
+added=$(comm -23 "$scratch/with.names" "$scratch/without.names")
+echo "gradscope adds to a crate that has burn:" $added
+echo "$added" | grep -q '^gradscope$' || { echo "it is not among them: nothing was compared" >&2; exit 1; }
 if echo "$added" | grep -E '^(axum|hyper|tokio|tiny_http|clap|lexopt|plotters|resvg|indicatif)'; then
     echo "the library pulls what only the command may need" >&2
     exit 1

@@ -54,6 +54,7 @@ impl Adaptor<Norm> for Watched {
     }
 }
 
+/// The norm that was last known at each batch, and its mean over the epoch's batches.
 #[derive(Clone)]
 pub struct GradientNorm {
     name: MetricName,

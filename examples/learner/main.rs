@@ -1,5 +1,5 @@
-//! burn's own `Learner` trains, and every gradient of every step is watched: the lines marked 1 to 6 are all that is added to a model and
-//! its training.
+//! burn's own `Learner` trains, and every gradient of every step is watched: the lines marked 1 to 6 are all that a model and its
+//! training need more; those marked + tell the run of its optimizer and its epochs.
 //!
 //! `cargo run --release --example learner`
 //!
@@ -30,15 +30,15 @@ use display::{GradientNorm, Lines, Watched};
 use gradscope::data::{CLASS_COUNT, Data, Images};
 use gradscope::learner::Hook;
 use gradscope::models::{Classifier, Mlp};
-use gradscope::{Groups, Scope};
+use gradscope::{Groups, RunStatus, Scope};
 use std::path::PathBuf;
 
 #[derive(Parser)]
 #[command(about = "burn's Learner with every gradient of every step watched")]
 struct Options {
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = support::one_or_more())]
     epochs: usize,
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = support::one_or_more())]
     batch_size: usize,
     #[arg(long, default_value_t = 1e-3)]
     lr: f64,
@@ -48,7 +48,7 @@ struct Options {
     /// Where to train: auto, gpu or cpu.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Where the run folder goes, and the Learner's own.
+    /// Where the run folder goes.
     #[arg(long, default_value = "runs")]
     runs: PathBuf,
 }
@@ -114,9 +114,10 @@ fn main() -> support::Outcome {
     training.seed(1);
     let scope = Hook::default(); // 4
     let mut model = Net { mlp: Mlp::init(train.shape(), CLASS_COUNT, &training), scope };
-    let scope = Scope::builder(&device).stats(Groups::FULL).run(&options.runs).optimizer("adam").activation("relu");
+    let scope = Scope::builder(&device).stats(Groups::FULL).run(&options.runs);
+    let scope = scope.optimizer("adam").activation("relu"); // +
     model.scope = scope.build(&model)?.into(); // 5
-    model.scope.epoch_len(train.len().div_ceil(options.batch_size) as u64);
+    model.scope.epoch_len(train.len().div_ceil(options.batch_size) as u64); // +
     println!("{}", device.describe());
 
     let loader = |images: Images| {
@@ -126,8 +127,9 @@ fn main() -> support::Outcome {
             .shuffle(1)
             .build(InMemDataset::new(places))
     };
-    let folder = options.runs.join("learner");
-    let result = SupervisedTraining::new(&folder, loader(train), loader(test))
+    // The Learner's own files; its summary would take an earlier training's for this one's.
+    let folder = tempfile::tempdir()?;
+    let result = SupervisedTraining::new(folder.path(), loader(train), loader(test))
         .metrics((AccuracyMetric::new(), LossMetric::new()))
         .metric_train_numeric(GradientNorm::new())
         .with_training_strategy(TrainingStrategy::Default(ExecutionStrategy::SingleDevice(training)))
@@ -137,7 +139,9 @@ fn main() -> support::Outcome {
         .summary()
         .launch(Learner::new(model, AdamConfig::new().init(), options.lr));
 
-    let finished = result.model.scope.finish(&result.model).ok_or("nothing was watched")?; // 6
+    let status = if result.error.is_some() { RunStatus::Interrupted } else { RunStatus::Finished };
+    let finished = result.model.scope.finish_as(&result.model, status).ok_or("nothing was watched")?; // 6
     println!("{}", finished.summary);
-    support::read(&finished)
+    support::read(&finished)?;
+    result.error.map_or(Ok(()), |error| Err(error.to_string().into()))
 }

@@ -10,11 +10,15 @@ use std::path::Path;
 /// The network that the file has the weights of; without one, ResNet-18 with random ones.
 pub fn model(file: Option<&Path>, key: Option<&str>, device: &Device) -> Outcome<ResNet> {
     let Some(file) = file else { return Ok(ResNetConfig::resnet18(1000).init(device)) };
+    let is_safetensors = file.extension().is_some_and(|kind| kind == "safetensors");
+    if is_safetensors && key.is_some() {
+        return Err(format!("--key: {} has no parts to choose from", file.display()).into());
+    }
     std::fs::metadata(file).map_err(|error| format!("{}: {error}", file.display()))?;
     // A reader that meets what it has no answer to panics; what is said of it is said below.
     let hook = take_hook();
     set_hook(Box::new(|_| {}));
-    let read = catch_unwind(AssertUnwindSafe(|| match file.extension().is_some_and(|kind| kind == "safetensors") {
+    let read = catch_unwind(AssertUnwindSafe(|| match is_safetensors {
         true => load(
             &mut SafetensorsStore::from_file(file).with_from_adapter(PyTorchToBurnAdapter).allow_partial(true),
             device,
@@ -25,7 +29,11 @@ pub fn model(file: Option<&Path>, key: Option<&str>, device: &Device) -> Outcome
         }
     }));
     set_hook(hook);
-    let read = read.unwrap_or_else(|_| Err("it is damaged".into()));
+    let read = read.unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().cloned();
+        let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
+        Err(format!("it can't be read: {}", words.unwrap_or_default()))
+    });
     read.map_err(|reason| format!("{}: {reason}", file.display()).into())
 }
 
@@ -40,7 +48,7 @@ fn load<S: ModuleStore>(store: &mut S, device: &Device) -> Result<ResNet, String
                     ResNet (of a checkpoint that has more, --key names the part)"
             .into());
     };
-    if !(1..=1024).contains(width) || !(1..=1_000_000).contains(&class_count) {
+    if !(1..=128).contains(width) || !(1..=100_000).contains(&class_count) {
         return Err(format!("a width of {width} and {class_count} classes are not believed"));
     }
     let config =
@@ -50,8 +58,14 @@ fn load<S: ModuleStore>(store: &mut S, device: &Device) -> Result<ResNet, String
     // Whether batch norm trains is no tensor of PyTorch's.
     let missing: Vec<&str> =
         applied.missing.iter().map(|(path, _)| path.as_str()).filter(|path| !path.ends_with(".training")).collect();
-    match missing.first() {
-        Some(first) => Err(format!("{} of the network's tensors are missing, {first} the first", missing.len())),
-        None => Ok(model),
+    // How many batches batch norm has seen is nothing to burn.
+    let unused: Vec<&String> = applied.unused.iter().filter(|name| !name.ends_with("num_batches_tracked")).collect();
+    match (missing.first(), unused.first()) {
+        (Some(first), _) => Err(format!("{} of the network's tensors are missing, {first} the first", missing.len())),
+        (None, Some(first)) => Err(format!(
+            "{} of its tensors are of another network than ResNet-18 or ResNet-50, {first} the first",
+            unused.len()
+        )),
+        (None, None) => Ok(model),
     }
 }

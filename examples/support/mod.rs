@@ -7,6 +7,11 @@ use gradscope::{Device, DeviceChoice, Event, Finished, Run, StepRecord};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// For options that count something there must be one of.
+pub fn one_or_more() -> clap::builder::RangedU64ValueParser<usize> {
+    clap::builder::RangedU64ValueParser::new().range(1..=1_000_000)
+}
+
 pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 /// The device that was asked for, and a word where it is none with a GPU.
@@ -40,17 +45,15 @@ pub fn read(finished: &Finished) -> Outcome {
 /// Runs `gradscope` where it was built, beside the examples; otherwise says how to.
 pub fn gradscope(arguments: &[&str]) -> Outcome {
     let itself = std::env::current_exe()?;
-    let program =
+    let beside =
         itself.ancestors().nth(2).map(|folder| folder.join(format!("gradscope{}", std::env::consts::EXE_SUFFIX)));
-    match program.filter(|program| program.exists()) {
-        Some(program) if !Command::new(&program).args(arguments).status()?.success() => {
-            Err(format!("`gradscope {}` failed", arguments.join(" ")).into())
-        }
-        Some(_) => Ok(()),
-        None => {
-            println!("next: cargo run --release -- {}", arguments.join(" "));
-            Ok(())
-        }
+    let Some(program) = beside.filter(|program| program.exists()) else {
+        println!("next: cargo run --release -- {}", arguments.join(" "));
+        return Ok(());
+    };
+    match Command::new(&program).args(arguments).status()? {
+        status if status.success() => Ok(()),
+        status => Err(format!("`gradscope {}`: {status}", arguments.join(" ")).into()),
     }
 }
 

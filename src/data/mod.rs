@@ -41,7 +41,7 @@ impl ImageShape {
 /// Images of one shape in [0, 255], channel by channel and row by row, and their classes.
 pub struct Images {
     shape: ImageShape,
-    /// Of each channel, mean and standard deviation over the set's training images, in [0, 1].
+    /// Of each channel, mean and standard deviation that pixels are normalised by, in [0, 1].
     normal: &'static [[f32; 2]],
     pixels: Vec<u8>,
     labels: Vec<u8>,
@@ -91,8 +91,8 @@ impl Images {
         self.shape
     }
 
-    /// The chosen images, `[chosen, channels, height, width]`, normalised by the set's mean and standard deviation, and their classes,
-    /// on the device.
+    /// The chosen images, `[chosen, channels, height, width]`, normalised by the mean and the standard deviation of CIFAR-10, or of
+    /// Fashion-MNIST (MNIST's too), and their classes, on the device.
     ///
     /// # Panics
     /// Where a chosen one is not there.

@@ -21,7 +21,7 @@ pub fn path<'a>(params: &'a [Param], name: &str) -> Option<&'a str> {
     params.iter().map(|param| param.path.as_str()).find(|path| self::name(path) == name)
 }
 
-/// The shape of `param` in PyTorch, where a matrix is a linear layer's weight. (An embedding's lies alike in both.)
+/// The shape of `param` in PyTorch, if a matrix is a linear layer's weight: an embedding's, which lies alike in both, is turned round as well.
 pub fn shape(param: &Param) -> Vec<usize> {
     let mut shape = param.shape.clone();
     if shape.len() == 2 {

@@ -1,7 +1,8 @@
 """What PyTorch makes of a ResNet after one backward pass: the files that examples/resnet18_snapshot is held against.
 
     python3 make.py DIR                         the small ones that ship
-    python3 make.py DIR --width 64 --side 224   the network as published, with its 11.7 million parameters
+    python3 make.py DIR --width 64 --side 224 --classes 1000
+                                                the network as published, with its 11.7 million parameters
     python3 make.py DIR --depth 50              ResNet-50
 
 Needs torch and torchvision. Writes weights.pth, input.npy, train.json and eval.json into DIR.

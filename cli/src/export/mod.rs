@@ -33,7 +33,8 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
 
-    /// How parameters are called (json): as burn has them, or as PyTorch does, with the shapes it has them in.
+    /// How parameters are called (json): as burn has them, or as PyTorch does, with the shapes it has them in
+    /// (matrices are taken for linear layers' weights).
     #[arg(long, value_enum, default_value_t = Names::Burn)]
     names: Names,
 }
