@@ -195,21 +195,27 @@ struct Shared {
 }
 
 impl Hook {
-    /// Numbers epochs from 1, of so many optimizer steps each.
-    pub fn epoch_len(&self, steps: u64) {
+    /// Numbers epochs from 1, of so many optimizer steps each. Without it records have no epochs.
+    #[must_use]
+    pub fn with_epoch_len(self, steps: u64) -> Self {
         self.with(|watching| watching.epoch_len = Some(steps.max(1)));
+        self
     }
 
     /// The number of the next step, for a training that goes on from a checkpoint; see
     /// [`ScopeBuilder::resume`](crate::ScopeBuilder::resume). It is 0 at first.
-    pub fn next_step(&self, number: u64) {
+    #[must_use]
+    pub fn with_next_step(self, number: u64) -> Self {
         self.with(|watching| watching.watched.iter_mut().for_each(|watched| watched.next_step = number));
+        self
     }
 
     /// As [`Step::gradient_scale`], for every step: the number of batches whose gradients the `Learner` adds up, say. (An epoch's last sum may
     /// be of fewer; its figures are too small then.)
-    pub fn gradient_scale(&self, scale: f64) {
+    #[must_use]
+    pub fn with_gradient_scale(self, scale: f64) -> Self {
         self.with(|watching| watching.gradient_scale = Some(scale));
+        self
     }
 
     /// A figure that is on the GPU, such as the loss, for the next [`Hook::observe`] on its device: call it in `TrainStep::step`. Given

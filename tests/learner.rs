@@ -213,8 +213,8 @@ fn the_learner_is_watched_as_a_loop_is() {
     let device = gradscope::device().unwrap();
     let training = device.burn().clone().autodiff();
     let mut model = Plain { net: Net::new(&training), scope: Hook::default() };
-    model.scope = Scope::builder(&device).stats(Groups::FULL).build(&model).unwrap().into();
-    model.scope.epoch_len(ITEM_COUNT.div_ceil(BATCH_LEN) as u64);
+    let scope = Scope::builder(&device).stats(Groups::FULL).build(&model).unwrap();
+    model.scope = Hook::from(scope).with_epoch_len(ITEM_COUNT.div_ceil(BATCH_LEN) as u64);
     let model = launch(model, ExecutionStrategy::SingleDevice(training.clone()), None);
     assert!(model.scope.latest().is_some());
     let of_learner = model.scope.finish(&model).expect("it watched");
@@ -251,8 +251,8 @@ fn accumulated_gradients_are_one_step() {
     let training = device.burn().clone().autodiff();
     let diary = Arc::new(Mutex::new(vec![]));
     let mut model = Net { diary: Some(diary.clone()), ..Net::new(&training) };
-    model.scope = Scope::builder(&device).build(&model).unwrap().into();
-    model.scope.gradient_scale(2.0);
+    let scope = Scope::builder(&device).build(&model).unwrap();
+    model.scope = Hook::from(scope).with_gradient_scale(2.0);
     let model = launch(model, ExecutionStrategy::SingleDevice(training), Some(2));
     let records = records(model.scope.finish(&model).unwrap().events);
     // Seven batches by two: the last of an epoch stands alone.

@@ -1,5 +1,5 @@
-//! burn's own `Learner` trains, and every gradient of every step is watched: the lines marked 1 to 6 are all that a model and its
-//! training need more; those marked + tell the run of its optimizer and its epochs.
+//! burn's own `Learner` trains, and every gradient of every step is watched: the six marked places are all that is added to a
+//! model and its training.
 //!
 //! `cargo run --release --example learner`
 //!
@@ -114,10 +114,13 @@ fn main() -> support::Outcome {
     training.seed(1);
     let scope = Hook::default(); // 4
     let mut model = Net { mlp: Mlp::init(train.shape(), CLASS_COUNT, &training), scope };
-    let scope = Scope::builder(&device).stats(Groups::FULL).run(&options.runs);
-    let scope = scope.optimizer("adam").activation("relu"); // +
-    model.scope = scope.build(&model)?.into(); // 5
-    model.scope.epoch_len(train.len().div_ceil(options.batch_size) as u64); // +
+    let scope = Scope::builder(&device) // 5
+        .stats(Groups::FULL)
+        .run(&options.runs)
+        .optimizer("adam")
+        .activation("relu")
+        .build(&model)?;
+    model.scope = Hook::from(scope).with_epoch_len(train.len().div_ceil(options.batch_size) as u64);
     println!("{}", device.describe());
 
     let loader = |images: Images| {
