@@ -26,7 +26,7 @@ use fastrand::Rng;
 use gradscope::data::{CLASS_COUNT, Data};
 use gradscope::models::{Classifier, Cnn};
 use gradscope::{Event, Groups, Schedule, Scope, SignMap, StepRecord};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 #[derive(Parser)]
 #[command(about = "What becomes of near-zero gradients while a convolutional network learns")]
@@ -44,15 +44,8 @@ struct Options {
     /// Epochs from one checkpoint to the next.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: u64,
-    /// Folder with CIFAR-10's binary files, or MNIST's [default: images that ship].
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Where to train: auto, gpu or cpu.
-    #[arg(long, default_value = "auto")]
-    device: String,
-    /// Where the run folder goes.
-    #[arg(long, default_value = "runs")]
-    runs: PathBuf,
+    #[command(flatten)]
+    place: support::Place,
 }
 
 /// Images of the test set that accuracy is over.
@@ -60,8 +53,8 @@ const TEST_LEN: usize = 1000;
 
 fn main() -> support::Outcome {
     let options = Options::parse();
-    let device = support::open(&options.device)?;
-    let data = options.data_dir.as_deref().map_or_else(Data::shipped, Data::from_dir)?;
+    let device = support::open(&options.place.device)?;
+    let data = options.place.data_dir.as_deref().map_or_else(Data::shipped, Data::from_dir)?;
     let training = device.burn().clone().autodiff();
     training.seed(1);
     let mut model = Cnn::init(data.train.shape(), CLASS_COUNT, &training);
@@ -73,7 +66,7 @@ fn main() -> support::Outcome {
         .histograms(Schedule::every(10))
         .sign_map(SignMap::default(), Schedule::every(1))
         .exclude("running_")
-        .run(&options.runs)
+        .run(&options.place.runs)
         .tensorboard(true)
         .fact("model", "cnn")
         .optimizer("adam")

@@ -59,15 +59,8 @@ struct Options {
     /// Learning rate of the other.
     #[arg(long, default_value_t = 20.0)]
     unstable_lr: f64,
-    /// Folder with a full data set: (Fashion-)MNIST's or CIFAR-10's files [default: images that ship].
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Where to train: auto, gpu or cpu.
-    #[arg(long, default_value = "auto")]
-    device: String,
-    /// Where the run folders go.
-    #[arg(long, default_value = "runs")]
-    runs: PathBuf,
+    #[command(flatten)]
+    place: support::Place,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -92,8 +85,8 @@ struct Wrapped<M> {
 
 fn main() -> support::Outcome {
     let options = Options::parse();
-    let device = support::open(&options.device)?;
-    let data = options.data_dir.as_deref().map_or_else(Data::shipped, Data::from_dir)?;
+    let device = support::open(&options.place.device)?;
+    let data = options.place.data_dir.as_deref().map_or_else(Data::shipped, Data::from_dir)?;
     match options.model {
         Model::Mlp => report(&options, &device, &data.train, &wrapped::<Mlp>()),
         Model::Cnn => report(&options, &device, &data.train, &wrapped::<Cnn>()),
@@ -139,7 +132,7 @@ fn report<M: Module>(options: &Options, device: &Device, images: &Images, wrappe
             chosen
         }
     };
-    let folder = options.runs.join("layer_report");
+    let folder = options.place.runs.join("layer_report");
     let mut runs = vec![];
     for (name, lr) in [("stable", options.lr), ("unstable", options.unstable_lr)] {
         println!("\n{name}: learning rate {lr}; {}", device.describe());

@@ -31,7 +31,6 @@ use gradscope::data::{CLASS_COUNT, Data, Images};
 use gradscope::learner::Hook;
 use gradscope::models::{Classifier, Mlp};
 use gradscope::{Groups, RunStatus, Scope};
-use std::path::PathBuf;
 
 #[derive(Parser)]
 #[command(about = "burn's Learner with every gradient of every step watched")]
@@ -42,15 +41,8 @@ struct Options {
     batch_size: usize,
     #[arg(long, default_value_t = 1e-3)]
     lr: f64,
-    /// Folder with a full data set: (Fashion-)MNIST's or CIFAR-10's files [default: images that ship].
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Where to train: auto, gpu or cpu.
-    #[arg(long, default_value = "auto")]
-    device: String,
-    /// Where the run folder goes.
-    #[arg(long, default_value = "runs")]
-    runs: PathBuf,
+    #[command(flatten)]
+    place: support::Place,
 }
 
 #[derive(Module, Debug)]
@@ -108,15 +100,15 @@ impl Batcher<usize, Batch> for Places {
 
 fn main() -> support::Outcome {
     let options = Options::parse();
-    let device = support::open(&options.device)?;
-    let Data { train, test } = options.data_dir.as_deref().map_or_else(Data::shipped, Data::from_dir)?;
+    let device = support::open(&options.place.device)?;
+    let Data { train, test } = options.place.data_dir.as_deref().map_or_else(Data::shipped, Data::from_dir)?;
     let training = device.burn().clone().autodiff();
     training.seed(1);
     let scope = Hook::default(); // 4
     let mut model = Net { mlp: Mlp::init(train.shape(), CLASS_COUNT, &training), scope };
     let scope = Scope::builder(&device) // 5
         .stats(Groups::FULL)
-        .run(&options.runs)
+        .run(&options.place.runs)
         .optimizer("adam")
         .activation("relu")
         .build(&model)?;

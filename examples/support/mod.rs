@@ -7,6 +7,20 @@ use gradscope::{Device, DeviceChoice, Event, Finished, Run, StepRecord};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// What an example that learns images is told of its surroundings.
+#[derive(clap::Args)]
+pub struct Place {
+    /// Folder with a full data set: (Fashion-)MNIST's or CIFAR-10's files [default: images that ship].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where to train: auto, gpu or cpu.
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Where run folders go.
+    #[arg(long, default_value = "runs")]
+    pub runs: PathBuf,
+}
+
 /// For options that count something there must be one of.
 pub fn one_or_more() -> clap::builder::RangedU64ValueParser<usize> {
     clap::builder::RangedU64ValueParser::new().range(1..=1_000_000)
