@@ -199,6 +199,18 @@ fn records(events: Vec<Event>) -> Vec<StepRecord> {
     events.into_iter().filter_map(record).collect()
 }
 
+/// What the hook hands out of itself, once it has handed out something: before the end, that is.
+fn handed_out(hook: &Hook, device: &Device) -> Vec<Event> {
+    let started = std::time::Instant::now();
+    let mut events = vec![];
+    while hook.latest().is_none() {
+        assert!(started.elapsed().as_secs() < 60, "nothing came back before the end");
+        device.burn().sync().unwrap();
+        events.extend(hook.poll());
+    }
+    events
+}
+
 /// Against what was read back: `values` are all that the record is over.
 fn agrees(summary: &TensorSummary, values: &[f32]) {
     let least = values.iter().copied().reduce(f32::min);
@@ -216,8 +228,9 @@ fn the_learner_is_watched_as_a_loop_is() {
     let scope = Scope::builder(&device).stats(Groups::FULL).build(&model).unwrap();
     model.scope = Hook::from(scope).with_epoch_len(ITEM_COUNT.div_ceil(BATCH_LEN) as u64);
     let model = launch(model, ExecutionStrategy::SingleDevice(training.clone()), None);
-    assert!(model.scope.latest().is_some());
+    let mut events = handed_out(&model.scope, &device);
     let of_learner = model.scope.finish(&model).expect("it watched");
+    events.extend(of_learner.events);
     assert!(model.scope.finish(&model).is_none() && model.scope.poll().is_empty());
 
     let mut model = Net::new(&training);
@@ -237,7 +250,7 @@ fn the_learner_is_watched_as_a_loop_is() {
     }
     let of_loop = scope.finish(&model).unwrap();
     assert_eq!(of_learner.summary.rows.len(), 4);
-    let (ours, theirs) = (records(of_learner.events), records(of_loop.events));
+    let (ours, theirs) = (records(events), records(of_loop.events));
     assert_eq!(ours.len(), 14);
     for (ours, theirs) in ours.iter().zip(&theirs) {
         assert_eq!((ours.step, ours.epoch, &ours.scalars), (theirs.step, theirs.epoch, &theirs.scalars));
@@ -330,8 +343,9 @@ fn two_devices_are_watched_each_and_merged() {
     {
         let (net, diary) = model(scopes);
         let net = launch(net, ExecutionStrategy::multi(devices.clone(), optim), None);
-        assert!(net.scope.latest().is_some());
-        let sums = records(net.scope.finish(&net).unwrap().events);
+        let mut events = handed_out(&net.scope, &main);
+        events.extend(net.scope.finish(&net).unwrap().events);
+        let sums = records(events);
         assert_eq!(sums.len(), 8);
         for (record, step) in sums.iter().zip(diary.lock().unwrap().iter()) {
             for (place, tensor) in record.tensors.iter().enumerate() {
