@@ -17,7 +17,8 @@
 //! Arrows point down: a module uses what stands below it, never above.
 //! - [`learner`]: scopes behind a handle that a model carries through burn's `Learner`.
 //! - `scope`: [`Scope`]; `builder` checks settings, `rules` those of the diagnoses, `schedule` and `survey` say what is due, `step` describes one step,
-//!   `walk` visits the module, `observer` holds the engine, `host` is the one without a GPU, `capture` writes raw tensors.
+//!   `walk` visits the module, `observer` holds the engine, `host` is the one without a GPU, `capture` writes raw tensors, `events`
+//!   keeps what nobody has polled.
 //! - `engine`: a step's tensors from the hand-off to the map (`averages`, `survey`), and what comes back (`read`).
 //! - `summary`: a run as tables. [`diagnosis`]: one rule a file, records in, findings out; `history` is what they weigh a step against, `watch`
 //!   makes findings of verdicts.

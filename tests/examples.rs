@@ -136,20 +136,25 @@ fn dictionary(json: &str) -> Vec<(String, Vec<f64>)> {
     names.map(entry).collect()
 }
 
-#[test]
-fn resnet18_snapshot_agrees_with_pytorch() {
-    let dir = tempfile::tempdir().unwrap();
-    // The same weights in the other format, as torchvision names and lays them out.
-    let safetensors = dir.path().join("weights.safetensors");
+/// The weights that ship, and one tensor more where asked for, as a safetensors file with torchvision's names and layouts.
+fn as_safetensors(file: &Path, more: Option<&str>) {
     let mut store = PytorchStore::from_file(golden("weights.pth"));
-    let tensors: Vec<_> =
-        store.get_all_tensors().unwrap().values().map(|t| (t.name.clone(), bridge::to_data(t).unwrap())).collect();
-    let views = tensors.iter().filter(|(name, _)| !name.ends_with("num_batches_tracked")).map(|(name, data)| {
+    let known = store.get_all_tensors().unwrap().values().map(|t| (t.name.clone(), bridge::to_data(t).unwrap()));
+    let mut tensors: Vec<_> = known.filter(|(name, _)| !name.ends_with("num_batches_tracked")).collect();
+    tensors.extend(more.map(|name| (name.to_owned(), tensors[0].1.clone())));
+    let views = tensors.iter().map(|(name, data)| {
         let view =
             safetensors::tensor::TensorView::new(safetensors::Dtype::F32, data.shape().to_vec(), data.as_bytes());
         (name.clone(), view.unwrap())
     });
-    fs::write(&safetensors, safetensors::serialize(views, None).unwrap()).unwrap();
+    fs::write(file, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn resnet18_snapshot_agrees_with_pytorch() {
+    let dir = tempfile::tempdir().unwrap();
+    let safetensors = dir.path().join("weights.safetensors");
+    as_safetensors(&safetensors, None);
     for weights in [golden("weights.pth"), safetensors.to_str().unwrap().to_owned()] {
         for (mode, tolerance) in [("train", 1e-3), ("eval", 2e-5)] {
             let input = golden("input.npy");
@@ -174,18 +179,7 @@ fn resnet18_snapshot_agrees_with_pytorch() {
 #[test]
 fn another_networks_weights_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("deeper.safetensors");
-    let mut store = PytorchStore::from_file(golden("weights.pth"));
-    let known = store.get_all_tensors().unwrap().values().map(|t| (t.name.clone(), bridge::to_data(t).unwrap()));
-    let mut tensors: Vec<_> = known.filter(|(name, _)| !name.ends_with("num_batches_tracked")).collect();
-    let extra = tensors.iter().find(|(name, _)| name == "layer1.1.conv1.weight").unwrap().1.clone();
-    tensors.push(("layer1.2.conv1.weight".into(), extra));
-    let views = tensors.iter().map(|(name, data)| {
-        let view =
-            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, data.shape().to_vec(), data.as_bytes());
-        (name.clone(), view.unwrap())
-    });
-    fs::write(&file, safetensors::serialize(views, None).unwrap()).unwrap();
+    as_safetensors(&dir.path().join("deeper.safetensors"), Some("layer1.2.conv1.weight"));
     let done = run(dir.path(), "resnet18_snapshot", &["--weights", "deeper.safetensors"]);
     let error = String::from_utf8_lossy(&done.stderr);
     assert!(!done.status.success() && error.contains("layer1.2.conv1.weight"), "{error}");
