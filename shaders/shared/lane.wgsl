@@ -23,21 +23,19 @@ fn combine_word(word: u32, a: u32, b: u32) -> u32 {
 }
 
 // Folds a published batch of `len` words, of which `first` is the first. The result of the `w`-th is returned to
-// invocation `w * SEGMENTS`; what the others get means nothing. Call it in uniform control flow.
+// invocation `w * SEGMENT_COUNT`; what the others get means nothing. Call it in uniform control flow.
 //
-// Invocation (word, segment) owns the entries `segment + i * SEGMENTS` of its word, so that neighbours read
+// Invocation (word, segment) owns the entries `segment + i * SEGMENT_COUNT` of its word, so that neighbours read
 // neighbouring addresses.
-const SEGMENTS = WORKGROUP_LEN / BATCH_LEN_MAX;
-
 fn fold_batch(first: u32, len: u32, invocation: u32) -> u32 {
     workgroupBarrier();
-    let place = invocation / SEGMENTS;
-    let segment = invocation % SEGMENTS;
+    let place = invocation / SEGMENT_COUNT;
+    let segment = invocation % SEGMENT_COUNT;
     let used = place < len;
     let base = place * SHARED_LEN + segment;
     var total = 0u;
     if used {
-        total = fold_strided(first + place, base, SEGMENTS, SHARED_LEN / SEGMENTS);
+        total = fold_strided(first + place, base, SEGMENT_COUNT, SHARED_LEN / SEGMENT_COUNT);
     }
     workgroupBarrier();
     if used {
@@ -45,7 +43,7 @@ fn fold_batch(first: u32, len: u32, invocation: u32) -> u32 {
     }
     workgroupBarrier();
     if used && segment == 0u {
-        total = fold_strided(first + place, base, 1u, SEGMENTS);
+        total = fold_strided(first + place, base, 1u, SEGMENT_COUNT);
     }
     workgroupBarrier();
     return total;

@@ -16,8 +16,8 @@ pub(crate) use readback::{Flight, Ring};
 #[doc(hidden)]
 pub use shader::compose_for_tests;
 pub(crate) use shader::{
-    Shaders, TABLE_COUNT, TILE_LEN, average_wgsl, grad_reduce_wgsl, histogram_wgsl, segment_reduce_wgsl,
-    tensor_reduce_wgsl,
+    Shaders, TABLE_COUNT, TILE_LEN, average_wgsl, fold_workgroup_len, grad_reduce_wgsl, histogram_wgsl,
+    segment_reduce_wgsl, tensor_reduce_wgsl,
 };
 #[doc(hidden)]
 pub use words::Form;

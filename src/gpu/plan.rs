@@ -18,7 +18,7 @@ const VECTOR_BYTES: u64 = 16;
 /// Elements up to which cubecl lays tensors together into one page.
 const SHARED_PAGE_LEN_MAX: u64 = (64 << 10) / 4;
 /// Tiles of a chunk at most: longer runs save nothing and round more.
-const CHUNK_TILES_MAX: u64 = 16;
+const CHUNK_TILES_MAX: u64 = 32;
 const _: () = assert!(CHUNK_TILES_MAX <= 32, "tiles that want care are marked in a word");
 
 /// A row of the static chunk table, as `grad_reduce.wgsl` reads it.

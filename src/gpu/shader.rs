@@ -1,13 +1,17 @@
 //! Shaders as they are compiled: constants that Rust owns, generated parts, shared parts, the kernel.
 
-use super::text::{BATCH_LEN_MAX, conditional, lanes, pages};
+use super::text::{batch_len_max, conditional, lanes, pages};
 use super::words::{Form, Kind, RecordLayout, SEGMENT_WORDS};
 use crate::stats::{
     EDGE_COUNT, FLUSH_PLACE, Format, HISTOGRAM_LEN, LINEAR_COUNT, LINEAR_PLACE, OVERFLOW_PLACE, ZERO_PLACE,
 };
 
-/// Invocations of a workgroup, in every kernel.
+/// Invocations of a workgroup, in every kernel but a narrow `tensor_reduce`.
 pub(crate) const WORKGROUP_LEN: u32 = 256;
+/// Those of a workgroup that folds the few chunks of a small tensor.
+const NARROW_WORKGROUP_LEN: u32 = 64;
+/// Invocations that fold a word of a workgroup's lanes together.
+pub(super) const SEGMENT_COUNT: u32 = 8;
 /// Vector loads of an invocation and tile.
 pub(super) const LOAD_COUNT: u32 = 8;
 /// Elements a workgroup classifies at a time.
@@ -78,7 +82,7 @@ pub(crate) const TABLE_COUNT: u32 = 3;
 /// `grad_reduce.wgsl` with `page_count` bindings for each role.
 pub(crate) fn grad_reduce_wgsl(form: Form, page_count: u32) -> String {
     let layout = RecordLayout::new(form);
-    let mut text = constants(&layout.words().collect::<Vec<_>>());
+    let mut text = constants(&layout.words().collect::<Vec<_>>(), WORKGROUP_LEN);
     if form.groups.dynamics {
         text += &format!("const MOMENTS = {}u;\n", layout.end_before(Kind::Moments));
     }
@@ -88,7 +92,7 @@ pub(crate) fn grad_reduce_wgsl(form: Form, page_count: u32) -> String {
     for (role, name) in ROLE_NAMES.iter().take(form.role_count()).enumerate() {
         text += &pages(name, TABLE_COUNT + form.output_count() + role as u32 * page_count, page_count);
     }
-    text += &folds(&layout);
+    text += &folds(&layout, WORKGROUP_LEN);
     text += &shared(has_moments(&layout));
     let parts = [
         (true, include_str!("../../shaders/grad_reduce.wgsl")),
@@ -105,16 +109,23 @@ pub(crate) fn grad_reduce_wgsl(form: Form, page_count: u32) -> String {
     text
 }
 
-/// `tensor_reduce.wgsl`.
-pub(crate) fn tensor_reduce_wgsl(form: Form) -> String {
+/// Invocations of a workgroup of `tensor_reduce` where tensors have up to this many chunks.
+pub(crate) fn fold_workgroup_len(chunk_count_max: u32) -> u32 {
+    if chunk_count_max <= NARROW_WORKGROUP_LEN { NARROW_WORKGROUP_LEN } else { WORKGROUP_LEN }
+}
+
+/// `tensor_reduce.wgsl`, in workgroups of `workgroup_len`.
+pub(crate) fn tensor_reduce_wgsl(form: Form, workgroup_len: u32) -> String {
     let layout = RecordLayout::new(form);
     let words: Vec<_> = layout.words().collect();
-    constants(&words) + &folds(&layout) + &of_form(form, &layout, include_str!("../../shaders/tensor_reduce.wgsl"))
+    constants(&words, workgroup_len)
+        + &folds(&layout, workgroup_len)
+        + &of_form(form, &layout, include_str!("../../shaders/tensor_reduce.wgsl"))
 }
 
 /// `histogram.wgsl`, which reads one role.
 pub(crate) fn histogram_wgsl(page_count: u32) -> String {
-    let mut text = constants(&[]);
+    let mut text = constants(&[], WORKGROUP_LEN);
     for (name, value) in [
         ("HISTOGRAM_LEN", HISTOGRAM_LEN),
         ("ZERO_PLACE", ZERO_PLACE),
@@ -139,7 +150,7 @@ pub(crate) fn average_wgsl(page_count: u32) -> String {
     let each = [repeated("each", LOAD_COUNT, "")];
     let tables = conditional(include_str!("../../shaders/shared/tables.wgsl"), &[], &each);
     let kernel = conditional(include_str!("../../shaders/average.wgsl"), &[], &each);
-    constants(&[]) + &pages(ROLE_NAMES[0], TABLE_COUNT + 1, page_count) + &tables + &kernel
+    constants(&[], WORKGROUP_LEN) + &pages(ROLE_NAMES[0], TABLE_COUNT + 1, page_count) + &tables + &kernel
 }
 
 /// Buffers that `histogram.wgsl` binds as its own: counts and edges.
@@ -149,7 +160,7 @@ const HISTOGRAM_OUTPUT_COUNT: u32 = 2;
 pub(crate) fn segment_reduce_wgsl(page_count: u32) -> String {
     let pages = pages(ROLE_NAMES[0], TABLE_COUNT + 1, page_count);
     let kernel = include_str!("../../shaders/segment_reduce.wgsl");
-    constants(&SEGMENT_WORDS) + &pages + &lanes(&SEGMENT_WORDS) + &shared(false) + kernel
+    constants(&SEGMENT_WORDS, WORKGROUP_LEN) + &pages + &lanes(&SEGMENT_WORDS, WORKGROUP_LEN) + &shared(false) + kernel
 }
 
 /// Every shader of a form as composed, by name, with the words a record is made of.
@@ -157,7 +168,8 @@ pub(crate) fn segment_reduce_wgsl(page_count: u32) -> String {
 pub fn compose_for_tests(form: Form, page_count: u32) -> (Vec<(&'static str, String)>, Vec<&'static str>) {
     let shaders = vec![
         ("grad_reduce", grad_reduce_wgsl(form, page_count)),
-        ("tensor_reduce", tensor_reduce_wgsl(form)),
+        ("tensor_reduce", tensor_reduce_wgsl(form, WORKGROUP_LEN)),
+        ("tensor_reduce", tensor_reduce_wgsl(form, NARROW_WORKGROUP_LEN)),
         ("average", average_wgsl(page_count)),
         ("histogram", histogram_wgsl(page_count)),
         ("segment_reduce", segment_reduce_wgsl(page_count)),
@@ -167,10 +179,11 @@ pub fn compose_for_tests(form: Form, page_count: u32) -> (Vec<(&'static str, Str
 }
 
 /// Numbers that shaders share with Rust, for a record of these words.
-fn constants(words: &[(&str, Kind)]) -> String {
+fn constants(words: &[(&str, Kind)], workgroup_len: u32) -> String {
     let before = |kind: Kind| words.iter().take_while(|(_, k)| *k < kind).count();
     let numbers = [
-        ("WORKGROUP_LEN", WORKGROUP_LEN),
+        ("WORKGROUP_LEN", workgroup_len),
+        ("SEGMENT_COUNT", SEGMENT_COUNT),
         ("LOAD_COUNT", LOAD_COUNT),
         ("TILE_LEN", TILE_LEN),
         ("RANGE_MAX", (127 + RANGE_LOG2) << 23),
@@ -181,8 +194,7 @@ fn constants(words: &[(&str, Kind)]) -> String {
         ("WEIGHED", WEIGHED),
         ("MOVED", MOVED),
         ("KEEPS", KEEPS),
-        ("BATCH_LEN_MAX", BATCH_LEN_MAX as u32),
-        ("BATCH_LEN", before(Kind::Moments).clamp(MOMENTS_LEN, BATCH_LEN_MAX) as u32),
+        ("BATCH_LEN", before(Kind::Moments).clamp(MOMENTS_LEN, batch_len_max(workgroup_len)) as u32),
         ("SUMS_END", before(Kind::Min) as u32),
         ("MINS_END", before(Kind::Max) as u32),
         ("MAXES_END", before(Kind::Count) as u32),
@@ -196,10 +208,10 @@ fn has_moments(layout: &RecordLayout) -> bool {
 }
 
 /// What folds the records of a layout.
-fn folds(layout: &RecordLayout) -> String {
+fn folds(layout: &RecordLayout, workgroup_len: u32) -> String {
     let words: Vec<_> = layout.words().take(layout.end_before(Kind::Moments)).collect();
     let moments = if has_moments(layout) { include_str!("../../shaders/shared/moments.wgsl") } else { "" };
-    lanes(&words) + moments
+    lanes(&words, workgroup_len) + moments
 }
 
 /// Tables, and the arithmetic of values.

@@ -1,15 +1,17 @@
 //! Shader text that is written rather than read: lanes, bindings of pages, conditions and repetitions.
 
-use super::shader::{LOAD_COUNT, WORKGROUP_LEN};
+use super::shader::{LOAD_COUNT, SEGMENT_COUNT, WORKGROUP_LEN};
 use super::words::Kind;
 use std::fmt::Write;
 
-/// Words of a lane that a workgroup folds at a time: at half a workgroup's width they fill 16 KiB of shared memory,
-/// which is what WebGPU promises.
-pub(super) const BATCH_LEN_MAX: usize = 32;
+/// Words of a lane that a workgroup folds at a time: at half a workgroup's width they fill 16 KiB of shared memory at
+/// most, which is what WebGPU promises.
+pub(super) fn batch_len_max(workgroup_len: u32) -> usize {
+    (workgroup_len / SEGMENT_COUNT) as usize
+}
 
 /// The lane of these words, sorted by kind: its struct, and what folds it, word for word.
-pub(super) fn lanes(words: &[(&str, Kind)]) -> String {
+pub(super) fn lanes(words: &[(&str, Kind)], workgroup_len: u32) -> String {
     let each = |line: &dyn Fn(usize, &str, Kind) -> String| {
         words.iter().enumerate().map(|(place, (name, kind))| line(place, name, *kind)).collect::<String>()
     };
@@ -43,10 +45,11 @@ pub(super) fn lanes(words: &[(&str, Kind)]) -> String {
             .into(),
     );
     line("fn reduce_lanes(lane: Lane, record: u32, invocation: u32) {".into());
-    line("    let upper = invocation - SHARED_LEN;\n    let stores = invocation % SEGMENTS == 0u;".into());
-    line("    let word = invocation / SEGMENTS;\n    var total = 0u;".into());
-    for (batch, words) in words.chunks(BATCH_LEN_MAX).enumerate() {
-        let first = batch * BATCH_LEN_MAX;
+    line("    let upper = invocation - SHARED_LEN;\n    let stores = invocation % SEGMENT_COUNT == 0u;".into());
+    line("    let word = invocation / SEGMENT_COUNT;\n    var total = 0u;".into());
+    let batch_len = batch_len_max(workgroup_len);
+    for (batch, words) in words.chunks(batch_len).enumerate() {
+        let first = batch * batch_len;
         let publish = words.iter().enumerate().map(|(place, (name, kind))| {
             let value = as_word(*kind, format!("lane.{name}"));
             format!("        shared_words[{place}u * SHARED_LEN + upper] = {value};\n")

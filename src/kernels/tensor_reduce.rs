@@ -5,6 +5,7 @@ use crate::gpu::{self, Form, Gpu, Plan, RecordLayout, Shaders};
 
 /// Pipeline and buffers of the kernel for one plan.
 pub(crate) struct TensorReduce {
+    workgroup_len: u32,
     layout: wgpu::BindGroupLayout,
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
@@ -25,9 +26,13 @@ impl TensorReduce {
         like: Option<&Self>,
     ) -> Self {
         let entries = [Gpu::storage_entry(0, true), Gpu::storage_entry(1, true), Gpu::storage_entry(2, false)];
+        let workgroup_len = gpu::fold_workgroup_len(plan.tensors.iter().map(|chunks| chunks.count).max().unwrap_or(0));
+        let like = like.filter(|like| like.workgroup_len == workgroup_len);
         let compiled = like.map(|like| (like.layout.clone(), like.pipeline.clone()));
-        let (layout, pipeline) = compiled
-            .unwrap_or_else(|| super::pipeline(gpu, "tensor_reduce", &entries, gpu::tensor_reduce_wgsl(form), shaders));
+        let (layout, pipeline) = compiled.unwrap_or_else(|| {
+            let wgsl = gpu::tensor_reduce_wgsl(form, workgroup_len);
+            super::pipeline(gpu, "tensor_reduce", &entries, wgsl, shaders)
+        });
         let table = bytemuck::cast_slice::<_, u8>(&plan.tensors);
         // Exactly sized: the shader takes the number of tensors from the array's length.
         let tensors = gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -41,7 +46,15 @@ impl TensorReduce {
         let summaries = gpu.storage_buffer("gradscope summaries", bytes, wgpu::BufferUsages::COPY_SRC);
         let resources = vec![tensors.as_entire_binding(), records.as_entire_binding(), summaries.as_entire_binding()];
         let bind_group = super::bind_group(gpu, "tensor_reduce", &layout, resources);
-        Self { layout, pipeline, bind_group, summaries, grid: grid(plan.tensors.len() as u32, gpu.grid_len_max), bytes }
+        Self {
+            workgroup_len,
+            layout,
+            pipeline,
+            bind_group,
+            summaries,
+            grid: grid(plan.tensors.len() as u32, gpu.grid_len_max),
+            bytes,
+        }
     }
 
     /// Bytes that come back: a record a tensor.
