@@ -93,7 +93,13 @@ impl Destination {
 
     /// Makes sure that the hand-off has run: blocks until burn has worked its queue off.
     pub fn drain(&self) {
-        self.stream.executes(|| <Cube as HandOff>::drain(&self.device));
+        self.stream.executes(|| {
+            <Cube as HandOff>::drain(&self.device);
+            // What fusion defers goes to the server's queue from there.
+            if BURN_FUSION {
+                <CubeBackend as HandOff>::drain(&self.device);
+            }
+        });
     }
 }
 
@@ -110,7 +116,7 @@ pub const BURN_FUSION: bool = <Cube as HandOff>::FUSES;
 
 type Work = Box<dyn FnOnce(Resolutions) + Send>;
 
-/// The two ways in. Both are always compiled, since anyone in the dependency tree may turn fusion on.
+/// The two ways in, of which the first ends in the second. Both are always compiled, since anyone in the dependency tree may turn fusion on.
 trait HandOff: Backend {
     const FUSES: bool;
     fn hand_off(tensors: Vec<Self::FloatTensorPrimitive>, needs: Vec<Needs>, work: Work);
@@ -158,12 +164,8 @@ impl<B: FusionBackend<FloatTensorPrimitive = CubeTensor>> HandOff for Fusion<B> 
             let work = once.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
             if let Some(work) = work {
                 let tensors = inputs.iter().map(|input| handles.get_float_tensor::<B>(input)).collect();
-                let resolve = |(tensor, lies): (CubeTensor, Lies)| {
-                    let managed = tensor.client.get_resource::<Server>(tensor.handle).map_err(unresolved)?;
-                    lies.at(managed.resource().clone(), Box::new(managed))
-                };
-                let prepared = prepare(tensors, &needs).into_iter();
-                work(prepared.map(|prepared| prepared.and_then(resolve)).collect());
+                // One task for all: to ask for a buffer takes a hop to the server's thread and back.
+                <CubeBackend as HandOff>::hand_off(tensors, needs.clone(), work);
             }
             Ok(())
         };

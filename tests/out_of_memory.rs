@@ -9,7 +9,7 @@ use std::process::Command;
 /// 16 MiB of weights.
 const WIDTH: usize = 2048;
 /// Elements of what is tapped: 64 of those take the engine megabytes.
-const TAP_SHAPE: [usize; 2] = [4096, 4096];
+const TAP_SHAPE: [usize; 2] = [8192, 4096];
 /// Columns of a sign map whose row does not fit into what is left.
 const COLUMN_COUNT: usize = 1 << 21;
 const MIB: u64 = 1 << 20;
