@@ -7,8 +7,8 @@ mod survey;
 pub(crate) use averages::averages_form;
 pub(crate) use read::{Outcome, ReadLayout};
 
-use crate::bridge::{Resolutions, Resolved};
-use crate::gpu::{Flight, Form, Gpu, ModelTooLarge, PretendLimits, Reads, RecordLayout, Shaders, Slice};
+use crate::bridge::{Arrived, Resolved};
+use crate::gpu::{Flight, Form, Gpu, ModelTooLarge, PretendLimits, Reads, RecordLayout, Shaders, Slice, Timer};
 use crate::kernels::paged::Terms;
 use crate::kernels::reduction::Reduction;
 use crate::record::{NoticeKind, Param};
@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     /// Share of the past in moving averages.
     pub average_factor: f64,
     pub shaders: Shaders,
+    /// Whether to read the GPU's clock; `None` is up to the adapter.
+    pub gpu_timer: Option<bool>,
     pub limits: PretendLimits,
 }
 
@@ -115,13 +117,14 @@ pub(crate) struct Engine {
     survey: GpuSurvey,
     averages: Option<GpuAverages>,
     average_factor: f64,
+    timer: Option<Timer>,
     history: Vec<Option<History>>,
     stamp: u32,
 }
 
 impl Engine {
     pub fn new(gpu: &Gpu, params: Arc<[Param]>, settings: &Settings) -> Result<Self, ModelTooLarge> {
-        let Settings { form, epsilons, ref survey, average_factor, shaders, limits } = *settings;
+        let Settings { form, epsilons, ref survey, average_factor, shaders, gpu_timer, limits } = *settings;
         let gpu = limits.applied_to(gpu);
         let numels: Vec<u64> = params.iter().map(|param| param.numel).collect();
         Ok(Self {
@@ -129,6 +132,7 @@ impl Engine {
             reduction: Reduction::new(&gpu, form, &numels, shaders, limits, None)?,
             averages: form.groups.ema.then(|| GpuAverages::new(&gpu, &numels, settings)).transpose()?,
             average_factor,
+            timer: gpu_timer.unwrap_or(!gpu.is_software()).then(|| Timer::new(&gpu)).flatten(),
             taps: Vec::new(),
             gpu,
             form,
@@ -141,13 +145,14 @@ impl Engine {
         })
     }
 
-    /// Bytes of a staging buffer: the summaries, then scalars and taps.
+    /// Bytes of a staging buffer: the summaries, then scalars, taps and the timer's.
     pub fn staging_bytes(&self) -> u64 {
         let averages = self.averages.as_ref().map_or(0, |_| GpuAverages::bytes(self.params.len()));
         self.reduction.bytes()
             + averages
             + 4 * SCALAR_COUNT_MAX as u64
             + TAP_COUNT_MAX as u64 * RecordLayout::new(tap_form()).bytes()
+            + self.timer.as_ref().map_or(0, |_| Timer::BYTES)
     }
 
     /// Bytes of state kept on the GPU from step to step.
@@ -157,14 +162,14 @@ impl Engine {
 
     /// Reduces what was handed off, and starts the copy of what is read back where there is a flight for it.
     ///
-    /// `resolutions` follows `observation.cargo`.
+    /// The resolutions follow `observation.cargo`.
     ///
     /// # Errors
     /// Where wgpu refuses a buffer or a command: the step is lost then, and [`Engine::forget`] is due.
     pub fn observe(
         &mut self,
         observation: &Observation,
-        resolutions: &Resolutions,
+        Arrived { resolutions, since }: &Arrived,
         flight: Option<&Arc<Flight<Outcome>>>,
     ) -> Result<(), String> {
         self.stamp = self.stamp.wrapping_add(1);
@@ -250,6 +255,7 @@ impl Engine {
         });
         let (submission, end) = submitted?;
         self.history = after;
+        outcome.encode_secs = since.elapsed().as_secs_f64();
         if let Some(flight) = flight {
             *flight.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
             flight.map(submission, end);
@@ -274,6 +280,10 @@ impl Engine {
     ) -> (wgpu::CommandBuffer, u64) {
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("gradscope step") };
         let mut encoder = self.gpu.device.create_command_encoder(&descriptor);
+        // Without a staging buffer nobody reads the clock.
+        if let (Some(timer), Some(_)) = (&self.timer, staging) {
+            timer.start(&mut encoder);
+        }
         let terms = self.terms(observation.scale);
         self.reduction.encode(&mut encoder, &reads, &terms);
         let averages_at = self.reduction.bytes();
@@ -306,6 +316,10 @@ impl Engine {
             let counted = self.survey.encode(&mut encoder, due, &surveyed, &terms, staging, end);
             outcome.survey = Some(counted);
             end += self.survey.layout(count).bytes(due);
+        }
+        if let Some(timer) = &self.timer {
+            timer.stop(&mut encoder, staging, end);
+            end += Timer::BYTES;
         }
         (encoder.finish(), end)
     }
@@ -390,6 +404,7 @@ impl Engine {
             average_layout: RecordLayout::new(averages_form()),
             tap_layout: RecordLayout::new(tap_form()),
             survey: self.survey.layout(self.params.len()),
+            tick_secs: self.timer.as_ref().map(Timer::tick_secs),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::averages::{AverageFate, GpuAverages, averages_form};
 use super::survey::{SurveyLayout, SurveyOutcome};
-use crate::gpu::{Form, RecordLayout, Word};
+use crate::gpu::{Form, RecordLayout, Timer, Word};
 use crate::record::{EmaRecord, Gradient, NoticeKind, TensorRecord};
 use crate::stats::TensorSummary;
 use crate::survey::{Counted, SurveyDue};
@@ -21,6 +21,8 @@ pub(crate) struct Outcome {
     pub(super) averages: Vec<Option<AverageFate>>,
     pub notices: Vec<NoticeKind>,
     pub copied_count: u32,
+    /// Time on burn's device thread, from the first buffer asked for to the submission.
+    pub encode_secs: f64,
 }
 
 impl Outcome {
@@ -36,6 +38,7 @@ impl Outcome {
             averages: vec![],
             notices: vec![],
             copied_count: 0,
+            encode_secs: 0.0,
         }
     }
 }
@@ -61,7 +64,7 @@ pub(super) enum GradientFate {
     },
 }
 
-/// How the numbers of a step lie in what comes back: summaries, averages, scalars, taps, survey.
+/// How the numbers of a step lie in what comes back: summaries, averages, scalars, taps, survey, clock readings.
 pub(crate) struct ReadLayout {
     /// Elements and chunks of each tensor.
     pub(super) tensors: Vec<(u64, u32)>,
@@ -70,6 +73,8 @@ pub(crate) struct ReadLayout {
     pub(super) average_layout: RecordLayout,
     pub(super) tap_layout: RecordLayout,
     pub(super) survey: SurveyLayout,
+    /// Of the GPU's clock, where it is read.
+    pub(super) tick_secs: Option<f64>,
 }
 
 impl ReadLayout {
@@ -79,7 +84,16 @@ impl ReadLayout {
 
     /// Bytes read back for a step with that many GPU scalars and taps, and this survey.
     pub fn bytes(&self, scalar_count: usize, tap_count: usize, due: &SurveyDue) -> u64 {
-        (self.survey_at(scalar_count, tap_count)) as u64 + self.survey.bytes(due)
+        let timer = self.tick_secs.map_or(0, |_| Timer::BYTES);
+        self.survey_at(scalar_count, tap_count) as u64 + self.survey.bytes(due) + timer
+    }
+
+    /// Seconds that the GPU spent on the step, where it has told: the last that comes back.
+    pub fn gpu_secs(&self, data: &[u8]) -> Option<f64> {
+        let tick_secs = self.tick_secs?;
+        let at = data.len().checked_sub(Timer::BYTES as usize)?;
+        let [before, after]: [u64; 2] = bytemuck::pod_read_unaligned(&data[at..]);
+        (after > before).then(|| (after - before) as f64 * tick_secs)
     }
 
     fn survey_at(&self, scalar_count: usize, tap_count: usize) -> usize {

@@ -64,6 +64,11 @@ impl Gpu {
         }
     }
 
+    /// Whether a driver computes in software.
+    pub fn is_software(&self) -> bool {
+        self.info.device_type == wgpu::DeviceType::Cpu
+    }
+
     /// A buffer that kernels read or write, of at least 16 bytes.
     pub fn storage_buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
         self.device.create_buffer(&wgpu::BufferDescriptor {

@@ -5,6 +5,7 @@ mod plan;
 mod readback;
 mod shader;
 mod text;
+mod timer;
 mod words;
 
 pub(crate) use context::Gpu;
@@ -19,6 +20,7 @@ pub(crate) use shader::{
     Shaders, TABLE_COUNT, TILE_LEN, average_wgsl, fold_workgroup_len, grad_reduce_wgsl, histogram_wgsl,
     segment_reduce_wgsl, tensor_reduce_wgsl,
 };
+pub(crate) use timer::Timer;
 #[doc(hidden)]
 pub use words::Form;
 pub(crate) use words::{RecordLayout, SEGMENT_WORDS, Word, segment};

@@ -158,10 +158,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Chunks of whole tiles, as many as fill the adapter.
     pub fn new(gpu: &Gpu, form: Form, numels: &[u64]) -> Self {
-        let target = match gpu.info.device_type {
-            wgpu::DeviceType::Cpu => CHUNK_COUNT_TARGET_ON_CPU,
-            _ => CHUNK_COUNT_TARGET,
-        };
+        let target = if gpu.is_software() { CHUNK_COUNT_TARGET_ON_CPU } else { CHUNK_COUNT_TARGET };
         Self::with_target(form, numels, Self::span_len_max(gpu), target)
     }
 

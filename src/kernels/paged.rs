@@ -84,10 +84,7 @@ pub(crate) struct Paged {
 impl Paged {
     /// `page_count_max` bounds the buffers a role has in one dispatch, below what the adapter allows.
     pub fn new(gpu: &Gpu, kernel: Kernel, plan: &Plan, shaders: Shaders, page_count_max: Option<u32>) -> Self {
-        let by_default = match gpu.info.device_type {
-            wgpu::DeviceType::Cpu => PAGE_COUNT_MAX_ON_CPU,
-            _ => PAGE_COUNT_MAX,
-        };
+        let by_default = if gpu.is_software() { PAGE_COUNT_MAX_ON_CPU } else { PAGE_COUNT_MAX };
         let own_storage_count = TABLE_COUNT - 1 + kernel.outputs.len() as u32;
         let page_count_max = page_count_max
             .map_or(by_default, |count| count * kernel.role_count)

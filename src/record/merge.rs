@@ -23,6 +23,9 @@ impl StepRecord {
             cost.submit_secs += other.submit_secs;
             cost.handoff_secs += other.handoff_secs;
             cost.wait_secs += other.wait_secs;
+            cost.read_secs += other.read_secs;
+            cost.encode_secs += other.encode_secs;
+            cost.gpu_secs = cost.gpu_secs.zip(other.gpu_secs).map(|(a, b)| a + b);
             cost.copied_count += other.copied_count;
             cost.readback_bytes += other.readback_bytes;
         }

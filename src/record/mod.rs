@@ -50,6 +50,16 @@ pub struct Cost {
     pub handoff_secs: f64,
     /// The part of it spent waiting for a staging buffer; 0 while the ring has room.
     pub wait_secs: f64,
+    /// The training thread's time reading the step's figures once they had come back, in `poll()` or `read()`.
+    #[serde(default)]
+    pub read_secs: f64,
+    /// Time on burn's device thread: finding the tensors' buffers, recording and submitting the commands.
+    #[serde(default)]
+    pub encode_secs: f64,
+    /// Time on the GPU, by its own clock, copies included; `None` where the adapter has no timestamps among commands,
+    /// and without a GPU.
+    #[serde(default)]
+    pub gpu_secs: Option<f64>,
     /// Tensors that had to be made contiguous, or widened to f32, first.
     pub copied_count: u32,
     /// Bytes read back for the step, all together.

@@ -67,6 +67,7 @@ pub struct ScopeBuilder {
     ring_len: usize,
     when_full: WhenFull,
     shaders: Shaders,
+    gpu_timer: Option<bool>,
     limits: PretendLimits,
     #[cfg(feature = "store")]
     run: Option<RunPlace>,
@@ -102,6 +103,7 @@ impl ScopeBuilder {
             ring_len: RING_LEN,
             when_full: WhenFull::default(),
             shaders: Shaders::Trusted,
+            gpu_timer: None,
             limits: PretendLimits::default(),
             #[cfg(feature = "store")]
             run: None,
@@ -221,6 +223,13 @@ impl ScopeBuilder {
         self
     }
 
+    /// Reads the GPU's clock around each step's commands, for [`Cost::gpu_secs`](crate::record::Cost). Default: where the
+    /// adapter can, and is not a software driver, which would have to run dry for it.
+    pub fn gpu_timer(mut self, on: bool) -> Self {
+        self.gpu_timer = Some(on);
+        self
+    }
+
     /// Limits below the adapter's own, to try what a smaller one would do.
     #[doc(hidden)]
     pub fn pretend_limits(mut self, limits: PretendLimits) -> Self {
@@ -309,6 +318,7 @@ impl ScopeBuilder {
             survey: survey.plan.clone(),
             average_factor: self.average_factor,
             shaders: self.shaders,
+            gpu_timer: self.gpu_timer,
             limits: self.limits,
         };
         let observer = Observer::new(&self.device, &params, &settings, self.ring_len)?;

@@ -357,8 +357,8 @@ impl GpuObserver {
         }
         let ticket = Ticket(Arc::clone(&flight));
         let handing_off = Instant::now();
-        bridge::hand_off(handed, move |resolutions| {
-            if let Err(reason) = observe(&engine, &observation, &resolutions, Some(&ticket.0)) {
+        bridge::hand_off(handed, move |arrived| {
+            if let Err(reason) = observe(&engine, &observation, &arrived, Some(&ticket.0)) {
                 ticket.0.fail(reason);
             }
         });
@@ -382,19 +382,22 @@ impl GpuObserver {
         if handed.is_empty() {
             self.lost_again(observation);
         } else {
-            bridge::hand_off(handed, move |resolutions| {
+            bridge::hand_off(handed, move |arrived| {
                 // A failure leaves no history: the next step then has nothing to compare with.
-                let _ = observe(&engine, &observation, &resolutions, None);
+                let _ = observe(&engine, &observation, &arrived, None);
             });
         }
     }
 
     fn poll(&mut self) -> Option<Landed> {
         let (flight, mut given) = self.ring.next_landed()?;
+        let reading = Instant::now();
         let landed = flight.land(u64::from(given.cost.readback_bytes));
         self.ring.recycle(&flight);
         let read = landed.and_then(|(outcome, data)| {
             given.cost.copied_count = outcome.copied_count;
+            given.cost.encode_secs = outcome.encode_secs;
+            given.cost.gpu_secs = self.layout.gpu_secs(&data);
             for (name, value) in &mut given.scalars {
                 if let ScalarValue::Gpu(index) = *value {
                     let read = outcome.scalars.get(index).copied().unwrap_or(false);
@@ -422,6 +425,7 @@ impl GpuObserver {
             given.notices.extend(outcome.notices);
             Ok(Read { tensors, taps, counted })
         });
+        given.cost.read_secs = reading.elapsed().as_secs_f64();
         Some(Landed { given, read })
     }
 
@@ -437,11 +441,11 @@ impl GpuObserver {
 fn observe(
     engine: &Mutex<Engine>,
     observation: &Observation,
-    resolutions: &bridge::Resolutions,
+    arrived: &bridge::Arrived,
     flight: Option<&Arc<Flight<Outcome>>>,
 ) -> Result<(), String> {
     let mut engine = engine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    catch_unwind(AssertUnwindSafe(|| engine.observe(observation, resolutions, flight)))
+    catch_unwind(AssertUnwindSafe(|| engine.observe(observation, arrived, flight)))
         .unwrap_or_else(|_| Err("observing panicked; the panic's own message stands in the log".into()))
         .inspect_err(|_| engine.forget())
 }

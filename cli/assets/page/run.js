@@ -14,7 +14,10 @@ const CHARTS = [
   ["Accuracy", "ratio", { "scalar/accuracy": "training batch", "log/validation/accuracy": "validation" }],
   ["Smallest and largest of all layers", "linear", { "global/min": "gradient min", "global/max": "gradient max", "global/param_min": "weight min", "global/param_max": "weight max" }],
   ["L2 norm of all gradients", "log", { "global/l2_norm": "L2" }],
-  ["What observing costs, seconds a step", "log", { "cost/submit_secs": "on the training thread", "cost/handoff_secs": "of it, hand-off", "cost/wait_secs": "of it, waiting" }],
+  ["What observing costs, seconds a step", "log", {
+    "cost/submit_secs": "on the training thread", "cost/handoff_secs": "of it, hand-off", "cost/wait_secs": "of it, waiting",
+    "cost/read_secs": "reading the figures", "cost/encode_secs": "on burn's device thread", "cost/gpu_secs": "on the GPU",
+  }],
 ];
 // Where drawing is slow, curves may be as old as this; cells and findings are not.
 const CURVES_MS = 2000;

@@ -14,7 +14,7 @@ const FIGURE: &str = "l2_norm";
 /// Of figures over all tensors, those that the page draws; of those given by the loop, all.
 const GLOBAL: [&str; 8] =
     ["l2_norm", "min", "max", "param_min", "param_max", "nan_count", "pos_inf_count", "neg_inf_count"];
-const COST: [&str; 3] = ["submit_secs", "handoff_secs", "wait_secs"];
+const COST: [&str; 6] = ["submit_secs", "handoff_secs", "wait_secs", "read_secs", "encode_secs", "gpu_secs"];
 
 /// What the page looks at.
 pub struct Wanted {

@@ -48,7 +48,8 @@ impl Source {
 }
 
 columns! { CostRow CostBuilders CostArrays {
-    submit_secs: f64, handoff_secs: f64, wait_secs: f64, copied_count: u64, readback_bytes: u64, last_move: u64,
+    submit_secs: f64, handoff_secs: f64, wait_secs: f64, read_secs: f64, encode_secs: f64, gpu_secs: f64, copied_count: u64,
+    readback_bytes: u64, last_move: u64,
 }}
 
 pub(in crate::store) struct ScalarTable {
@@ -105,6 +106,9 @@ impl ScalarTable {
             submit_secs: Some(cost.submit_secs),
             handoff_secs: Some(cost.handoff_secs),
             wait_secs: Some(cost.wait_secs),
+            read_secs: Some(cost.read_secs),
+            encode_secs: Some(cost.encode_secs),
+            gpu_secs: cost.gpu_secs,
             copied_count: Some(u64::from(cost.copied_count)),
             readback_bytes: Some(u64::from(cost.readback_bytes)),
             last_move: record.last_move.then_some(1),
@@ -215,6 +219,9 @@ impl StepScalars {
             submit_secs: self.cost.submit_secs.unwrap_or(0.0),
             handoff_secs: self.cost.handoff_secs.unwrap_or(0.0),
             wait_secs: self.cost.wait_secs.unwrap_or(0.0),
+            read_secs: self.cost.read_secs.unwrap_or(0.0),
+            encode_secs: self.cost.encode_secs.unwrap_or(0.0),
+            gpu_secs: self.cost.gpu_secs,
             copied_count: self.cost.copied_count.unwrap_or(0) as u32,
             readback_bytes: self.cost.readback_bytes.unwrap_or(0) as u32,
         }
