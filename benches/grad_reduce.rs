@@ -5,7 +5,7 @@
 
 mod support;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gradscope::cpu::grad_reduce::{State, reduce};
 use gradscope::internals::PretendLimits;
 use gradscope::stats::Epsilons;
@@ -110,10 +110,9 @@ fn cpu_twin(c: &mut Criterion) {
     let mut group = bench.c.benchmark_group("cpu_twin");
     let len = 1 << 20;
     let values: Vec<f32> = (0..len).map(|i| ((i * 7919 % 10_007) as f32 - 5000.0) * 1e-6).collect();
-    let mut state = State::default();
     group.throughput(Throughput::Elements(len as u64)).sample_size(20);
-    let secs = timed(&mut group, BenchmarkId::from_parameter(len), || {
-        black_box(reduce(black_box(&values), Epsilons::default().threshold_bits(), &mut state));
+    let (_, secs) = timed(&mut group, &len.to_string(), State::default, |state| {
+        black_box(reduce(black_box(&values), Epsilons::default().threshold_bits(), state));
     });
     group.finish();
     if !secs.is_empty() {

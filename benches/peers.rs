@@ -16,7 +16,7 @@ mod support;
 
 use burn::tensor::{Device as BurnDevice, Tensor};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use gradscope::cpu::grad_reduce::{State, reduce};
 use gradscope::stats::Epsilons;
 use gradscope::{Device, Scope};
@@ -199,8 +199,8 @@ impl Peers<'_> {
         }
     }
 
-    fn time(&mut self, name: &str, work: impl FnMut()) {
-        let wall = timed(&mut self.group, BenchmarkId::from_parameter(name), work);
+    fn time<S>(&mut self, name: &str, make: impl Fn() -> S, work: impl FnMut(&mut S)) {
+        let (_, wall) = timed(&mut self.group, name, make, work);
         self.put(name, &wall, &[]);
     }
 
@@ -209,46 +209,56 @@ impl Peers<'_> {
         let case = Case { group: self.workload, name: "gradscope", lens };
         case.run(&mut self.group, &mut self.results, device, || Scope::builder(device), 1);
         let bytes = 4 * lens.iter().sum::<usize>();
-        let raw = Raw::new(setup, bytes as u64, set_count(bytes));
         let ways: [(&str, fn(&Raw, usize, &mut wgpu::CommandEncoder)); 2] =
             [("copy", Raw::copy), ("sum_only", Raw::sum_only)];
         for (name, way) in ways {
-            let wall = timed(&mut self.group, BenchmarkId::from_parameter(name), || {
+            let make = || Raw::new(setup, bytes as u64, set_count(bytes));
+            let (raw, wall) = timed(&mut self.group, name, make, |raw| {
                 raw.run(None, way);
             });
-            let gpu: Vec<f64> = match &raw.clock {
-                Some(clock) if !wall.is_empty() => (0..20).map(|_| raw.run(Some(clock), way)).collect(),
-                _ => vec![],
-            };
+            let Some(raw) = raw else { continue };
+            let gpu = raw.clock.iter().flat_map(|clock| (0..20).map(|_| raw.run(Some(clock), way))).collect::<Vec<_>>();
             self.put(name, &wall, &gpu);
         }
     }
 
     fn burn(&mut self, burn: &BurnDevice, lens: &[usize]) {
-        let sets = gradients(burn, lens);
-        let mut turn = 0;
-        let mut next = || {
-            turn += 1;
-            sets[turn % sets.len()].iter().zip(&sets[(turn - 1) % sets.len()])
-        };
-        self.time("burn_read_each", || {
-            for (gradient, previous) in next() {
+        let make = || Turns { sets: gradients(burn, lens), turn: 0, states: vec![State::default(); lens.len()] };
+        self.time("burn_read_each", make, |turns| {
+            for (gradient, previous) in turns.next() {
                 for statistic in burn_statistics(gradient, previous) {
                     black_box(statistic.into_scalar::<f32>());
                 }
             }
         });
-        self.time("burn_read_once", || {
-            let all = next().flat_map(|(gradient, previous)| burn_statistics(gradient, previous)).collect();
+        self.time("burn_read_once", make, |turns| {
+            let all = turns.next().flat_map(|(gradient, previous)| burn_statistics(gradient, previous)).collect();
             black_box(Tensor::cat(all, 0).into_data());
         });
-        let mut states = vec![State::default(); lens.len()];
-        self.time("read_back", || {
-            for ((gradient, _), state) in next().zip(&mut states) {
+        self.time("read_back", make, |turns| {
+            let mut states = std::mem::take(&mut turns.states);
+            for ((gradient, _), state) in turns.next().zip(&mut states) {
                 let values = gradient.clone().into_data().try_into_vec::<f32>().expect("f32");
                 black_box(reduce(&values, Epsilons::default().threshold_bits(), state));
             }
+            turns.states = states;
         });
+    }
+}
+
+/// Gradients that take turns, and what the twin keeps of the ones before.
+struct Turns {
+    sets: Vec<Vec<Tensor<1>>>,
+    turn: usize,
+    states: Vec<State>,
+}
+
+impl Turns {
+    /// The next gradients, each beside the one before it.
+    fn next(&mut self) -> impl Iterator<Item = (&Tensor<1>, &Tensor<1>)> {
+        self.turn += 1;
+        let set = |turn: usize| &self.sets[turn % self.sets.len()];
+        set(self.turn).iter().zip(set(self.turn - 1))
     }
 }
 

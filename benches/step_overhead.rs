@@ -1,160 +1,236 @@
-//! What observing every step costs a training loop: the same MLP trained with and without a scope, in one process.
+//! What observing every step costs a training loop: the same network trained with and without a scope, in one process.
 //!
-//! `cargo bench --bench step_overhead [-- STEPS]`. Two measures, because burn runs ahead of the GPU:
+//! `cargo bench --workspace --bench step_overhead [-- NETWORK... --secs SECS]`: mlp, cnn, resnet18, transformer. Two ways to take
+//! the time, because burn runs ahead of the GPU:
+//! - *free running*: blocks of steps as a real loop runs them, drained at the end of a block; blocks take turns.
 //! - *step by step*: after each step the queue is drained; a step with and a step without take turns.
-//! - *free running*: blocks of 25 steps as a real loop runs them, drained at the end of a block; blocks take turns.
+
+#[path = "support/results.rs"]
+mod results;
 
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::nn::{Linear, LinearConfig, Relu};
-use burn::optim::{AdamConfig, GradientsParams};
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device as BurnDevice, Distribution, Int, Tensor};
-use gradscope::{Device, Event, Scope};
-use std::time::Instant;
+use clap::Parser;
+use gradscope::data::ImageShape;
+use gradscope::device::adapters;
+use gradscope::models::{CharTransformerConfig, Classifier, Cnn, Mlp, ResNetConfig};
+use gradscope::record::Cost;
+use gradscope::{Device, Event, Groups, Scope};
+use results::{Results, quantile};
+use std::time::{Duration, Instant};
 
-const BLOCK_LEN: usize = 25;
+/// Steps of a block: enough that burn runs ahead inside of it.
+const BLOCK_LEN: usize = 10;
+/// Pairs of a row at least, however long they take.
+const PAIR_COUNT_MIN: usize = 8;
+const CLASS_COUNT: usize = 10;
 
-#[derive(Module, Debug)]
-struct Mlp {
-    fc1: Linear,
-    fc2: Linear,
-    fc3: Linear,
-}
-
-impl Mlp {
-    fn new(device: &BurnDevice) -> Self {
-        let linear = |from, to| LinearConfig::new(from, to).init(device);
-        Self { fc1: linear(784, 512), fc2: linear(512, 512), fc3: linear(512, 10) }
-    }
-
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let relu = Relu::new();
-        self.fc3.forward(relu.forward(self.fc2.forward(relu.forward(self.fc1.forward(x)))))
-    }
+/// Times a network's training steps with and without a scope.
+#[derive(Parser)]
+struct Options {
+    /// mlp, cnn, resnet18 or transformer; all of them where none is named.
+    networks: Vec<String>,
+    /// Seconds a row takes.
+    #[arg(long, default_value_t = 30)]
+    secs: u64,
+    /// What cargo passes.
+    #[arg(long, hide = true)]
+    bench: bool,
 }
 
 fn main() {
-    // cargo passes --bench; the first number is the number of steps.
-    let steps = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1000usize);
+    let options = Options::parse();
     let device = gradscope::device().expect("a wgpu adapter");
-    println!("adapter: {}", device.describe());
-    println!("MLP 784-512-512-10, batch 64, Adam; {steps} steps each way");
+    let name = if gradscope::internals::BURN_FUSION { "step_overhead" } else { "step_overhead_unfused" };
+    let training = device.burn().clone().autodiff();
+    training.seed(1);
+    let mut bench = Bench { results: Results::of(name, &device.describe()), device, options };
+    let described = bench.device.describe();
+    let software = adapters().iter().any(|adapter| adapter.description == described && adapter.kind == "Cpu");
 
-    let mut pair = Pair::new(&device);
-    pair.run(&device, 20, 1);
-    pair.clear();
-    pair.run(&device, steps, 1);
-    pair.print("step by step", 1);
-    pair.clear();
-    pair.run(&device, steps, BLOCK_LEN);
-    pair.print("free running", BLOCK_LEN);
+    let grey = ImageShape { channel_count: 1, side_len: 28 };
+    bench.classifier("mlp", 64, grey, Mlp::init(grey, CLASS_COUNT, &training));
+    bench.classifier("cnn", 16, grey, Cnn::init(grey, CLASS_COUNT, &training));
+    // As published where there is a GPU; what takes a fraction of a second a step where there is none.
+    let (batch, width, side_len) = if software { (8, 16, 32) } else { (32, 64, 64) };
+    let resnet = ResNetConfig::resnet18(CLASS_COUNT).with_width(width).init(&training);
+    let rgb = ImageShape { channel_count: 3, side_len };
+    let (images, labels) = batch_of(batch, rgb, &training);
+    let what = format!("ResNet-18 of width {width}, batch {batch} of {side_len} x {side_len}");
+    bench.rows("resnet18", &what, resnet, |model| loss_of(model.forward(images.clone()), &labels));
+
+    let (batch, context_len) = (if software { 4 } else { 32 }, 64);
+    let transformer = CharTransformerConfig::new(64, context_len).init(&training);
+    let letters = Tensor::<1, Int>::arange(0..(batch * context_len) as i64, &training).remainder_scalar(61);
+    let next = letters.clone().add_scalar(1);
+    let letters = letters.reshape([batch, context_len]);
+    let what = format!("transformer, 2 blocks of width 64, batch {batch} x {context_len}");
+    bench.rows("transformer", &what, transformer, |model| {
+        loss_of(model.forward(letters.clone()).flatten::<2>(0, 1), &next)
+    });
 }
 
-/// The two trainings and their times, in seconds a block.
-struct Pair {
-    bare: Mlp,
-    watched: Mlp,
-    scope: Scope,
-    step: u64,
-    times: [Vec<f64>; 2],
-    submit_secs: Vec<f64>,
-    handoff_secs: Vec<f64>,
+fn batch_of(batch: usize, shape: ImageShape, device: &BurnDevice) -> (Tensor<4>, Tensor<1, Int>) {
+    let dims = [batch, shape.channel_count, shape.side_len, shape.side_len];
+    let labels = Tensor::<1, Int>::arange(0..batch as i64, device).remainder_scalar(CLASS_COUNT as i64);
+    (Tensor::random(dims, Distribution::Normal(0.0, 1.0), device), labels)
 }
 
-impl Pair {
-    fn new(device: &Device) -> Self {
-        let training = device.burn().clone().autodiff();
-        training.seed(1);
-        let bare = Mlp::new(&training);
-        let scope = Scope::builder(device).build(&bare).expect("the model is observable");
-        Self {
-            watched: bare.clone(),
-            bare,
-            scope,
-            step: 0,
-            times: [vec![], vec![]],
-            submit_secs: vec![],
-            handoff_secs: vec![],
+fn loss_of(scores: Tensor<2>, labels: &Tensor<1, Int>) -> Tensor<1> {
+    CrossEntropyLossConfig::new().init(&scores.device()).forward(scores, labels.clone())
+}
+
+struct Bench {
+    device: Device,
+    options: Options,
+    results: Results,
+}
+
+impl Bench {
+    fn classifier<M: Classifier>(&mut self, name: &str, batch: usize, shape: ImageShape, model: M) {
+        let (images, labels) = batch_of(batch, shape, &self.device.burn().clone().autodiff());
+        let what = format!("{}, batch {batch} of {} x {}", name.to_uppercase(), shape.side_len, shape.side_len);
+        self.rows(name, &what, model, |model| loss_of(model.forward(images.clone()), &labels));
+    }
+
+    fn rows<M: Module>(&mut self, name: &str, what: &str, model: M, loss: impl Fn(&M) -> Tensor<1>) {
+        let asked = &self.options.networks;
+        if !asked.is_empty() && !asked.iter().any(|network| network == name) {
+            return;
+        }
+        println!("{what}, Adam");
+        for (set, groups, way, block_len) in [
+            ("card", Groups::CARD, "free running", BLOCK_LEN),
+            ("full", Groups::FULL, "free running", BLOCK_LEN),
+            ("card", Groups::CARD, "step by step", 1),
+        ] {
+            let scope = Scope::builder(&self.device).stats(groups).build(&model).expect("the model is observable");
+            let mut pair = Pair::new(model.clone(), scope);
+            pair.run(&self.device, &loss, block_len, 2, Duration::ZERO);
+            pair.forget();
+            pair.run(&self.device, &loss, block_len, PAIR_COUNT_MIN, Duration::from_secs(self.options.secs));
+            let figures = pair.figures();
+            let figure =
+                |name: &str| figures.iter().find(|(known, _)| *known == name).map_or(f64::NAN, |(_, value)| *value);
+            println!(
+                "  {set}, {way}: {:.2} ms without, {:.2} ms with; ratio of a pair, median {:.3}, p99 {:.3} of {}; submit {:.4} ms (p99 {:.4}), of it the hand-off {:.4} (p99 {:.4}), {} waits",
+                1e3 * figure("without_secs"),
+                1e3 * figure("with_secs"),
+                figure("ratio"),
+                figure("ratio_p99"),
+                figure("pairs"),
+                1e3 * figure("submit_secs"),
+                1e3 * figure("submit_p99_secs"),
+                1e3 * figure("handoff_secs"),
+                1e3 * figure("handoff_p99_secs"),
+                figure("waits"),
+            );
+            self.results.put(&format!("{what} | {set} | {way}"), &figures);
         }
     }
+}
 
-    fn clear(&mut self) {
-        self.times.iter_mut().for_each(Vec::clear);
-        self.submit_secs.clear();
-        self.handoff_secs.clear();
+/// One of two trainings.
+struct Training<M> {
+    /// burn's step takes the model and gives it back.
+    model: Option<M>,
+    optimizer: ModuleOptimizer,
+    /// Seconds a step, of each block.
+    step_secs: Vec<f64>,
+}
+
+impl<M: Module> Training<M> {
+    fn new(model: M) -> Self {
+        Self { model: Some(model), optimizer: AdamConfig::new().init(), step_secs: vec![] }
     }
 
-    fn run(&mut self, device: &Device, steps: usize, block_len: usize) {
-        let training = device.burn().clone().autodiff();
-        let input = Tensor::<2>::random([64, 784], Distribution::Normal(0.0, 1.0), &training);
-        let labels = Tensor::<1, Int>::arange(0..64, &training).remainder_scalar(10);
-        let loss = CrossEntropyLossConfig::new().init(&training);
-        let (mut bare_optimizer, mut watched_optimizer) = (AdamConfig::new().init(), AdamConfig::new().init());
-        for block in 0..steps / block_len {
+    fn step(&mut self, loss: impl Fn(&M) -> Tensor<1>, scope: Option<(&mut Scope, u64)>) {
+        let model = self.model.take().expect("the last step gave it back");
+        let batch_loss = loss(&model);
+        let grads = batch_loss.backward();
+        if let Some((scope, step)) = scope {
+            scope.step(step).scalar("loss", &batch_loss).gradients(&model, &grads).submit();
+        }
+        let grads = GradientsParams::from_grads(grads, &model);
+        self.model = Some(self.optimizer.step(1e-3, model, grads));
+    }
+}
+
+struct Pair<M> {
+    bare: Training<M>,
+    watched: Training<M>,
+    scope: Scope,
+    step: u64,
+    costs: Vec<Cost>,
+}
+
+impl<M: Module> Pair<M> {
+    fn new(model: M, scope: Scope) -> Self {
+        Self { bare: Training::new(model.clone()), watched: Training::new(model), scope, step: 0, costs: vec![] }
+    }
+
+    /// Leaves what was warming up.
+    fn forget(&mut self) {
+        self.bare.step_secs.clear();
+        self.watched.step_secs.clear();
+        self.costs.clear();
+    }
+
+    fn run(
+        &mut self,
+        device: &Device,
+        loss: impl Fn(&M) -> Tensor<1>,
+        block_len: usize,
+        pair_count_min: usize,
+        duration: Duration,
+    ) {
+        let begun = Instant::now();
+        let mut pair = 0;
+        while pair < pair_count_min || begun.elapsed() < duration {
             // Who goes first takes turns too.
-            for turn in [block % 2, 1 - block % 2] {
+            for watched in [pair % 2 == 0, pair % 2 != 0] {
                 let started = Instant::now();
                 for _ in 0..block_len {
-                    let model = if turn == 0 { &self.bare } else { &self.watched };
-                    let batch_loss = loss.forward(model.forward(input.clone()), labels.clone());
-                    let grads = batch_loss.backward();
-                    if turn == 1 {
-                        let step = self.scope.step(self.step).scalar("loss", &batch_loss);
-                        step.gradients(&self.watched, &grads).submit();
+                    if watched {
+                        self.watched.step(&loss, Some((&mut self.scope, self.step)));
                         self.step += 1;
-                        self.watched = watched_optimizer.step(
-                            1e-3,
-                            self.watched.clone(),
-                            GradientsParams::from_grads(grads, &self.watched),
-                        );
                     } else {
-                        self.bare = bare_optimizer.step(
-                            1e-3,
-                            self.bare.clone(),
-                            GradientsParams::from_grads(grads, &self.bare),
-                        );
+                        self.bare.step(&loss, None);
                     }
                 }
                 let events = self.scope.poll();
                 device.burn().sync().expect("the device is there");
-                self.times[turn].push(started.elapsed().as_secs_f64() / block_len as f64);
-                for event in events {
-                    if let Event::Record(record) = event {
-                        self.submit_secs.push(record.cost.submit_secs);
-                        self.handoff_secs.push(record.cost.handoff_secs);
-                    }
-                }
+                let step_secs = started.elapsed().as_secs_f64() / block_len as f64;
+                let training = if watched { &mut self.watched } else { &mut self.bare };
+                training.step_secs.push(step_secs);
+                self.costs.extend(events.into_iter().filter_map(|event| match event {
+                    Event::Record(record) => Some(record.cost),
+                    _ => None,
+                }));
             }
+            pair += 1;
         }
     }
 
-    fn print(&self, what: &str, block_len: usize) {
-        let [bare, watched] = &self.times;
+    fn figures(&self) -> Vec<(&'static str, f64)> {
+        let (bare, watched) = (&self.bare.step_secs, &self.watched.step_secs);
         let ratios: Vec<f64> = bare.iter().zip(watched).map(|(bare, watched)| watched / bare).collect();
-        let ms = |secs: &[f64], q| 1e3 * quantile(secs, q);
-        println!(
-            "{what} ({} pairs of {block_len}): without {:.2} ms (p99 {:.2}), with {:.2} ms (p99 {:.2}); paired ratio: median {:.3}, p99 {:.3}",
-            bare.len(),
-            ms(bare, 0.5),
-            ms(bare, 0.99),
-            ms(watched, 0.5),
-            ms(watched, 0.99),
-            quantile(&ratios, 0.5),
-            quantile(&ratios, 0.99)
-        );
-        println!(
-            "  submit {:.4} ms (p99 {:.4}), hand-off {:.4} ms (p99 {:.4}), waits {}",
-            ms(&self.submit_secs, 0.5),
-            ms(&self.submit_secs, 0.99),
-            ms(&self.handoff_secs, 0.5),
-            ms(&self.handoff_secs, 0.99),
-            self.scope.wait_count()
-        );
+        let cost = |of: fn(&Cost) -> f64, q| quantile(&self.costs.iter().map(of).collect::<Vec<_>>(), q);
+        vec![
+            ("without_secs", quantile(bare, 0.5)),
+            ("with_secs", quantile(watched, 0.5)),
+            ("ratio", quantile(&ratios, 0.5)),
+            ("ratio_p99", quantile(&ratios, 0.99)),
+            ("pairs", ratios.len() as f64),
+            ("submit_secs", cost(|cost| cost.submit_secs, 0.5)),
+            ("submit_p99_secs", cost(|cost| cost.submit_secs, 0.99)),
+            ("handoff_secs", cost(|cost| cost.handoff_secs, 0.5)),
+            ("handoff_p99_secs", cost(|cost| cost.handoff_secs, 0.99)),
+            ("encode_secs", cost(|cost| cost.encode_secs, 0.5)),
+            ("read_secs", cost(|cost| cost.read_secs, 0.5)),
+            ("waits", self.scope.wait_count() as f64),
+        ]
     }
-}
-
-fn quantile(values: &[f64], q: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[((q * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len()) - 1]
 }

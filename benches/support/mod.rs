@@ -9,8 +9,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device as BurnDevice, Distribution, Tensor};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId};
+use gradscope::record::Cost;
 use gradscope::{Device, Scope, ScopeBuilder, StepRecord};
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 /// Sets of gradients that take turns, at most.
@@ -68,19 +68,12 @@ impl Inputs {
         record
     }
 
-    /// A scope over the model that has observed its first step, so that all is compiled; `None`, with a word why, where the
-    /// adapter can't hold it.
-    fn scope(&self, what: &str, builder: ScopeBuilder) -> Option<Scope> {
-        let mut scope = builder.build(&self.model).inspect_err(|error| eprintln!("{what}: left out: {error}")).ok()?;
-        let source = &self.sources[0];
-        scope.step(0).gradients(&self.model, source).submit();
-        let first = scope.read(0).expect("the step comes back");
-        let whole = first.tensors.iter().all(|tensor| tensor.summary().is_some());
-        if !whole {
-            eprintln!("{what}: left out: this adapter does not hold its tensors");
-        }
-        scope.poll();
-        whole.then_some(scope)
+    /// A scope over the model that has observed its first step, so that all is compiled.
+    fn scope(&self, builder: ScopeBuilder) -> Scope {
+        let mut scope = builder.build(&self.model).expect("the model is observable");
+        let first = self.observe(&mut scope, 0);
+        assert!(first.tensors.iter().all(|tensor| tensor.summary().is_some()), "a gradient was not observed");
+        scope
     }
 }
 
@@ -107,16 +100,23 @@ pub fn resnet18_lens() -> Vec<usize> {
     lens
 }
 
-/// Times `work` under criterion, each run by itself; its wall times in seconds, warm-up included. None where the case was not
-/// asked for.
-pub fn timed(group: &mut BenchmarkGroup<'_, WallTime>, id: BenchmarkId, mut work: impl FnMut()) -> Vec<f64> {
+/// Times `work` under criterion, each run by itself: wall times in seconds, warm-up included, and what was made for it. Nothing
+/// is made or timed where the case was not asked for.
+pub fn timed<S>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    make: impl Fn() -> S,
+    mut work: impl FnMut(&mut S),
+) -> (Option<S>, Vec<f64>) {
+    let mut made = None;
     let mut secs = Vec::new();
-    group.bench_function(id, |b| {
+    group.bench_function(BenchmarkId::from_parameter(name), |b| {
+        let state = made.get_or_insert_with(&make);
         b.iter_custom(|count| {
             let mut total = Duration::ZERO;
             for _ in 0..count {
                 let started = Instant::now();
-                work();
+                work(state);
                 let elapsed = started.elapsed();
                 secs.push(elapsed.as_secs_f64());
                 total += elapsed;
@@ -124,7 +124,7 @@ pub fn timed(group: &mut BenchmarkGroup<'_, WallTime>, id: BenchmarkId, mut work
             total
         });
     });
-    secs
+    (made, secs)
 }
 
 /// What one case of observed steps costs.
@@ -147,18 +147,25 @@ impl Case<'_> {
         stride: u64,
     ) {
         let label = format!("{}/{}", self.group, self.name);
-        let inputs = Inputs::new(device.burn(), self.lens);
-        let Some(mut scope) = inputs.scope(&label, builder().gpu_timer(false)) else { return };
-        let mut step = 0;
-        let wall = timed(group, BenchmarkId::from_parameter(self.name), || {
-            step += stride;
-            black_box(inputs.observe(&mut scope, step));
-        });
-        drop(scope);
-        let Some(mut scope) = (!wall.is_empty()).then(|| inputs.scope(&label, builder().gpu_timer(true))).flatten()
-        else {
-            return;
+        let largest_bytes = 4 * self.lens.iter().max().copied().unwrap_or(0) as u64;
+        let binding_bytes = device.limits().into_iter().find(|(name, _)| *name == "bytes of a storage binding");
+        if binding_bytes.is_some_and(|(_, most)| largest_bytes > most) {
+            return eprintln!("{label}: left out: this adapter binds no buffer of {} MiB", largest_bytes >> 20);
+        }
+        let make = || {
+            let inputs = Inputs::new(device.burn(), self.lens);
+            let scope = inputs.scope(builder().gpu_timer(false));
+            (inputs, scope)
         };
+        let mut step = 0;
+        let mut costs = Vec::new();
+        let (made, wall) = timed(group, self.name, make, |(inputs, scope)| {
+            step += stride;
+            costs.push(inputs.observe(scope, step).cost);
+        });
+        let Some((inputs, _)) = made else { return };
+        let cost = |of: fn(&Cost) -> f64| quantile(&costs.iter().map(of).collect::<Vec<_>>(), 0.5);
+        let mut scope = inputs.scope(builder().gpu_timer(true));
         let records: Vec<StepRecord> = (1..=20).map(|step| inputs.observe(&mut scope, step * stride)).collect();
         let gpu: Vec<f64> = records.iter().filter_map(|record| record.cost.gpu_secs).collect();
         let numel: usize = self.lens.iter().sum();
@@ -169,6 +176,9 @@ impl Case<'_> {
                 ("numel", numel as f64),
                 ("secs", quantile(&wall, 0.5)),
                 ("p99_secs", quantile(&wall, 0.99)),
+                ("submit_secs", cost(|cost| cost.submit_secs)),
+                ("encode_secs", cost(|cost| cost.encode_secs)),
+                ("read_secs", cost(|cost| cost.read_secs)),
                 ("gpu_secs", quantile(&gpu, 0.5)),
             ],
         );

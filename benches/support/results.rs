@@ -16,7 +16,8 @@ impl Results {
         println!("adapter: {adapter}");
         let path = folder().join(format!("{name}.json"));
         let stored = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Vec<Value>>(&text).ok());
-        let of_adapter = json!({ "adapter": adapter });
+        let known = gradscope::device::adapters().into_iter().find(|known| known.description == adapter);
+        let of_adapter = json!({ "adapter": adapter, "kind": known.map(|known| known.kind) });
         let rows = stored.filter(|rows| rows.first() == Some(&of_adapter)).unwrap_or_else(|| vec![of_adapter]);
         Self { path, rows }
     }
