@@ -45,8 +45,8 @@ lint: ## Formatting, clippy and documentation with warnings denied, also of what
 	cargo clippy --release -p gradscope --lib --no-default-features --features parquet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps -p gradscope
 
-bench: vulkan ## The reductions on this machine's adapter
-	cargo bench --bench grad_reduce
+bench: vulkan ## Measure all that BENCHMARKS.md tells, on this machine's adapter, and write its section (an hour and a half)
+	sh tools/bench.sh
 
 bench-dashboard: vulkan browser ## The dashboard with 300 tensors x 100,000 steps, and what an open page costs training (7 minutes)
 	cargo bench --workspace --bench dashboard

@@ -3,12 +3,16 @@
 //! Writes it into the folder that `GRADSCOPE_RUN_DIR` names, or a temporary one, and reads it back. Rows are written as
 //! fast as the queue takes them. `GRADSCOPE_STEPS` makes it shorter.
 
+#[path = "support/results.rs"]
+mod results;
+
 use gradscope::record::{Cost, Global, Gradient, Param, TensorRecord};
 use gradscope::stats::{
     Crossings, Dynamics, ParameterSummary, RetainedMove, TensorSummary, Transitions, UpdateSummary,
 };
 use gradscope::store::{Missed, RunPlace, RunStart, RunWriter};
 use gradscope::{Groups, Run, RunStatus, StepRecord};
+use results::Results;
 use std::path::Path;
 use std::time::Instant;
 
@@ -183,24 +187,22 @@ fn main() {
     let rows = step_count * TENSOR_COUNT as u64;
     let per_row = |bytes: u64| bytes as f64 / rows as f64;
     println!("{step_count} steps x {TENSOR_COUNT} tensors, full: {}", folder.display());
-    println!(
-        "written in {written_secs:.1} s, {:.0} rows/s, {:.0} bytes a row",
-        rows as f64 / written_secs,
-        per_row(stream_bytes)
-    );
-    println!(
-        "finished, Parquet made, in {finished_secs:.1} s; {:.0} bytes a row with all that is in the folder",
-        per_row(bytes(&folder))
-    );
+    let mut results = Results::of("run_folder", "none");
+    let mut tell = |what: &str, value: f64| {
+        println!("{what}: {value:.3}");
+        results.put(what, &[("value", value)]);
+    };
+    tell("100,000 steps x 62 tensors written as a stream, rows/s", rows as f64 / written_secs);
+    tell("of the stream, bytes a row", per_row(stream_bytes));
+    tell("made Parquet at the end, s", finished_secs);
+    tell("with scalars and overview, bytes a row", per_row(bytes(&folder)));
     let begun = Instant::now();
     let run = Run::open(&folder).expect("a run folder");
     let curves = run.curves(1000).expect("its curves");
-    println!(
-        "opened, {} spans of every figure of every tensor, in {:.2} s",
-        curves.spans().len(),
-        begun.elapsed().as_secs_f64()
-    );
+    assert!(!curves.spans().is_empty());
+    tell("opened, every curve of every tensor in spans, s", begun.elapsed().as_secs_f64());
     let begun = Instant::now();
     let series = run.series(|_| true).expect("its series");
-    println!("{} figures over all tensors, every step, in {:.2} s", series.len(), begun.elapsed().as_secs_f64());
+    assert!(!series.is_empty());
+    tell("every figure over all tensors at every step, s", begun.elapsed().as_secs_f64());
 }

@@ -2,12 +2,16 @@
 //!
 //! `make soak`, or `cargo bench --workspace --bench soak [-- STEPS]`. Ends with an error where they do not.
 
+#[path = "support/results.rs"]
+mod results;
+
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig, Relu};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device as BurnDevice, Distribution, Int, Tensor};
 use gradscope::{Event, Group, Groups, RunStatus, Schedule, Scope};
+use results::{Results, quantile};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -56,7 +60,7 @@ fn main() -> ExitCode {
     let step_count = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(STEP_COUNT);
     let device = gradscope::device().expect("a wgpu adapter");
     let dir = tempfile::tempdir().expect("a temporary folder");
-    println!("adapter: {}", device.describe());
+    let mut results = Results::of("soak", &device.describe());
     println!(
         "MLP 64-64-10, batch 16, Adam; full,cosine,ema, a tap, histograms every 100 steps, recorded; {step_count} steps"
     );
@@ -113,6 +117,9 @@ fn main() -> ExitCode {
     take(finished.events);
     println!("{record_count} records, the last of them of the last move; {lost_count} notices");
 
+    if step_count == STEP_COUNT {
+        keep(&parts, &mut results);
+    }
     let mut failures = judge(&parts, part_len);
     if lost_count > 0 || record_count != step_count + 1 {
         failures.push("a step is missing, or something was told of".into());
@@ -121,6 +128,19 @@ fn main() -> ExitCode {
         eprintln!("soak: {failure}");
     }
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What the report tells.
+fn keep(parts: &[Part], results: &mut Results) {
+    let mut put = |what: &str, value: Option<f64>| results.put(what, &[("value", value.unwrap_or(f64::NAN))]);
+    let part = |place: usize| parts.get(place);
+    for (when, part) in [("after 20,000 steps", part(SETTLED_PART)), ("at the end", parts.last())] {
+        let mib = part.and_then(|part| part.resident_bytes).map(|bytes| bytes as f64 / 1_048_576.0);
+        put(&format!("resident memory {when}, MiB"), mib);
+        put(&format!("handles {when}"), part.and_then(|part| part.handle_count).map(|count| count as f64));
+    }
+    let (early, late) = parts[SETTLED_PART..].split_at((parts.len() - SETTLED_PART) / 2);
+    put("a step of the later half against one of the earlier", Some(median(late) / median(early)));
 }
 
 /// What has grown that should not.
@@ -149,9 +169,7 @@ fn judge(parts: &[Part], part_len: u64) -> Vec<String> {
 }
 
 fn median(parts: &[Part]) -> f64 {
-    let mut secs: Vec<f64> = parts.iter().map(|part| part.step_secs).collect();
-    secs.sort_by(f64::total_cmp);
-    secs.get(secs.len() / 2).copied().unwrap_or(f64::NAN)
+    quantile(&parts.iter().map(|part| part.step_secs).collect::<Vec<_>>(), 0.5)
 }
 
 impl Part {

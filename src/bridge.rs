@@ -18,7 +18,6 @@ use burn_fusion::custom::{CustomOpIr, HandleContainer, OperationFn, OperationIr,
 use burn_fusion::{Fusion, FusionBackend, FusionTensor};
 use std::any::Any;
 use std::sync::Mutex;
-use std::time::Instant;
 
 /// A float tensor of burn's, on the way to [`hand_off`].
 pub(crate) type Primitive = <Cube as BackendTypes>::FloatTensorPrimitive;
@@ -32,13 +31,8 @@ pub(crate) struct Resolved {
 /// Keeps an allocation where it is until the commands that read it have been submitted.
 type Pin = Box<dyn Any + Send>;
 
-/// A hand-off on burn's device thread.
-pub(crate) struct Arrived {
-    /// What has become of each tensor.
-    pub resolutions: Vec<Result<Resolved, String>>,
-    /// When its turn came.
-    pub since: Instant,
-}
+/// What becomes of each tensor of a hand-off.
+pub(crate) type Resolutions = Vec<Result<Resolved, String>>;
 
 /// The inner primitive of a tensor that lives on `device`.
 ///
@@ -79,7 +73,7 @@ type Needs = (Demand, Option<usize>);
 /// Runs `work` once the tensors, of which there is one at least, are there, in order with what burn has recorded so far.
 ///
 /// This thread does not wait for that.
-pub(crate) fn hand_off(tensors: Vec<Handed>, work: impl FnOnce(Arrived) + Send + 'static) {
+pub(crate) fn hand_off(tensors: Vec<Handed>, work: impl FnOnce(Resolutions) + Send + 'static) {
     debug_assert!(!tensors.is_empty(), "there is no queue to wait in without a tensor");
     let (primitives, needs) = tensors.into_iter().map(|t| (t.primitive, (t.demand, t.pair))).unzip();
     <Cube as HandOff>::hand_off(primitives, needs, Box::new(work));
@@ -120,7 +114,7 @@ pub const BURN_VERSION: &str = "0.22.1";
 /// Whether burn was built with fusion, by whoever in the dependency tree.
 pub const BURN_FUSION: bool = <Cube as HandOff>::FUSES;
 
-type Work = Box<dyn FnOnce(Arrived) + Send>;
+type Work = Box<dyn FnOnce(Resolutions) + Send>;
 
 /// The two ways in, of which the first ends in the second. Both are always compiled, since anyone in the dependency tree may turn fusion on.
 trait HandOff: Backend {
@@ -141,13 +135,11 @@ impl HandOff for CubeBackend {
         let prepared: Vec<_> =
             prepared.map(|prepared| prepared.map(|(tensor, lies)| (tensor.handle.binding(), lies))).collect();
         let task: Box<dyn FnOnce(&mut Server) + Send> = Box::new(move |server| {
-            let since = Instant::now();
             let mut resolve = |(binding, lies): (_, Lies)| {
                 let managed = server.get_resource(binding, stream).map_err(unresolved)?;
                 lies.at(managed.resource().clone(), Box::new(managed))
             };
-            let resolutions = prepared.into_iter().map(|prepared| prepared.and_then(&mut resolve)).collect();
-            work(Arrived { resolutions, since });
+            work(prepared.into_iter().map(|prepared| prepared.and_then(&mut resolve)).collect());
         });
         device.submit(|server| task(server));
     }

@@ -2,6 +2,8 @@
 //!
 //! A row is a case and its figures. Measuring a case again replaces its row, so a part of a bench can be run alone.
 
+#![allow(dead_code, reason = "each bench uses a part of it")]
+
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 

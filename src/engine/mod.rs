@@ -7,7 +7,7 @@ mod survey;
 pub(crate) use averages::averages_form;
 pub(crate) use read::{Outcome, ReadLayout};
 
-use crate::bridge::{Arrived, Resolved};
+use crate::bridge::{Resolutions, Resolved};
 use crate::gpu::{Flight, Form, Gpu, ModelTooLarge, PretendLimits, Reads, RecordLayout, Shaders, Slice, Timer};
 use crate::kernels::paged::Terms;
 use crate::kernels::reduction::Reduction;
@@ -17,6 +17,7 @@ use crate::survey::{SurveyDue, SurveyPlan};
 use averages::GpuAverages;
 use read::{Fate, GradientFate};
 use std::sync::Arc;
+use std::time::Instant;
 use survey::{GpuSurvey, SurveyReads};
 
 /// GPU scalars that ride in one step's copy.
@@ -162,16 +163,17 @@ impl Engine {
 
     /// Reduces what was handed off, and starts the copy of what is read back where there is a flight for it.
     ///
-    /// The resolutions follow `observation.cargo`.
+    /// `resolutions` follows `observation.cargo`.
     ///
     /// # Errors
     /// Where wgpu refuses a buffer or a command: the step is lost then, and [`Engine::forget`] is due.
     pub fn observe(
         &mut self,
         observation: &Observation,
-        Arrived { resolutions, since }: &Arrived,
+        resolutions: &Resolutions,
         flight: Option<&Arc<Flight<Outcome>>>,
     ) -> Result<(), String> {
+        let begun = Instant::now();
         self.stamp = self.stamp.wrapping_add(1);
         let count = self.params.len();
         let mut outcome = Outcome { stamp: self.stamp, scale: observation.scale, ..Outcome::all_missing(count) };
@@ -255,7 +257,7 @@ impl Engine {
         });
         let (submission, end) = submitted?;
         self.history = after;
-        outcome.encode_secs = since.elapsed().as_secs_f64();
+        outcome.encode_secs = begun.elapsed().as_secs_f64();
         if let Some(flight) = flight {
             *flight.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
             flight.map(submission, end);

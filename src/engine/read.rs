@@ -21,7 +21,7 @@ pub(crate) struct Outcome {
     pub(super) averages: Vec<Option<AverageFate>>,
     pub notices: Vec<NoticeKind>,
     pub copied_count: u32,
-    /// Time on burn's device thread, from the first buffer asked for to the submission.
+    /// Time on burn's device thread, once the buffers were found.
     pub encode_secs: f64,
 }
 

@@ -53,7 +53,8 @@ pub struct Cost {
     /// The training thread's time reading the step's figures once they had come back, in `poll()` or `read()`.
     #[serde(default)]
     pub read_secs: f64,
-    /// Time on burn's device thread: finding the tensors' buffers, recording and submitting the commands.
+    /// Time on burn's device thread: recording the commands and submitting them, which a driver may hold up while its queue
+    /// is full.
     #[serde(default)]
     pub encode_secs: f64,
     /// Time on the GPU, by its own clock, copies included; `None` where the adapter has no timestamps among commands,

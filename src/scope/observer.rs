@@ -357,8 +357,8 @@ impl GpuObserver {
         }
         let ticket = Ticket(Arc::clone(&flight));
         let handing_off = Instant::now();
-        bridge::hand_off(handed, move |arrived| {
-            if let Err(reason) = observe(&engine, &observation, &arrived, Some(&ticket.0)) {
+        bridge::hand_off(handed, move |resolutions| {
+            if let Err(reason) = observe(&engine, &observation, &resolutions, Some(&ticket.0)) {
                 ticket.0.fail(reason);
             }
         });
@@ -382,9 +382,9 @@ impl GpuObserver {
         if handed.is_empty() {
             self.lost_again(observation);
         } else {
-            bridge::hand_off(handed, move |arrived| {
+            bridge::hand_off(handed, move |resolutions| {
                 // A failure leaves no history: the next step then has nothing to compare with.
-                let _ = observe(&engine, &observation, &arrived, None);
+                let _ = observe(&engine, &observation, &resolutions, None);
             });
         }
     }
@@ -441,11 +441,11 @@ impl GpuObserver {
 fn observe(
     engine: &Mutex<Engine>,
     observation: &Observation,
-    arrived: &bridge::Arrived,
+    resolutions: &bridge::Resolutions,
     flight: Option<&Arc<Flight<Outcome>>>,
 ) -> Result<(), String> {
     let mut engine = engine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    catch_unwind(AssertUnwindSafe(|| engine.observe(observation, arrived, flight)))
+    catch_unwind(AssertUnwindSafe(|| engine.observe(observation, resolutions, flight)))
         .unwrap_or_else(|_| Err("observing panicked; the panic's own message stands in the log".into()))
         .inspect_err(|_| engine.forget())
 }
