@@ -51,9 +51,9 @@ fn main() -> ExitCode {
         let whole = std::fs::read_to_string(path).expect("the file to write into");
         std::fs::write(path, with_section(&whole, &reduction.adapter, &text)).expect("the file can be written");
     }
-    let missed: Vec<_> = checks.iter().filter(|check| check.is_missed()).collect();
+    let missed: Vec<_> = checks.iter().filter(|check| check.misses(check.bound)).collect();
     for check in &missed {
-        eprintln!("missed: {}: {:.3}, and the bound is {}", check.what, check.value, check.bound_text());
+        eprintln!("missed: {}: {:.3}, and the bound is {}", check.what, check.value, check.text(check.bound));
     }
     if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -106,31 +106,35 @@ struct Check {
     value: f64,
     at_least: bool,
     /// `None` is reported only.
+    aim: Option<f64>,
+    /// What the aim is missed by, knowingly: BENCHMARKS.md says why.
     bound: Option<f64>,
-}
-
-impl Check {
-    fn is_missed(&self) -> bool {
-        let Some(bound) = self.bound else { return false };
-        if self.at_least { self.value < bound } else { self.value > bound }
-    }
-
-    fn bound_text(&self) -> String {
-        let sign = if self.at_least { ">=" } else { "<=" };
-        self.bound.map_or("reported".into(), |bound| format!("{sign} {bound}"))
-    }
 }
 
 /// Bytes that the card moves for an element, with two bits of state read and written, and a copy.
 const CARD_BYTES: f64 = 4.5;
 const COPY_BYTES: f64 = 8.0;
+/// A software driver computes whole tiles, however little of them a tensor fills.
+const SOFTWARE_SPLIT_MAX: f64 = 1.6;
+const SPLIT: &str = "300 tensors against one of as many elements";
+
+impl Check {
+    fn misses(&self, bound: Option<f64>) -> bool {
+        bound.is_some_and(|bound| if self.at_least { self.value < bound } else { self.value > bound })
+    }
+
+    fn text(&self, bound: Option<f64>) -> String {
+        let sign = if self.at_least { ">=" } else { "<=" };
+        bound.map_or("reported".into(), |bound| format!("{sign} {bound}"))
+    }
+}
 
 fn checks(reduction: &Measured, peers: Option<&Measured>, steps: Option<&Measured>) -> Vec<Check> {
     let software = reduction.software;
     let mut checks = Vec::new();
     let mut check = |what, value: Option<f64>, at_least, gpu: Option<f64>, cpu: Option<f64>| {
-        let bound = if software { cpu } else { gpu };
-        checks.extend(value.map(|value| Check { what, value, at_least, bound }));
+        let aim = if software { cpu } else { gpu };
+        checks.extend(value.map(|value| Check { what, value, at_least, aim, bound: aim }));
     };
     let ratio = |case: &str, to: &str| peers.and_then(|peers| peers.ratio(case, to));
     let copy = ratio("one tensor/copy", "one tensor/gradscope").map(|ratio| ratio * CARD_BYTES / COPY_BYTES);
@@ -138,7 +142,7 @@ fn checks(reduction: &Measured, peers: Option<&Measured>, steps: Option<&Measure
     let sum = ratio("one tensor/gradscope", "one tensor/sum_only");
     check("card against a kernel that only adds up", sum, false, Some(1.2), None);
     let split = reduction.ratio("tensor_count/300", "tensor_count/1");
-    check("300 tensors against one of as many elements", split, false, Some(1.15), None);
+    check(SPLIT, split, false, Some(1.15), Some(1.15));
     let tiny = |name: &str| reduction.figure("tiny_tensors/300", name).map(|secs| 1e3 * secs);
     check("300 tensors of 64 elements, ms on the GPU", tiny("gpu_secs"), false, Some(0.05), None);
     check("300 tensors of 64 elements, ms of `submit()`", tiny("submit_secs"), false, Some(0.5), Some(0.5));
@@ -171,17 +175,21 @@ fn checks(reduction: &Measured, peers: Option<&Measured>, steps: Option<&Measure
     check("a step of the MLP with the card, against none", step("MLP", "ratio"), false, None, Some(1.1));
     check("a step of ResNet-18 with the card, against none", step("ResNet-18", "ratio"), false, Some(1.01), None);
     check("the same, p99", step("ResNet-18", "ratio_p99"), false, Some(1.02), None);
+    if software {
+        let split = checks.iter_mut().find(|check| check.what == SPLIT);
+        split.into_iter().for_each(|check| check.bound = Some(SOFTWARE_SPLIT_MAX));
+    }
     checks
 }
 
 fn targets(checks: &[Check]) -> String {
     let rows = checks.iter().map(|check| {
-        let met = match check.bound {
+        let met = match check.aim {
             None => "",
-            Some(_) if check.is_missed() => "missed",
+            Some(_) if check.misses(check.aim) => "missed",
             Some(_) => "met",
         };
-        vec![check.what.into(), rounded(check.value), check.bound_text(), met.into()]
+        vec![check.what.into(), rounded(check.value), check.text(check.aim), met.into()]
     });
     table("Ratios", &["", "measured", "aim", ""], rows)
 }

@@ -78,6 +78,36 @@ fn training_on_another_thread() {
 }
 
 #[test]
+fn the_cost_of_a_step_is_in_its_record() {
+    let device = device();
+    let training = device.burn().clone().autodiff();
+    let model = single(&training);
+    let mut costs = Vec::new();
+    for timed in [true, false] {
+        let mut scope = Scope::builder(&device).gpu_timer(timed).build(&model).unwrap();
+        let started = std::time::Instant::now();
+        // A scalar and a tap stand between the summaries and the clock readings.
+        let total = loss(&model, 1.0);
+        let gradients = total.backward();
+        scope.step(0).scalar("loss", &total).tap("loss", &total).gradients(&model, &gradients).submit();
+        let record = scope.read(0).unwrap();
+        let wall_secs = started.elapsed().as_secs_f64();
+        let cost = record.cost;
+        assert!(record.scalar("loss").is_some_and(f64::is_finite) && record.taps.len() == 1, "{record:?}");
+        for secs in [cost.submit_secs, cost.encode_secs, cost.read_secs] {
+            assert!(0.0 < secs && secs < wall_secs, "{cost:?} in {wall_secs} s");
+        }
+        match cost.gpu_secs {
+            // A clock that is off by its unit would show hours, or nothing.
+            Some(secs) => assert!(timed && 1e-7 < secs && secs < wall_secs, "{secs} s on the GPU in {wall_secs} s"),
+            None => assert!(!timed, "this adapter has no timestamps: every driver that the tests run on has them"),
+        }
+        costs.push(cost);
+    }
+    assert_eq!(costs[0].readback_bytes, costs[1].readback_bytes + 16, "two readings of 64 bits");
+}
+
+#[test]
 fn two_scopes_on_one_device() {
     let device = device();
     let training = device.burn().clone().autodiff();

@@ -73,6 +73,7 @@ fn everything_a_scope_records_is_read_back_as_it_was() {
             .histograms(Schedule::every(2))
             .channels(Schedule::every(4))
             .sign_map(SignMap::default().columns(16), Schedule::every(2))
+            .gpu_timer(true)
             .run(parent.path())
             .build(&model)
             .unwrap();
