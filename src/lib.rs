@@ -30,7 +30,7 @@
 //! - `bridge`: burn tensors to buffer slices; the only file that names cubecl types.
 //! - `kernels`: one launcher a shader of `shaders/`, same stem; `paged` is what those share that read burn's buffers,
 //!   `reduction` the two that make summaries. `cpu`: one twin a shader.
-//! - `gpu`: device and limits, the words of a record, shader composition, dispatch plan, staging ring.
+//! - `gpu`: device and limits, the words of a record, shader composition, dispatch plan, staging ring, the GPU's clock (`timer`).
 //! - `survey`: what histograms, channels and sign maps are over, whichever engine counts.
 //! - `models`, `data`: what the command and the examples train; nothing above uses them.
 //! - [`record`]: what a step leaves. [`stats`]: the summaries as monoids. `error`.
