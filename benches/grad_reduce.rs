@@ -80,7 +80,7 @@ fn shaders(c: &mut Criterion) {
     let mut bench = Bench::new(c);
     for pages in [1, 4, 24] {
         let limits = PretendLimits { page_count: Some(pages), ..PretendLimits::default() };
-        bench.case("shaders", &format!("{pages} pages"), &[NUMEL], |scope| scope.pretend_limits(limits));
+        bench.case("shaders", &format!("pages {pages}"), &[NUMEL], |scope| scope.pretend_limits(limits));
     }
     bench.case("shaders", "checked", &[NUMEL], |scope| scope.checked_shaders(true));
 }

@@ -15,6 +15,8 @@ pub struct Report {
     first_loss: Option<f64>,
     submit_secs: Vec<f64>,
     handoff_secs: Vec<f64>,
+    /// Where the adapter tells.
+    gpu_secs: Vec<f64>,
     /// As they were told last.
     findings: Vec<Finding>,
 }
@@ -29,6 +31,7 @@ impl Report {
             first_loss: None,
             submit_secs: vec![],
             handoff_secs: vec![],
+            gpu_secs: vec![],
             findings: vec![],
         }
     }
@@ -45,6 +48,7 @@ impl Report {
                 self.first_loss = self.first_loss.or(record.scalar("loss"));
                 self.submit_secs.push(record.cost.submit_secs);
                 self.handoff_secs.push(record.cost.handoff_secs);
+                self.gpu_secs.extend(record.cost.gpu_secs);
                 self.last = Some(record.clone());
             }
         }
@@ -99,6 +103,10 @@ impl Report {
                 1e3 * finished.summary.record_secs / step_count as f64,
                 last.cost.readback_bytes
             ));
+            if !self.gpu_secs.is_empty() {
+                let [median, p99] = [0.5, 0.99].map(|q| 1e3 * quantile(&self.gpu_secs, q));
+                line(format!("the scope on the GPU, ms a step: {median:.3} (p99 {p99:.3})"));
+            }
         }
         if let Some(folder) = finished.and_then(|finished| finished.folder.as_ref()) {
             // What can't be read is told by the views.
