@@ -58,6 +58,9 @@ struct Raw {
     turn: Cell<usize>,
 }
 
+/// What a run records of the buffer whose turn it is.
+type Way = fn(&Raw, usize, &mut wgpu::CommandEncoder);
+
 /// Two readings of the GPU's clock.
 struct Clock {
     queries: wgpu::QuerySet,
@@ -147,8 +150,8 @@ impl Raw {
         }
     }
 
-    /// Runs what `record` says of the next buffer, and waits for it; the GPU's own time where its clock is asked for.
-    fn run(&self, clock: Option<&Clock>, record: impl Fn(&Self, usize, &mut wgpu::CommandEncoder)) -> f64 {
+    /// Runs what `record` says of the next buffer, and waits for it; the GPU's own seconds where its clock is asked for, else NaN.
+    fn run(&self, clock: Option<&Clock>, record: Way) -> f64 {
         let turn = self.turn.replace((self.turn.get() + 1) % self.from.len());
         let mut encoder = self.setup.device.create_command_encoder(&Default::default());
         if let Some(clock) = clock {
@@ -209,9 +212,7 @@ impl Peers<'_> {
         let case = Case { group: self.workload, name: "gradscope", lens };
         case.run(&mut self.group, &mut self.results, device, || Scope::builder(device), 1);
         let bytes = 4 * lens.iter().sum::<usize>();
-        let ways: [(&str, fn(&Raw, usize, &mut wgpu::CommandEncoder)); 2] =
-            [("copy", Raw::copy), ("sum_only", Raw::sum_only)];
-        for (name, way) in ways {
+        for (name, way) in [("copy", Raw::copy as Way), ("sum_only", Raw::sum_only)] {
             let make = || Raw::new(setup, bytes as u64, set_count(bytes));
             let (raw, wall) = timed(&mut self.group, name, make, |raw| {
                 raw.run(None, way);
