@@ -116,7 +116,8 @@ pub const BURN_FUSION: bool = <Cube as HandOff>::FUSES;
 
 type Work = Box<dyn FnOnce(Resolutions) + Send>;
 
-/// The two ways in, of which the first ends in the second. Both are always compiled, since anyone in the dependency tree may turn fusion on.
+/// The two ways in, of which fusion's ends in the other. Both are always compiled, since anyone in the dependency tree may
+/// turn fusion on.
 trait HandOff: Backend {
     const FUSES: bool;
     fn hand_off(tensors: Vec<Self::FloatTensorPrimitive>, needs: Vec<Needs>, work: Work);

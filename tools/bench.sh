@@ -7,6 +7,8 @@ export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/tmp}"
 folder="${CARGO_TARGET_DIR:-target}/bench"
 mkdir -p "$folder"
 python="${PYTHON:-python3}"
+# What an older bench called otherwise would stay.
+[ $# -gt 0 ] || rm -f "$folder"/*.json
 
 for bench in ${*:-grad_reduce peers torch step_overhead main_job diagnosis run_folder unfused soak}; do
     echo "== $bench"

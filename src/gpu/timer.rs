@@ -43,7 +43,7 @@ impl Timer {
         encoder.copy_buffer_to_buffer(&self.ticks, 0, staging, at, Some(Self::BYTES));
     }
 
-    /// Seconds between the two readings, for each difference of one between them.
+    /// Seconds that the clock's count goes up by one in.
     pub fn tick_secs(&self) -> f64 {
         self.tick_secs
     }
