@@ -198,7 +198,7 @@ fn reduced(measured: &Measured) -> String {
     let mut rows = Vec::new();
     for group in ["one_tensor/", "tensor_count/", "tiny_tensors/"] {
         for (_, row) in measured.of(group) {
-            let figure = |name: &str| row[name].as_f64().unwrap_or(f64::NAN);
+            let figure = |name: &str| number(row, name);
             let numel = figure("numel");
             let each = numel / figure("tensors");
             let secs = if measured.software { figure("secs") } else { figure("gpu_secs") };
@@ -237,7 +237,7 @@ fn sets(measured: &Measured) -> String {
     let mut rows = Vec::new();
     for group in ["groups/", "shaders/"] {
         for (name, row) in measured.of(group) {
-            let figure = |name: &str| row[name].as_f64().unwrap_or(f64::NAN);
+            let figure = |name: &str| number(row, name);
             let name = if group == "shaders/" { format!("card, shaders: {name}") } else { name.into() };
             rows.push(vec![name, ms(figure("secs")), ms(figure("gpu_secs")), rounded(figure("secs") / card)]);
         }
@@ -293,7 +293,7 @@ fn overhead(steps: &[Option<Measured>]) -> String {
     for (measured, burn) in steps.iter().zip(["fusion", "no fusion"]) {
         let Some(measured) = measured else { continue };
         for (case, row) in measured.of("") {
-            let figure = |name: &str| row[name].as_f64().unwrap_or(f64::NAN);
+            let figure = |name: &str| number(row, name);
             let parts: Vec<&str> = case.split(" | ").collect();
             let [network, set, way] = parts[..] else { continue };
             rows.push(vec![
@@ -368,6 +368,11 @@ fn table(title: &str, heads: &[&str], rows: impl IntoIterator<Item = Vec<String>
         any = true;
     }
     if any { text + "\n" } else { String::new() }
+}
+
+/// NaN where a row has no such figure.
+fn number(row: &Value, name: &str) -> f64 {
+    row[name].as_f64().unwrap_or(f64::NAN)
 }
 
 /// Seconds in milliseconds, or nothing.
