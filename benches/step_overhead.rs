@@ -14,7 +14,6 @@ use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device as BurnDevice, Distribution, Int, Tensor};
 use clap::Parser;
 use gradscope::data::ImageShape;
-use gradscope::device::adapters;
 use gradscope::models::{CharTransformerConfig, Classifier, Cnn, Mlp, ResNetConfig};
 use gradscope::record::Cost;
 use gradscope::{Device, Event, Groups, Scope};
@@ -47,8 +46,7 @@ fn main() {
     let training = device.burn().clone().autodiff();
     training.seed(1);
     let mut bench = Bench { results: Results::of(name, &device.describe()), device, options };
-    let described = bench.device.describe();
-    let software = adapters().iter().any(|adapter| adapter.description == described && adapter.kind == "Cpu");
+    let software = bench.device.is_software();
 
     let grey = ImageShape { channel_count: 1, side_len: 28 };
     bench.classifier("mlp", 64, grey, Mlp::init(grey, CLASS_COUNT, &training));

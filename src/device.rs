@@ -124,6 +124,11 @@ impl Device {
         }
     }
 
+    /// Whether a driver computes in software what a GPU would, or there is no GPU at all.
+    pub fn is_software(&self) -> bool {
+        self.gpu.as_ref().is_none_or(Gpu::is_software)
+    }
+
     /// Limits that shape what gradscope dispatches, by name, in bytes and counts. Empty without an adapter.
     pub fn limits(&self) -> Vec<(&'static str, u64)> {
         let Some(gpu) = &self.gpu else { return vec![] };

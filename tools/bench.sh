@@ -1,5 +1,5 @@
 #!/bin/sh
-# Measures what BENCHMARKS.md tells of this machine's adapter, and writes its section anew: all of it, or the benches named.
+# Measures what BENCHMARKS.md tells of this machine's adapter, and writes its section anew; of the benches named, prints what they measured.
 # usage: bench.sh [grad_reduce|peers|torch|step_overhead|unfused|main_job|diagnosis|run_folder|soak]...
 set -eu
 cd "$(dirname "$0")/.."
@@ -26,6 +26,8 @@ for bench in ${*:-grad_reduce peers torch step_overhead main_job diagnosis run_f
     *) cargo bench --workspace --bench "$bench" ;;
     esac
 done
+
+[ $# -eq 0 ] || exec cargo bench --workspace --bench report
 
 # A working tree with changes is no commit that others could measure.
 commit=$(git describe --always --dirty 2>/dev/null || echo unknown)

@@ -11,6 +11,8 @@ mod chromium;
 #[allow(dead_code, reason = "records are the bench's own")]
 #[path = "../tests/watch/made_up.rs"]
 mod made_up;
+#[path = "../../benches/support/results.rs"]
+mod results;
 #[allow(dead_code, reason = "tests look closer")]
 #[path = "../tests/watch/server.rs"]
 mod server;
@@ -21,6 +23,7 @@ use gradscope::stats::{Partial, order_key};
 use gradscope::store::{Missed, RunPlace, RunWriter};
 use gradscope::{RunStatus, StepRecord};
 use made_up::made_up;
+use results::quantile;
 use server::Server;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -48,12 +51,6 @@ fn main() {
 /// What the environment says, or the default.
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
-}
-
-/// The `q`-quantile by nearest rank.
-fn quantile(values: &mut [f64], q: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[((q * values.len() as f64).ceil() as usize).saturating_sub(1)]
 }
 
 fn record(step: u64, random: &mut fastrand::Rng) -> StepRecord {
@@ -178,16 +175,16 @@ fn grow(
     (from + count, secs)
 }
 
-fn redraws(browser: &Browser, what: &str, mut secs: Vec<f64>) {
+fn redraws(browser: &Browser, what: &str, secs: Vec<f64>) {
     let list = browser.eval("performance.getEntriesByName('redraw').map((entry) => entry.duration)");
-    let mut millis: Vec<f64> = serde_json::from_value(list).expect("a list of numbers");
+    let millis: Vec<f64> = serde_json::from_value(list).expect("a list of numbers");
     println!(
         "{what}: redraw, with layout and paint, median {:.1} ms, p90 {:.1} ms of {}; a new step is seen after {:.2} s (median), {:.2} s (p99) of {}",
-        quantile(&mut millis, 0.5),
-        quantile(&mut millis, 0.9),
+        quantile(&millis, 0.5),
+        quantile(&millis, 0.9),
         millis.len(),
-        quantile(&mut secs, 0.5),
-        quantile(&mut secs, 0.99),
+        quantile(&secs, 0.5),
+        quantile(&secs, 0.99),
         secs.len()
     );
 }
@@ -261,21 +258,21 @@ fn cost() {
     let _ = training.wait();
     let mean = |secs: &Vec<f64>| secs.iter().sum::<f64>() / secs.len() as f64;
     for (kind, looking) in turns.iter().enumerate() {
-        let mut medians: Vec<f64> = secs[kind].iter_mut().map(|secs| quantile(secs, 0.5)).collect();
+        let medians: Vec<f64> = secs[kind].iter().map(|secs| quantile(secs, 0.5)).collect();
         let against = |of: &mut dyn FnMut(&mut Vec<f64>) -> f64, secs: &mut [Vec<Vec<f64>>]| -> Vec<f64> {
             (0..round_count as usize)
                 .map(|round| of(&mut secs[kind][round].clone()) / of(&mut secs[0][round].clone()))
                 .collect()
         };
-        let mut by_median = against(&mut |secs| quantile(secs, 0.5), &mut secs);
-        let mut by_mean = against(&mut |secs| mean(secs), &mut secs);
+        let by_median = against(&mut |secs| quantile(secs, 0.5), &mut secs);
+        let by_mean = against(&mut |secs| mean(secs), &mut secs);
         println!(
             "{looking:?}: {:.2} ms a step; against nobody in the same round, median of {round_count}: {:.4} of medians ({:.3} to {:.3} the middle half), {:.4} of means",
-            1e3 * quantile(&mut medians, 0.5),
-            quantile(&mut by_median, 0.5),
-            quantile(&mut by_median, 0.25),
-            quantile(&mut by_median, 0.75),
-            quantile(&mut by_mean, 0.5),
+            1e3 * quantile(&medians, 0.5),
+            quantile(&by_median, 0.5),
+            quantile(&by_median, 0.25),
+            quantile(&by_median, 0.75),
+            quantile(&by_mean, 0.5),
         );
     }
 }

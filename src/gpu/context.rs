@@ -36,6 +36,8 @@ pub struct PretendLimits {
     pub binding_bytes: Option<u64>,
     /// Workgroups along one dimension.
     pub grid_len: Option<u32>,
+    /// Not a limit: chunks, pages and the clock as on a discrete GPU, whatever the adapter is.
+    pub discrete: bool,
 }
 
 impl PretendLimits {
@@ -43,6 +45,9 @@ impl PretendLimits {
         let mut gpu = gpu.clone();
         gpu.binding_bytes_max = gpu.binding_bytes_max.min(self.binding_bytes.unwrap_or(u64::MAX));
         gpu.grid_len_max = gpu.grid_len_max.min(self.grid_len.unwrap_or(u32::MAX));
+        if self.discrete {
+            Arc::make_mut(&mut gpu.info).device_type = wgpu::DeviceType::DiscreteGpu;
+        }
         gpu
     }
 }

@@ -93,6 +93,17 @@ fn few_bindings_and_many_tensors() {
 }
 
 #[test]
+fn planned_as_for_a_discrete_gpu() {
+    // A chunk a tile, and more of them than a narrow workgroup folds at once.
+    let mut random = Random(16);
+    let lens = [800_000, 64, 8193, 1];
+    let steps: Vec<_> = (0..2).map(|_| lens.map(|len| Some(random.poisons(len))).to_vec()).collect();
+    let weights = random_weights(&lens, steps.len());
+    let limits = PretendLimits { discrete: true, ..PretendLimits::default() };
+    check_groups(&device(), |b| b.pretend_limits(limits), &[Groups::CARD, Groups::FULL], &lens, &steps, &weights);
+}
+
+#[test]
 fn tensors_past_one_binding_and_one_dimension() {
     let mut random = Random(6);
     // Windows of 128 KiB within burn's pages of megabytes, and rows of 7 workgroups: as a tensor of gigabytes
