@@ -92,6 +92,8 @@ fn summary(n: u64, place: usize, numel: u64) -> TensorSummary {
             subnormal_count: 0,
             sum: 0.1,
             std: Some(1e-3),
+            skewness: Some(0.1),
+            kurtosis: Some(20.0),
             first_nonfinite: None,
             transitions: Some(Transitions {
                 retained_count: [count(0.05), count(0.1)],
@@ -112,6 +114,8 @@ fn record(params: &[Param], n: u64) -> StepRecord {
             max: Some(0.3),
             sum: 0.0,
             std: Some(0.05),
+            skewness: Some(0.1),
+            kurtosis: Some(3.0),
             l1_norm: 0.04 * param.numel as f64,
             l2_norm: near(0.05 * size, n, place) / 20.0 + 0.05 * size,
             near_zero_count: 0,

@@ -62,6 +62,8 @@ fn tensor(param: &Param, place: usize, step: u64, w: &mut Wander) -> TensorRecor
             subnormal_count: 0,
             sum: w.near(size),
             std: Some(w.near(size)),
+            skewness: Some(w.near(0.1)),
+            kurtosis: Some(w.near(20.0)),
             first_nonfinite: None,
             transitions: Some(Transitions {
                 retained_count: pair(w, 0.15),
@@ -85,6 +87,8 @@ fn tensor(param: &Param, place: usize, step: u64, w: &mut Wander) -> TensorRecor
             max: Some(w.near(0.3) as f32),
             sum: w.near(1.0),
             std: Some(w.near(0.05)),
+            skewness: Some(w.near(0.1)),
+            kurtosis: Some(w.near(3.0)),
             l1_norm: w.near(0.04 * n as f64),
             l2_norm: w.near(0.05 * (n as f64).sqrt()),
             near_zero_count: w.share(n, 0.001),

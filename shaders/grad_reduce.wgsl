@@ -118,7 +118,7 @@ fn grad_reduce(
                 lane.l2 += s.l2;
                 //#if dynamics
                 lane.total += s.total;
-                moments = merge(moments, fast_moments(v, s.total));
+                moments = merge(moments, fast_moments(v, s.total, most));
                 //#end
             } else {
                 careful |= 1u << tile;

@@ -44,7 +44,12 @@ fn tensor_reduce(
         for (var chunk = first + invocation; chunk < end; chunk += WORKGROUP_LEN) {
             let at = chunk * RECORD_LEN + #;
             moments = merge(moments, Moments(
-                records[at], bitcast<f32>(records[at + 1u]), bitcast<f32>(records[at + 2u]), records[at + 3u],
+                records[at],
+                bitcast<f32>(records[at + 1u]),
+                bitcast<f32>(records[at + 2u]),
+                bitcast<f32>(records[at + 3u]),
+                bitcast<f32>(records[at + 4u]),
+                records[at + 5u],
             ));
         }
         store_moments(reduce_moments(moments, invocation), summary + #, invocation);

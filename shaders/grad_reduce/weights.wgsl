@@ -11,7 +11,8 @@ fn weigh(w: array<vec4<u32>, LOAD_COUNT>, lane: ptr<function, Lane>, moments: pt
     above += ((w[#] & vec4<u32>(MAGNITUDE)) + vec4<u32>(dispatch.weight_above)) >> vec4<u32>(31u);
     //#end
     (*lane).weight_near_zero += TILE_LEN / WORKGROUP_LEN - dot(above, ONES);
-    if !in_range(max_magnitude(max_word, max_signed)) {
+    let most = max_magnitude(max_word, max_signed);
+    if !in_range(most) {
         return false;
     }
     (*lane).weight_min_key = min((*lane).weight_min_key, order_key(select(min_word, max_word, max_word >= SIGN_BIT)));
@@ -20,7 +21,7 @@ fn weigh(w: array<vec4<u32>, LOAD_COUNT>, lane: ptr<function, Lane>, moments: pt
     (*lane).weight_l1 += s.l1;
     (*lane).weight_l2 += s.l2;
     (*lane).weight_total += s.total;
-    *moments = merge(*moments, fast_moments(w, s.total));
+    *moments = merge(*moments, fast_moments(w, s.total, most));
     return true;
 }
 

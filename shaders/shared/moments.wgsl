@@ -1,10 +1,14 @@
-// Count, mean and sum of squared distances from the mean, merged by Chan's formula. Values and mean are in units
-// of 2^85 to the (scale - 1)-th: a part that holds magnitudes out of f32's range for squares is scaled as a whole,
-// and what is too small to be seen beside them is flushed.
+// Count, mean and the sums of powers of distances from the mean, merged by Chan's and Pébay's formulas. Values and mean
+// are in units of 2^85 to the (scale - 1)-th: a part that holds magnitudes out of f32's range for squares is scaled as a
+// whole, and what is too small to be seen beside them is flushed. Cubes and fourth powers have no room in f32 at any
+// scale that squares need, so their sums are kept as multiples of that of squares: averages of distances, and of their
+// squares, that are no larger than the largest of them.
 struct Moments {
     count: u32,
     mean: f32,
     m2: f32,
+    m3_per_m2: f32,
+    m4_per_m2: f32,
     scale: u32,
 }
 
@@ -19,9 +23,27 @@ fn merge(a: Moments, b: Moments) -> Moments {
     let x = rescale(a, scale);
     let y = rescale(b, scale);
     let count = x.count + y.count;
-    let share = f32(y.count) / f32(count);
+    let q = f32(y.count) / f32(count);
+    let p = f32(x.count) / f32(count);
     let delta = y.mean - x.mean;
-    return Moments(count, x.mean + delta * share, x.m2 + y.m2 + (delta * delta) * (f32(x.count) * share), scale);
+    let delta_sq = delta * delta;
+    let between = delta_sq * (f32(x.count) * q);
+    let m2 = x.m2 + y.m2 + between;
+    // Shares of the sum of squares: of the two parts, and of what lies between them.
+    let per_m2 = select(0.0, 1.0 / m2, m2 > 0.0);
+    let of_x = x.m2 * per_m2;
+    let of_y = y.m2 * per_m2;
+    let of_both = between * per_m2;
+    return Moments(
+        count,
+        x.mean + delta * q,
+        m2,
+        of_x * (x.m3_per_m2 - 3.0 * delta * q) + of_y * (y.m3_per_m2 + 3.0 * delta * p) + of_both * delta * (p - q),
+        of_x * (x.m4_per_m2 + delta * q * (6.0 * delta * q - 4.0 * x.m3_per_m2))
+            + of_y * (y.m4_per_m2 + delta * p * (6.0 * delta * p + 4.0 * y.m3_per_m2))
+            + of_both * delta_sq * (p * p - p * q + q * q),
+        scale,
+    );
 }
 
 fn rescale(moments: Moments, scale: u32) -> Moments {
@@ -30,6 +52,8 @@ fn rescale(moments: Moments, scale: u32) -> Moments {
         m.scale += 1u;
         m.mean = scaled_down(m.mean);
         m.m2 = scaled_down(scaled_down(m.m2));
+        m.m3_per_m2 = scaled_down(m.m3_per_m2);
+        m.m4_per_m2 = scaled_down(scaled_down(m.m4_per_m2));
     }
     return m;
 }
@@ -49,7 +73,9 @@ fn reduce_moments(lane: Moments, invocation: u32) -> Moments {
             shared_words[at] = total.count;
             shared_words[at + SHARED_LEN] = bitcast<u32>(total.mean);
             shared_words[at + 2u * SHARED_LEN] = bitcast<u32>(total.m2);
-            shared_words[at + 3u * SHARED_LEN] = total.scale;
+            shared_words[at + 3u * SHARED_LEN] = bitcast<u32>(total.m3_per_m2);
+            shared_words[at + 4u * SHARED_LEN] = bitcast<u32>(total.m4_per_m2);
+            shared_words[at + 5u * SHARED_LEN] = total.scale;
         }
         workgroupBarrier();
         if invocation < len {
@@ -57,7 +83,9 @@ fn reduce_moments(lane: Moments, invocation: u32) -> Moments {
                 shared_words[invocation],
                 bitcast<f32>(shared_words[invocation + SHARED_LEN]),
                 bitcast<f32>(shared_words[invocation + 2u * SHARED_LEN]),
-                shared_words[invocation + 3u * SHARED_LEN],
+                bitcast<f32>(shared_words[invocation + 3u * SHARED_LEN]),
+                bitcast<f32>(shared_words[invocation + 4u * SHARED_LEN]),
+                shared_words[invocation + 5u * SHARED_LEN],
             ));
         }
         workgroupBarrier();
@@ -70,6 +98,8 @@ fn store_moments(moments: Moments, at: u32, invocation: u32) {
         store(at, moments.count);
         store(at + 1u, bitcast<u32>(moments.mean));
         store(at + 2u, bitcast<u32>(moments.m2));
-        store(at + 3u, moments.scale);
+        store(at + 3u, bitcast<u32>(moments.m3_per_m2));
+        store(at + 4u, bitcast<u32>(moments.m4_per_m2));
+        store(at + 5u, moments.scale);
     }
 }

@@ -82,22 +82,56 @@ fn finite_magnitude(v: vec4<u32>) -> vec4<u32> {
 }
 
 //#if moments
-// Two passes over registers: the mean first, then distances from it; what rounding left of the mean is taken out.
-fn fast_moments(v: array<vec4<u32>, LOAD_COUNT>, total: f32) -> Moments {
-    let mean = total * (1.0 / f32(4u * LOAD_COUNT));
-    var d = vec4<f32>(0.0);
-    var rest = vec4<f32>(0.0);
-    var m2 = vec4<f32>(0.0);
-    //#each
-    d = bitcast<vec4<f32>>(v[#]) - vec4<f32>(mean);
-    rest += d;
-    m2 = fma(d, d, m2);
-    //#end
-    let left = (rest.x + rest.y) + (rest.z + rest.w);
-    let squares = (m2.x + m2.y) + (m2.z + m2.w);
+// Distances from the mean of an invocation's vectors, summed in two passes over registers, in units of a power of two
+// that is above them all.
+struct Distances {
+    rest: vec4<f32>,
+    m2: vec4<f32>,
+    m3: vec4<f32>,
+    m4: vec4<f32>,
+}
+
+fn add_distances(d: vec4<f32>, sums: ptr<function, Distances>) {
+    let square = d * d;
+    (*sums).rest += d;
+    (*sums).m2 = fma(d, d, (*sums).m2);
+    (*sums).m3 = fma(square, d, (*sums).m3);
+    (*sums).m4 = fma(square, square, (*sums).m4);
+}
+
+// A power of two that distances from a mean are below where magnitudes are at most `most`.
+fn unit_above(most: u32) -> f32 {
+    return bitcast<f32>((most & INFINITY) + 2u * MIN_NORMAL);
+}
+
+// What rounding left of the mean is taken out.
+fn moments_of(sums: Distances, count: u32, mean: f32, unit: f32, scale: u32) -> Moments {
+    let n = f32(count);
+    let left = ((sums.rest.x + sums.rest.y) + (sums.rest.z + sums.rest.w)) / n;
+    let squares = (sums.m2.x + sums.m2.y) + (sums.m2.z + sums.m2.w);
+    let cubes = (sums.m3.x + sums.m3.y) + (sums.m3.z + sums.m3.w);
+    let fourths = (sums.m4.x + sums.m4.y) + (sums.m4.z + sums.m4.w);
+    let m2 = max(squares - n * left * left, 0.0);
+    let m3 = cubes - left * (3.0 * squares - 2.0 * n * left * left);
+    let m4 = max(fourths - left * (4.0 * cubes - left * (6.0 * squares - 3.0 * n * left * left)), 0.0);
+    let per_m2 = select(0.0, 1.0 / m2, m2 > 0.0);
     // Zeros go with any scale.
-    let scale = select(1u, 0u, mean == 0.0 && squares == 0.0);
-    return Moments(4u * LOAD_COUNT, mean, max(squares - left * left * (1.0 / f32(4u * LOAD_COUNT)), 0.0), scale);
+    let any_scale = mean == 0.0 && squares == 0.0;
+    return Moments(
+        count, mean, m2 * (unit * unit), m3 * per_m2 * unit, m4 * per_m2 * (unit * unit), select(scale, 0u, any_scale),
+    );
+}
+
+fn fast_moments(v: array<vec4<u32>, LOAD_COUNT>, total: f32, most: u32) -> Moments {
+    let mean = total * (1.0 / f32(4u * LOAD_COUNT));
+    let unit = unit_above(most);
+    let per_unit = vec4<f32>(1.0 / unit);
+    let center = vec4<f32>(-mean) * per_unit;
+    var sums = Distances();
+    //#each
+    add_distances(fma(bitcast<vec4<f32>>(v[#]), per_unit, center), &sums);
+    //#end
+    return moments_of(sums, 4u * LOAD_COUNT, mean, unit, 1u);
 }
 
 fn careful_moments(v: array<vec4<u32>, LOAD_COUNT>) -> Moments {
@@ -124,17 +158,14 @@ fn careful_moments(v: array<vec4<u32>, LOAD_COUNT>) -> Moments {
     sum += scaled(v[#], scale);
     //#end
     let mean = ((sum.x + sum.y) + (sum.z + sum.w)) / f32(count);
-    var d = vec4<f32>(0.0);
-    var rest = vec4<f32>(0.0);
-    var m2 = vec4<f32>(0.0);
+    let unit = unit_above(most + SCALE - scale * SCALE);
+    let per_unit = vec4<f32>(1.0 / unit);
+    let center = vec4<f32>(-mean) * per_unit;
+    var sums = Distances();
     //#each
-    d = select(vec4<f32>(0.0), scaled(v[#], scale) - vec4<f32>(mean), (v[#] & vec4<u32>(MAGNITUDE)) < vec4<u32>(INFINITY));
-    rest += d;
-    m2 = fma(d, d, m2);
+    add_distances(select(vec4<f32>(0.0), fma(scaled(v[#], scale), per_unit, center), (v[#] & vec4<u32>(MAGNITUDE)) < vec4<u32>(INFINITY)), &sums);
     //#end
-    let left = (rest.x + rest.y) + (rest.z + rest.w);
-    let squares = (m2.x + m2.y) + (m2.z + m2.w);
-    return Moments(count, mean, max(squares - left * left / f32(count), 0.0), scale);
+    return moments_of(sums, count, mean, unit, scale);
 }
 
 // The normal elements in units of SCALE steps of the exponent, the others as 0.

@@ -144,8 +144,14 @@ fn add_transitions(total: &mut Partial, matrix: &[[u64; CLASS_COUNT]; CLASS_COUN
 /// By two passes, the first of which has left `sum` and `count` of the finite values.
 fn moments(values: &[f32], sum: f64, count: u64) -> Moments {
     let mean = if count > 0 { sum / count as f64 } else { 0.0 };
-    let m2 = values.iter().filter_map(|x| term(x.to_bits())).map(|x| (x - mean) * (x - mean)).sum();
-    Moments { count, mean, m2 }
+    let mut moments = Moments { count, mean, ..Moments::IDENTITY };
+    for distance in values.iter().filter_map(|x| term(x.to_bits())).map(|x| x - mean) {
+        let square = distance * distance;
+        moments.m2 += square;
+        moments.m3 += square * distance;
+        moments.m4 += square * square;
+    }
+    moments
 }
 
 /// Reduces a parameter.

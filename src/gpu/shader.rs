@@ -19,8 +19,8 @@ pub(crate) const TILE_LEN: u32 = WORKGROUP_LEN * 4 * LOAD_COUNT;
 /// Squares of magnitudes from 2^-45 to 2^45 can be added 2^32 times in f32; others are scaled by 2^85.
 const RANGE_LOG2: u32 = 45;
 pub(crate) const SCALE_LOG2: u32 = 85;
-/// Words of shared memory an entry of `reduce_moments` takes.
-const MOMENTS_LEN: usize = 4;
+/// Words of a `Moments`.
+pub(super) const MOMENTS_LEN: usize = 6;
 
 /// Flags of a span at a step: the gradient is there, its state is that of the step to compare with, the parameter is
 /// there, so is the parameter before its last move, and the state is to be this step's.

@@ -1,6 +1,6 @@
 //! The words of a record: what a chunk leaves, what a tensor's summary is read back as.
 
-use super::shader::SCALE_LOG2;
+use super::shader::{MOMENTS_LEN, SCALE_LOG2};
 use crate::stats::{
     Crossings, FirstNonfinite, Groups, INFINITY_BITS, Moments, NonfiniteKind, Partial, RetainedMove, SeedCrossings,
     Segment, Transitions, UpdatePartial, WeightPartial, from_order_key, order_key,
@@ -84,6 +84,8 @@ words! {
     MomentsCount = "moments_count" Moments Dynamics,
     MomentsMean = "moments_mean" Moments Dynamics,
     MomentsM2 = "moments_m2" Moments Dynamics,
+    MomentsM3 = "moments_m3_per_m2" Moments Dynamics,
+    MomentsM4 = "moments_m4_per_m2" Moments Dynamics,
     MomentsScale = "moments_scale" Moments Dynamics,
 
     WeightMinKey = "weight_min_key" Min Params,
@@ -100,6 +102,8 @@ words! {
     WeightMomentsCount = "weight_moments_count" Moments Params,
     WeightMomentsMean = "weight_moments_mean" Moments Params,
     WeightMomentsM2 = "weight_moments_m2" Moments Params,
+    WeightMomentsM3 = "weight_moments_m3_per_m2" Moments Params,
+    WeightMomentsM4 = "weight_moments_m4_per_m2" Moments Params,
     WeightMomentsScale = "weight_moments_scale" Moments Params,
 
     BeforeL2 = "before_l2" Sum Updates,
@@ -298,9 +302,16 @@ impl Record<'_> {
         [min, max].map(|key| order_key(from_order_key(key).to_bits()))
     }
 
-    fn moments(&self, [count, mean, m2, scale]: [Word; 4]) -> Moments {
+    fn moments(&self, [count, mean, m2, m3_per_m2, m4_per_m2, scale]: [Word; MOMENTS_LEN]) -> Moments {
         let unit = up().powi(self.word(scale) as i32 - 1);
-        Moments { count: self.count(count), mean: self.float(mean) * unit, m2: self.float(m2) * unit * unit }
+        let m2 = self.float(m2) * unit * unit;
+        Moments {
+            count: self.count(count),
+            mean: self.float(mean) * unit,
+            m2,
+            m3: m2 * self.float(m3_per_m2) * unit,
+            m4: m2 * self.float(m4_per_m2) * unit * unit,
+        }
     }
 
     fn first_nonfinite(&self) -> Option<FirstNonfinite> {
@@ -330,7 +341,7 @@ impl Record<'_> {
             l1_norm: self.sum(L1, L1Big),
             l2_norm_sq: self.sum_sq([L2, L2Small, L2Big]),
             sum: self.sum(Total, TotalBig),
-            moments: self.moments([MomentsCount, MomentsMean, MomentsM2, MomentsScale]),
+            moments: self.moments([MomentsCount, MomentsMean, MomentsM2, MomentsM3, MomentsM4, MomentsScale]),
             dot_previous: self.sum_sq([Dot, DotSmall, DotBig]),
             previous_l2_norm_sq: self.sum_sq([PastL2, PastL2Small, PastL2Big]),
             near_zero_count: pair(NearZero0, NearZero1),
@@ -368,7 +379,14 @@ impl Record<'_> {
             l1_norm: self.sum(WeightL1, WeightL1Big),
             l2_norm_sq: self.sum_sq([WeightL2, WeightL2Small, WeightL2Big]),
             sum: self.sum(WeightTotal, WeightTotalBig),
-            moments: self.moments([WeightMomentsCount, WeightMomentsMean, WeightMomentsM2, WeightMomentsScale]),
+            moments: self.moments([
+                WeightMomentsCount,
+                WeightMomentsMean,
+                WeightMomentsM2,
+                WeightMomentsM3,
+                WeightMomentsM4,
+                WeightMomentsScale,
+            ]),
             near_zero_count: self.count(WeightNearZero),
         }
     }

@@ -78,11 +78,13 @@ impl Figure {
         cosine_previous Linear cosine "cosine with the gradient before" = |r| gradient(r, |s| s.cosine_previous);
         mean Linear dynamics "mean gradient" = |r| gradient(r, TensorSummary::mean);
         std Log dynamics "standard deviation of the gradient" = |r| gradient(r, |s| s.dynamics?.std);
+        kurtosis Log dynamics "kurtosis of the gradient" = |r| gradient(r, |s| s.dynamics?.kurtosis);
         released_ratio_1 Ratio dynamics "near zeros released, smaller epsilon" = |r| released(r, 0);
         released_ratio_2 Ratio dynamics "near zeros released, larger epsilon" = |r| released(r, 1);
         param_min Linear params "smallest weight" = |r| parameter(r, |p| p.min.map(f64::from));
         param_max Linear params "largest weight" = |r| parameter(r, |p| p.max.map(f64::from));
         param_l2_norm Log params "weight L2 norm" = |r| parameter(r, |p| Some(p.l2_norm));
+        param_kurtosis Log params "kurtosis of the weights" = |r| parameter(r, |p| p.kurtosis);
         param_nonfinite_count Count params "non-finite weights" = |r| parameter(r, |p| Some(p.nonfinite_count as f64));
         update_l2_norm Log updates "L2 norm of the move" = |r| update(r, |u, _| Some(u.l2_norm));
         update_to_weight Log updates "move / weight norm" = |r| update(r, |u, _| Some(u.update_to_weight));

@@ -208,6 +208,8 @@ impl Partial {
                 subnormal_count: self.subnormal_count,
                 sum: self.sum,
                 std: self.moments.std(),
+                skewness: self.moments.skewness(),
+                kurtosis: self.moments.kurtosis(),
                 first_nonfinite: self.first_nonfinite,
                 transitions: compared.then_some(self.transitions),
             }),
@@ -267,6 +269,12 @@ pub struct Dynamics {
     pub sum: f64,
     /// Population standard deviation of the finite elements, from merged (count, mean, M2); 0 of a single one.
     pub std: Option<f64>,
+    /// `mean((g - mean)^3) / std^3` of the finite elements; `None` where `std` is not above 1e-5 of the mean's magnitude.
+    #[serde(default)]
+    pub skewness: Option<f64>,
+    /// `mean((g - mean)^4) / std^4` of the finite elements, 3 of a normal distribution; `None` where `skewness` is.
+    #[serde(default)]
+    pub kurtosis: Option<f64>,
     /// In logical (row-major) order, whatever the strides.
     pub first_nonfinite: Option<FirstNonfinite>,
     pub transitions: Option<Transitions>,

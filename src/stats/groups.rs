@@ -11,10 +11,10 @@ pub enum Group {
     /// Minimum, maximum, L1, L2, near zeros, signs, sign flips, NaNs and infinities of every gradient: 2 bits of
     /// state an element, 68 bytes read back a tensor. Always on.
     Card,
-    /// Mean, standard deviation, smallest magnitude, subnormals, the first non-finite element, and what became of
-    /// near-zero and non-finite elements since the step before: 3 bits of state, 100 bytes more.
+    /// Mean, standard deviation, skewness, kurtosis, smallest magnitude, subnormals, the first non-finite element, and what became of
+    /// near-zero and non-finite elements since the step before: 3 bits of state, 108 bytes more.
     Dynamics,
-    /// The same figures of the parameters themselves: 4 bytes read an element, 60 bytes more.
+    /// The same figures of the parameters themselves: 4 bytes read an element, 68 bytes more.
     Params,
     /// Of the optimizer's moves: norms, ratio to the weights, elements that did not move, extremes crossed. Keeps the
     /// previous parameters, one more copy of them in memory; 4 bytes read an element, 92 bytes more. Includes
@@ -24,7 +24,7 @@ pub enum Group {
     /// element, 24 bytes more.
     Cosine,
     /// Element-wise moving averages of gradients and of parameters, and `Card` and `Dynamics` of those. Keeps two f32 and
-    /// 6 bits an element; two passes more over gradients and parameters, 33 bytes moved an element; 336 bytes more.
+    /// 6 bits an element; two passes more over gradients and parameters, 33 bytes moved an element; 352 bytes more.
     /// They advance at captured steps as well as at observed ones.
     Ema,
 }

@@ -25,17 +25,25 @@ impl Partial {
             neg_inf_count: summary.neg_inf_count,
             ..Self::IDENTITY
         };
-        let Some(Dynamics { abs_min_nonzero, subnormal_count, sum, std, first_nonfinite, transitions }) =
-            summary.dynamics
+        let Some(Dynamics {
+            abs_min_nonzero,
+            subnormal_count,
+            sum,
+            std,
+            skewness,
+            kurtosis,
+            first_nonfinite,
+            transitions,
+        }) = summary.dynamics
         else {
             return part;
         };
-        let (count, std) = (finite_count, std.unwrap_or(0.0));
+        let mean = sum / finite_count.max(1) as f64;
         Self {
             abs_min_bits: abs_min_nonzero.map_or(Self::IDENTITY.abs_min_bits, f32::to_bits),
             subnormal_count,
             sum,
-            moments: Moments { count, mean: sum / count.max(1) as f64, m2: std * std * count as f64 },
+            moments: Moments::lift(finite_count, mean, [std, skewness, kurtosis]),
             first_nonfinite,
             transitions: transitions.unwrap_or_default(),
             ..part
@@ -92,11 +100,17 @@ mod tests {
                 prop_assert!(close(union.l2_norm, whole.l2_norm, whole.l2_norm));
                 prop_assert!(close(ours.sum, theirs.sum, whole.l1_norm));
                 prop_assert!(close(ours.std.unwrap_or(0.0), theirs.std.unwrap_or(0.0), 1e3 * whole.l2_norm));
+                if let (Some(ours), Some(theirs)) = (ours.kurtosis, theirs.kurtosis) {
+                    prop_assert!(close(ours, theirs, 1e4 * theirs), "{ours} {theirs}");
+                }
+                if let (Some(ours), Some(theirs), Some(kurtosis)) = (ours.skewness, theirs.skewness, theirs.kurtosis) {
+                    prop_assert!(close(ours, theirs, 1e4 * kurtosis), "{ours} {theirs}");
+                }
                 let same = |summary: &TensorSummary| TensorSummary {
                     l1_norm: 0.0,
                     l2_norm: 0.0,
                     cosine_previous: None,
-                    dynamics: summary.dynamics.map(|dynamics| Dynamics { sum: 0.0, std: None, ..dynamics }),
+                    dynamics: summary.dynamics.map(|dynamics| Dynamics { sum: 0.0, std: None, skewness: None, kurtosis: None, ..dynamics }),
                     ..*summary
                 };
                 // An empty part was never compared with anything.

@@ -59,6 +59,8 @@ impl WeightPartial {
             max: any_finite.then(|| from_order_key(self.max_key)),
             sum: self.sum,
             std: self.moments.std(),
+            skewness: self.moments.skewness(),
+            kurtosis: self.moments.kurtosis(),
             l1_norm: self.l1_norm,
             l2_norm: self.l2_norm_sq.sqrt(),
             near_zero_count: self.near_zero_count,
@@ -79,6 +81,12 @@ pub struct ParameterSummary {
     pub sum: f64,
     /// Population standard deviation of the finite elements.
     pub std: Option<f64>,
+    /// `mean((w - mean)^3) / std^3` of the finite elements; `None` where `std` is not above 1e-5 of the mean's magnitude.
+    #[serde(default)]
+    pub skewness: Option<f64>,
+    /// `mean((w - mean)^4) / std^4` of the finite elements, 3 of a normal distribution; `None` where `skewness` is.
+    #[serde(default)]
+    pub kurtosis: Option<f64>,
     pub l1_norm: f64,
     pub l2_norm: f64,
     /// Finite elements with `|w| < 1e-5`.

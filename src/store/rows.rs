@@ -18,7 +18,7 @@ columns! { CardRow CardBuilders CardArrays {
 columns! { CosineRow CosineBuilders CosineArrays { cosine_previous: f64 }}
 
 columns! { DynamicsRow DynamicsBuilders DynamicsArrays {
-    abs_min_nonzero: f32, subnormal_count: u64, sum: f64, std: f64,
+    abs_min_nonzero: f32, subnormal_count: u64, sum: f64, std: f64, skewness: f64, kurtosis: f64,
     first_nonfinite_index: u64,
     // The value itself: NaN or an infinity.
     first_nonfinite_value: f32,
@@ -32,8 +32,8 @@ columns! { DynamicsRow DynamicsBuilders DynamicsArrays {
 }}
 
 columns! { ParameterRow ParameterBuilders ParameterArrays {
-    numel: u64, nonfinite_count: u64, min: f32, max: f32, sum: f64, std: f64, l1_norm: f64, l2_norm: f64,
-    near_zero_count: u64,
+    numel: u64, nonfinite_count: u64, min: f32, max: f32, sum: f64, std: f64, skewness: f64, kurtosis: f64,
+    l1_norm: f64, l2_norm: f64, near_zero_count: u64,
 }}
 
 columns! { UpdateRow UpdateBuilders UpdateArrays {
@@ -160,6 +160,8 @@ impl DynamicsRow {
             subnormal_count: Some(d.subnormal_count),
             sum: Some(d.sum),
             std: d.std,
+            skewness: d.skewness,
+            kurtosis: d.kurtosis,
             first_nonfinite_index: d.first_nonfinite.map(|first| first.index),
             first_nonfinite_value: d.first_nonfinite.map(|first| match first.kind {
                 NonfiniteKind::Nan => f32::NAN,
@@ -186,6 +188,8 @@ impl DynamicsRow {
             subnormal_count: self.subnormal_count?,
             sum: self.sum?,
             std: self.std,
+            skewness: self.skewness,
+            kurtosis: self.kurtosis,
             first_nonfinite,
             transitions: self.transitions(),
         })
@@ -205,6 +209,8 @@ impl ParameterRow {
             max: p.max,
             sum: Some(p.sum),
             std: p.std,
+            skewness: p.skewness,
+            kurtosis: p.kurtosis,
             l1_norm: Some(p.l1_norm),
             l2_norm: Some(p.l2_norm),
             near_zero_count: Some(p.near_zero_count),
@@ -219,6 +225,8 @@ impl ParameterRow {
             max: self.max,
             sum: self.sum?,
             std: self.std,
+            skewness: self.skewness,
+            kurtosis: self.kurtosis,
             l1_norm: self.l1_norm?,
             l2_norm: self.l2_norm?,
             near_zero_count: self.near_zero_count?,

@@ -26,6 +26,16 @@ fn std(values: &[f32]) -> Option<f64> {
     (!terms.is_empty()).then(|| (squares / terms.len() as f64).sqrt())
 }
 
+/// Skewness and kurtosis.
+fn shape(values: &[f32]) -> [Option<f64>; 2] {
+    let terms: Vec<f64> = finite(values).into_iter().map(term).collect();
+    let mean = terms.iter().sum::<f64>() / terms.len() as f64;
+    let std = std(values).filter(|std| *std > 1e-5 * mean.abs());
+    let moment =
+        |std: f64, power: i32| terms.iter().map(|x| ((x - mean) / std).powi(power)).sum::<f64>() / terms.len() as f64;
+    [3, 4].map(|power| std.map(|std| moment(std, power)))
+}
+
 fn near(x: f32, eps: f64) -> bool {
     x.is_finite() && f64::from(x.abs()) < eps
 }
@@ -80,6 +90,8 @@ pub fn summarise(now: &[f32], previous: Option<&[f32]>, eps: [f64; 2]) -> Tensor
             subnormal_count: count(&f32::is_subnormal),
             sum: finite(now).into_iter().map(term).sum(),
             std: std(now),
+            skewness: shape(now)[0],
+            kurtosis: shape(now)[1],
             first_nonfinite: now
                 .iter()
                 .position(|x| !x.is_finite())
@@ -107,6 +119,8 @@ pub fn weigh(values: &[f32]) -> ParameterSummary {
         max: finite(values).into_iter().reduce(f32::max).map(positive_zero),
         sum: finite(values).into_iter().map(term).sum(),
         std: std(values),
+        skewness: shape(values)[0],
+        kurtosis: shape(values)[1],
         l1_norm: finite(values).into_iter().map(|x| term(x).abs()).sum(),
         l2_norm: finite(values).into_iter().map(|x| term(x) * term(x)).sum::<f64>().sqrt(),
         near_zero_count: values.iter().filter(|x| near(**x, 1e-5)).count() as u64,
@@ -186,6 +200,29 @@ fn assert_std(what: &str, found: Option<f64>, expected: Option<f64>, abs_max: Op
     }
 }
 
+/// Within 2e-5, and eight times what the standard deviation may be off by, of the kurtosis: an upper bound on what a
+/// skewness is made of, however much of that cancels out.
+#[track_caller]
+fn assert_shape(
+    what: &str,
+    found: [Option<f64>; 2],
+    expected: [Option<f64>; 2],
+    std: Option<f64>,
+    [mean, abs_max]: [f64; 2],
+) {
+    let std = std.unwrap_or(0.0);
+    let at_the_border = (0.5e-5..2e-5).contains(&(std / mean.abs()));
+    assert!(
+        at_the_border || found.map(|x| x.is_some()) == expected.map(|x| x.is_some()),
+        "{what}: {found:?} for {expected:?}"
+    );
+    if let ([Some(skewness), Some(kurtosis)], [Some(expected_skewness), Some(expected_kurtosis)]) = (found, expected) {
+        let allowed = (2e-5 + 8e-6 * abs_max / std) * expected_kurtosis;
+        assert_near(what, "skewness", skewness, expected_skewness, allowed);
+        assert_near(what, "kurtosis", kurtosis, expected_kurtosis, allowed);
+    }
+}
+
 /// Exact for counts, indices and extremes, within tolerance for sums. Dynamics are compared where they were found.
 #[track_caller]
 pub fn assert_summary(found: &TensorSummary, expected: &TensorSummary, what: &str) {
@@ -195,6 +232,9 @@ pub fn assert_summary(found: &TensorSummary, expected: &TensorSummary, what: &st
     if let (Some(found), Some(dynamics)) = (found.dynamics, expected.dynamics) {
         assert_near(what, "sum", found.sum, dynamics.sum, allowed * expected.l1_norm);
         assert_std(what, found.std, dynamics.std, expected.abs_max());
+        let of = |d: Dynamics| [d.skewness, d.kurtosis];
+        let scale = [expected.mean().unwrap_or(0.0), f64::from(expected.abs_max().unwrap_or(0.0))];
+        assert_shape(what, of(found), of(dynamics), dynamics.std, scale);
     }
     // Asked for by itself.
     if let Some(found) = found.cosine_previous {
@@ -204,7 +244,13 @@ pub fn assert_summary(found: &TensorSummary, expected: &TensorSummary, what: &st
         l1_norm: 0.0,
         l2_norm: 0.0,
         cosine_previous: None,
-        dynamics: found.dynamics.and(summary.dynamics).map(|dynamics| Dynamics { sum: 0.0, std: None, ..dynamics }),
+        dynamics: found.dynamics.and(summary.dynamics).map(|dynamics| Dynamics {
+            sum: 0.0,
+            std: None,
+            skewness: None,
+            kurtosis: None,
+            ..dynamics
+        }),
         ..*summary
     };
     assert_eq!(exact(found), exact(expected), "{what}");
@@ -220,7 +266,18 @@ pub fn assert_weight(found: &ParameterSummary, expected: &ParameterSummary, what
     assert_near(what, "l2_norm", found.l2_norm, expected.l2_norm, allowed * expected.l2_norm);
     assert_near(what, "sum", found.sum, expected.sum, allowed * expected.l1_norm);
     assert_std(what, found.std, expected.std, expected.abs_max());
-    let exact = |s: &ParameterSummary| ParameterSummary { l1_norm: 0.0, l2_norm: 0.0, sum: 0.0, std: None, ..*s };
+    let of = |s: &ParameterSummary| [s.skewness, s.kurtosis];
+    let scale = [expected.mean().unwrap_or(0.0), f64::from(expected.abs_max().unwrap_or(0.0))];
+    assert_shape(what, of(found), of(expected), expected.std, scale);
+    let exact = |s: &ParameterSummary| ParameterSummary {
+        l1_norm: 0.0,
+        l2_norm: 0.0,
+        sum: 0.0,
+        std: None,
+        skewness: None,
+        kurtosis: None,
+        ..*s
+    };
     assert_eq!(exact(found), exact(expected), "{what}");
 }
 

@@ -122,6 +122,8 @@ fn summary(numel: u64, rms: f64, zero_ratio: f64, nan_count: u64, pairs: Option<
             subnormal_count: 0,
             sum: 0.0,
             std: None,
+            skewness: None,
+            kurtosis: None,
             first_nonfinite: None,
             transitions: pairs.map(|(_, retained)| {
                 let retained = (retained * zero_count as f64).round() as u64;
@@ -168,6 +170,8 @@ impl Tensor {
             max: None,
             sum: 0.0,
             std: Some(self.weight_rms),
+            skewness: None,
+            kurtosis: None,
             l1_norm: self.weight_rms * numel as f64,
             l2_norm,
             near_zero_count: (self.weight_zero_ratio * numel as f64) as u64,
