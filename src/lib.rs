@@ -40,6 +40,9 @@
 //! `tensor_reduce` in the form that the scope's groups ask for, copies summaries and scalars to a staging buffer and asks for its map (`gpu::Ring`);
 //! `Scope::poll` decodes what has come back, in order, and records it.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(missing_docs)]
+
 #[cfg(feature = "engine")]
 mod bridge;
 pub mod cpu;
