@@ -1,5 +1,6 @@
 //! The burn device that training runs on, together with the wgpu handles behind it.
 
+pub use crate::error::DRIVER_HINT;
 use crate::error::Error;
 use crate::gpu::Gpu;
 use burn::tensor::Device as BurnDevice;
@@ -8,11 +9,6 @@ use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Mutex;
-
-/// How to get an adapter where there is none.
-pub const DRIVER_HINT: &str = "Install a Vulkan driver: on Debian and Ubuntu `apt-get install \
-     mesa-vulkan-drivers libvulkan1` brings a software one, on Fedora `dnf install mesa-vulkan-drivers`, on \
-     Arch `pacman -S vulkan-swrast`; macOS and Windows bring their own";
 
 /// Which device to train on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,12 +3,18 @@
 use crate::stats::EpsilonError;
 use std::path::PathBuf;
 
+#[cfg(feature = "engine")]
+/// How to get an adapter where there is none.
+pub const DRIVER_HINT: &str = "Install a Vulkan driver: on Debian and Ubuntu `apt-get install \
+     mesa-vulkan-drivers libvulkan1` brings a software one, on Fedora `dnf install mesa-vulkan-drivers`, on \
+     Arch `pacman -S vulkan-swrast`; macOS and Windows bring their own";
+
 /// Errors name the object and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     #[cfg(feature = "engine")]
-    #[error("no wgpu adapter: {reason}. {}", crate::device::DRIVER_HINT)]
+    #[error("no wgpu adapter: {reason}. {}", DRIVER_HINT)]
     NoAdapter { reason: String },
     #[error("wgpu can't start: {reason}")]
     DeviceFailed { reason: String },
@@ -51,7 +57,7 @@ pub enum Error {
     EmptyRing,
     #[cfg(feature = "engine")]
     #[error(transparent)]
-    ModelTooLarge(#[from] crate::gpu::ModelTooLarge),
+    ModelTooLarge(#[from] ModelTooLarge),
     #[error(
         "wgpu refused the buffers that observing needs: {reason}. Where memory is short, observe fewer tensors with `select`, or without `ema`, `cosine` and histograms; where the device is lost, start anew"
     )]
@@ -71,4 +77,15 @@ pub enum Error {
     UnknownStep(u64),
     #[error("step {step} was not observed: {reason}")]
     StepLost { step: u64, reason: String },
+}
+
+#[cfg(feature = "engine")]
+/// The selected parameters do not fit the adapter's limits.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("{what} would need {needed} {unit}, and this adapter allows {limit}; select fewer tensors")]
+pub struct ModelTooLarge {
+    pub(crate) what: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) needed: u64,
+    pub(crate) limit: u64,
 }

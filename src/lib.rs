@@ -17,20 +17,20 @@
 //! Arrows point down: a module uses what stands below it, never above.
 //! - [`learner`]: scopes behind a handle that a model carries through burn's `Learner`.
 //! - `scope`: [`Scope`]; `builder` checks settings, `rules` those of the diagnoses, `schedule` and `survey` say what is due, `step` describes one step,
-//!   `walk` visits the module, `observer` holds the engine, `host` is the one without a GPU, `capture` writes raw tensors, `events`
-//!   keeps what nobody has polled.
+//!   `walk` visits the module, `observer` holds the engine, `host` is the one without a GPU, `parcel` is what passes between these,
+//!   `diagnosing` says who is told of findings, `capture` writes raw tensors, `events` keeps what nobody has polled.
 //! - `engine`: a step's tensors from the hand-off to the map (`averages`, `survey`), and what comes back (`read`).
-//! - `summary`: a run as tables. [`diagnosis`]: one rule a file, records in, findings out; `history` is what they weigh a step against, `watch`
-//!   makes findings of verdicts.
 //! - `store`: the run folder. `writer` is the thread that writes: records become rows (`tables`, `rows`, `columns`), rows batches
 //!   of a stream (`segment`), and the `overview`; `run` reads them back through `source` (a stream's `frames`, or Parquet) into
 //!   records and `curves`; `compact` turns closed streams into Parquet; `tensorboard` writes event files; `flight` keeps the last records for snapshots; `reading` is
 //!   a run in words; `follower` is what a live view holds of a run, whatever its length (`trace` of a figure over all tensors); `manifest` is `run.json`.
+//! - `summary`: a run as tables. [`diagnosis`]: one rule a file, records in, findings out; `history` is what they weigh a step against, `watch`
+//!   makes findings of verdicts.
 //! - [`device`](mod@device): the burn device that training runs on, with the wgpu handles behind it.
 //! - `bridge`: burn tensors to buffer slices; the only file that names cubecl types.
 //! - `kernels`: one launcher a shader of `shaders/`, same stem; `paged` is what those share that read burn's buffers,
 //!   `reduction` the two that make summaries. `cpu`: one twin a shader.
-//! - `gpu`: device and limits, the words of a record, shader composition, dispatch plan, staging ring, the GPU's clock (`timer`).
+//! - `gpu`: device and limits, the numbers that shaders share, the words of a record, shader composition, dispatch plan, staging ring, the GPU's clock (`timer`).
 //! - `survey`: what histograms, channels and sign maps are over, whichever engine counts.
 //! - `models`, `data`: what the command and the examples train; nothing above uses them.
 //! - [`record`]: what a step leaves. [`stats`]: the summaries as monoids. `error`.
@@ -89,7 +89,7 @@ pub use survey::SignMap;
 #[cfg(feature = "engine")]
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::bridge::BURN_FUSION;
+    pub use crate::bridge::{BURN_FUSION, BURN_VERSION};
     pub use crate::gpu::{Form, PretendLimits, compose_for_tests};
     pub use crate::kernels::paged::STRUCT_BYTES;
 }

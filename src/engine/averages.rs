@@ -1,7 +1,8 @@
 //! Moving averages of gradients and parameters, and the dynamics of those.
 
 use super::{Observation, Settings};
-use crate::gpu::{Form, Gpu, ModelTooLarge, Reads, RecordLayout, Slice};
+use crate::error::ModelTooLarge;
+use crate::gpu::{Form, Gpu, Reads, RecordLayout, Slice};
 use crate::kernels::average::Average;
 use crate::kernels::paged::Terms;
 use crate::kernels::reduction::Reduction;

@@ -8,7 +8,8 @@ pub(crate) use averages::averages_form;
 pub(crate) use read::{Outcome, ReadLayout};
 
 use crate::bridge::{Resolutions, Resolved};
-use crate::gpu::{Flight, Form, Gpu, ModelTooLarge, PretendLimits, Reads, RecordLayout, Shaders, Slice, Timer};
+use crate::error::ModelTooLarge;
+use crate::gpu::{Flight, Form, Gpu, PretendLimits, Reads, RecordLayout, Shaders, Slice, Timer};
 use crate::kernels::paged::Terms;
 use crate::kernels::reduction::Reduction;
 use crate::record::{NoticeKind, Param};

@@ -1,6 +1,7 @@
 //! Distributions on the GPU: which kernels count them, and how the counts lie in what comes back.
 
-use crate::gpu::{Gpu, ModelTooLarge, PretendLimits, Reads, Shaders, Slice};
+use crate::error::ModelTooLarge;
+use crate::gpu::{Gpu, PretendLimits, Reads, Shaders, Slice};
 use crate::kernels::histogram::HistogramKernel;
 use crate::kernels::paged::Terms;
 use crate::kernels::segment_reduce::{SegmentLayout, SegmentReduce};

@@ -1,6 +1,6 @@
 //! The wgpu device that burn trains on, and the limits that shape a dispatch.
 
-use super::ModelTooLarge;
+use crate::error::ModelTooLarge;
 use burn_wgpu::WgpuSetup;
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -4,8 +4,9 @@
 //! what one workgroup folds. Both are fixed when a scope is built. Where a span lies is found anew at
 //! every step, because burn's allocations move.
 
-use super::shader::{HAS_PREVIOUS, KEEPS, MOVED, PRESENT, ROLE_COUNT, TABLE_COUNT, WEIGHED};
-use super::{Form, Gpu, RecordLayout, TILE_LEN};
+use super::numbers::{HAS_PREVIOUS, KEEPS, MOVED, PRESENT, ROLE_COUNT, TABLE_COUNT, TILE_LEN, WEIGHED};
+use super::{Form, Gpu, RecordLayout};
+use crate::error::ModelTooLarge;
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 
@@ -133,16 +134,6 @@ impl Group {
     fn starting_with(chunks: &Range<u32>) -> Self {
         Self { chunks: chunks.clone(), windows: [const { Vec::new() }; ROLE_COUNT] }
     }
-}
-
-/// The selected parameters do not fit the adapter's limits.
-#[derive(Debug, thiserror::Error, PartialEq)]
-#[error("{what} would need {needed} {unit}, and this adapter allows {limit}; select fewer tensors")]
-pub struct ModelTooLarge {
-    pub(super) what: &'static str,
-    pub(super) unit: &'static str,
-    pub(super) needed: u64,
-    pub(super) limit: u64,
 }
 
 pub(crate) struct Plan {

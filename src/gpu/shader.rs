@@ -1,34 +1,14 @@
 //! Shaders as they are compiled: constants that Rust owns, generated parts, shared parts, the kernel.
 
+use super::numbers::{
+    HAS_PREVIOUS, KEEPS, LOAD_COUNT, MOMENTS_LEN, MOVED, NARROW_WORKGROUP_LEN, PRESENT, RANGE_LOG2, ROLE_COUNT,
+    SCALE_LOG2, SEGMENT_COUNT, TABLE_COUNT, TILE_LEN, WEIGHED, WORKGROUP_LEN,
+};
 use super::text::{batch_len_max, conditional, lanes, pages};
 use super::words::{Form, Kind, RecordLayout, SEGMENT_WORDS};
 use crate::stats::{
     EDGE_COUNT, FLUSH_PLACE, Format, HISTOGRAM_LEN, LINEAR_COUNT, LINEAR_PLACE, OVERFLOW_PLACE, ZERO_PLACE,
 };
-
-/// Invocations of a workgroup, in every kernel but a narrow `tensor_reduce`.
-pub(crate) const WORKGROUP_LEN: u32 = 256;
-/// Those of a workgroup that folds the few chunks of a small tensor.
-const NARROW_WORKGROUP_LEN: u32 = 64;
-/// Invocations that fold a word of a workgroup's lanes together.
-pub(super) const SEGMENT_COUNT: u32 = 8;
-/// Vector loads of an invocation and tile.
-pub(super) const LOAD_COUNT: u32 = 8;
-/// Elements a workgroup classifies at a time.
-pub(crate) const TILE_LEN: u32 = WORKGROUP_LEN * 4 * LOAD_COUNT;
-/// Squares of magnitudes from 2^-45 to 2^45 can be added 2^32 times in f32; others are scaled by 2^85.
-const RANGE_LOG2: u32 = 45;
-pub(crate) const SCALE_LOG2: u32 = 85;
-/// Words of a `Moments`.
-pub(super) const MOMENTS_LEN: usize = 6;
-
-/// Flags of a span at a step: the gradient is there, its state is that of the step to compare with, the parameter is
-/// there, so is the parameter before its last move, and the state is to be this step's.
-pub(crate) const PRESENT: u32 = 1;
-pub(crate) const HAS_PREVIOUS: u32 = 2;
-pub(crate) const WEIGHED: u32 = 4;
-pub(crate) const MOVED: u32 = 8;
-pub(crate) const KEEPS: u32 = 16;
 
 /// Which shaders a scope runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +39,7 @@ impl Shaders {
     }
 }
 
-/// Tensors that a kernel reads an element of at a time, each through pages of its own: gradient, parameter, and the
-/// parameter before its last move.
-pub(crate) const ROLE_COUNT: usize = 3;
+/// The roles, by name.
 const ROLE_NAMES: [&str; ROLE_COUNT] = ["gradient", "weight", "before"];
 
 impl Form {
@@ -75,9 +53,6 @@ impl Form {
         1 + u32::from(self.plane_count() > 0) + u32::from(self.groups.cosine)
     }
 }
-
-/// Bindings of the tables every kernel is given; those of its outputs follow, then pages.
-pub(crate) const TABLE_COUNT: u32 = 3;
 
 /// `grad_reduce.wgsl` with `page_count` bindings for each role.
 pub(crate) fn grad_reduce_wgsl(form: Form, page_count: u32) -> String {

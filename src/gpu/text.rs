@@ -1,6 +1,6 @@
 //! Shader text that is written rather than read: lanes, bindings of pages, conditions and repetitions.
 
-use super::shader::{LOAD_COUNT, SEGMENT_COUNT, WORKGROUP_LEN};
+use super::numbers::{LOAD_COUNT, SEGMENT_COUNT, WORKGROUP_LEN};
 use super::words::Kind;
 use std::fmt::Write;
 

@@ -1,6 +1,6 @@
 //! The words of a record: what a chunk leaves, what a tensor's summary is read back as.
 
-use super::shader::{MOMENTS_LEN, SCALE_LOG2};
+use super::numbers::{MOMENTS_LEN, SCALE_LOG2};
 use crate::stats::{
     Crossings, FirstNonfinite, Groups, INFINITY_BITS, Moments, NonfiniteKind, Partial, RetainedMove, SeedCrossings,
     Segment, Transitions, UpdatePartial, WeightPartial, from_order_key, order_key,

@@ -1,7 +1,8 @@
 //! Launcher of `average.wgsl`: element-wise moving averages of tensors, in a buffer of our own.
 
 use super::paged::{Kernel, Paged, Terms};
-use crate::gpu::{Cut, Gpu, ModelTooLarge, Plan, Reads, Shaders, Slice, TILE_LEN, average_wgsl};
+use crate::error::ModelTooLarge;
+use crate::gpu::{Cut, Gpu, Plan, Reads, Shaders, Slice, TILE_LEN, average_wgsl};
 
 /// Elements that one workgroup moves on.
 const CHUNK_LEN: u64 = 4 * TILE_LEN as u64;

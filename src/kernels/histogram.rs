@@ -1,7 +1,8 @@
 //! Launcher of `histogram.wgsl`: counts a tensor, for gradients and then for parameters.
 
 use super::paged::{Kernel, Paged, Terms};
-use crate::gpu::{Cut, Gpu, ModelTooLarge, Plan, Reads, Shaders, histogram_wgsl};
+use crate::error::ModelTooLarge;
+use crate::gpu::{Cut, Gpu, Plan, Reads, Shaders, histogram_wgsl};
 use crate::stats::{EDGE_COUNT, HISTOGRAM_LEN, Histogram, order_key};
 
 /// Elements that one workgroup counts.

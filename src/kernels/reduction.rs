@@ -3,7 +3,8 @@
 use super::grad_reduce::GradReduce;
 use super::paged::Terms;
 use super::tensor_reduce::TensorReduce;
-use crate::gpu::{Form, Gpu, ModelTooLarge, Plan, PretendLimits, Reads, Shaders};
+use crate::error::ModelTooLarge;
+use crate::gpu::{Form, Gpu, Plan, PretendLimits, Reads, Shaders};
 
 pub(crate) struct Reduction {
     plan: Plan,

@@ -1,7 +1,8 @@
 //! Launcher of `segment_reduce.wgsl`: stretches of tensors to one record each.
 
 use super::paged::{Kernel, Paged, Terms};
-use crate::gpu::{Cut, Gpu, ModelTooLarge, Plan, Reads, SEGMENT_WORDS, Shaders, segment, segment_reduce_wgsl};
+use crate::error::ModelTooLarge;
+use crate::gpu::{Cut, Gpu, Plan, Reads, SEGMENT_WORDS, Shaders, segment, segment_reduce_wgsl};
 use crate::stats::Segment;
 use crate::survey::{Stretch, Stretches};
 

@@ -1,7 +1,6 @@
 //! The CPU engine: reads every tensor on the training thread and reduces it there.
 
-use super::observer::{Given, Landed, Parcel, Payload, Read};
-use super::step::Keeping;
+use super::parcel::{Given, Keeping, Landed, Parcel, Payload, Read};
 use crate::cpu::average::average as average_on;
 use crate::cpu::grad_reduce::{State, moved, reduce, weigh};
 use crate::cpu::histogram::histogram;

@@ -1,131 +1,21 @@
 //! The two engines behind a scope: hand-written shaders on burn's wgpu device, or the CPU twins.
 
 use super::host::HostObserver;
-use super::step::Keeping;
+use super::parcel::{Given, Keeping, Landed, MakePayload, Parcel, Payload, Read, ScalarValue};
 use crate::bridge::{self, Demand, Handed, Primitive};
 use crate::device::Device;
-use crate::engine::{
-    Cargo, Engine, Observation, Outcome, ReadLayout, SCALAR_COUNT_MAX, Settings, TAP_COUNT_MAX, reaches,
-};
+use crate::engine::{Cargo, Engine, Observation, Outcome, ReadLayout, Settings, reaches};
 use crate::error::Error;
 use crate::gpu::{Flight, Form, Gpu, Ring};
-use crate::record::{Cost, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
-use crate::survey::{Counted, SurveyDue};
+use crate::record::{NoticeKind, Param, TapRecord};
 use burn::tensor::{DType, Device as BurnDevice, Tensor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// What a step's caller has given beside the tensors, kept until its numbers are back.
-pub(super) struct Given {
-    pub step: u64,
-    pub epoch: Option<u64>,
-    pub last_move: bool,
-    /// What gradients come multiplied by.
-    pub scale: f64,
-    pub scalars: Vec<(String, ScalarValue)>,
-    /// Names of the taps, and whether they have rails.
-    pub taps: Vec<(String, bool)>,
-    pub cost: Cost,
-    pub notices: Vec<NoticeKind>,
-    /// Tensors whose gradient is there and cannot be handed to the engine.
-    pub unreadable: Vec<usize>,
-    /// Tensors whose schedule leaves the step out.
-    pub not_due: Vec<usize>,
-    pub survey: SurveyDue,
-}
-
-impl Given {
-    pub fn new(step: u64) -> Self {
-        Self {
-            step,
-            epoch: None,
-            last_move: false,
-            scale: 1.0,
-            scalars: vec![],
-            taps: vec![],
-            cost: Cost::default(),
-            notices: vec![],
-            unreadable: vec![],
-            not_due: vec![],
-            survey: SurveyDue::default(),
-        }
-    }
-
-    /// Puts in what the engine was not told of.
-    fn complete(&self, tensors: &mut [TensorRecord]) {
-        self.unreadable.iter().for_each(|&tensor| tensors[tensor].gradient = Gradient::Unreadable);
-        self.not_due.iter().for_each(|&tensor| tensors[tensor] = TensorRecord::of(Gradient::NotDue));
-    }
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum ScalarValue {
-    Known(f64),
-    /// The `n`-th GPU scalar of the step.
-    Gpu(usize),
-}
-
-/// A tensor on its way to an engine.
-#[derive(Clone)]
-pub(super) enum Payload {
-    Gpu(Primitive),
-    Host(Arc<[f32]>),
-}
-
-/// What a step hands to an engine.
-#[derive(Default)]
-pub(super) struct Parcel {
-    /// Gradient and parameter, by tensor.
-    pub tensors: Vec<(usize, Option<Payload>, Option<Payload>)>,
-    pub scalars: Vec<Primitive>,
-    pub taps: Vec<(Payload, Option<[f32; 2]>)>,
-}
-
-impl Parcel {
-    pub fn scalar(&mut self, payload: Payload) -> Result<ScalarValue, String> {
-        match payload {
-            Payload::Host(values) => Ok(ScalarValue::Known(f64::from(values[0]))),
-            Payload::Gpu(primitive) if self.scalars.len() < SCALAR_COUNT_MAX => {
-                self.scalars.push(primitive);
-                Ok(ScalarValue::Gpu(self.scalars.len() - 1))
-            }
-            Payload::Gpu(_) => Err(format!("a step carries at most {SCALAR_COUNT_MAX} GPU scalars")),
-        }
-    }
-
-    pub fn tap(&mut self, payload: Payload, rails: Option<[f32; 2]>) -> Result<(), String> {
-        if self.taps.len() == TAP_COUNT_MAX {
-            return Err(format!("a step carries at most {TAP_COUNT_MAX} taps"));
-        }
-        self.taps.push((payload, rails));
-        Ok(())
-    }
-}
-
-/// A step whose numbers are there.
-pub(super) struct Landed {
-    pub given: Given,
-    /// What came back, or why the step was lost.
-    pub read: Result<Read, String>,
-}
-
-pub(super) struct Read {
-    pub tensors: Vec<TensorRecord>,
-    pub taps: Vec<TapRecord>,
-    pub counted: Option<Counted>,
-}
-
 pub(super) enum Observer {
     Gpu(Box<GpuObserver>),
     Host(Box<HostObserver>),
-}
-
-/// Makes payloads of tensors of any rank.
-pub(super) trait MakePayload {
-    /// # Errors
-    /// Where the tensor does not live on the scope's device, or can't be read.
-    fn payload<const D: usize>(&self, tensor: Tensor<D>) -> Result<Payload, String>;
 }
 
 /// Where payloads go: the scope's device, or host memory.

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "store")]
 use super::capture::Item;
-use super::observer::{Given, Parcel, Payload, ScalarValue};
+use super::parcel::{Given, Keeping, MakePayload, Parcel, Payload, ScalarValue};
 use super::schedule::Span;
 use super::walk::{self, GradientSource};
 use super::{Places, Scope, WhenFull};
@@ -281,17 +281,6 @@ impl<'a> Step<'a> {
     }
 }
 
-/// What of a step is kept for the next comparison.
-#[derive(Clone, Debug)]
-pub(super) struct Keeping {
-    /// Whether the step has a place in the sequence of steps that are compared.
-    pub keeps: bool,
-    /// Whether only the step right before counts.
-    pub neighbours: bool,
-    /// For each tensor, whether its parameter will be compared with.
-    pub weights: Vec<bool>,
-}
-
 impl Scope {
     fn keeping(&self, given: &Given, attention: &[Attention]) -> Keeping {
         if given.last_move {
@@ -336,7 +325,7 @@ struct Collect<'a, G, P> {
     unknown: &'a mut usize,
 }
 
-impl<G: GradientSource, P: super::observer::MakePayload> walk::OnParam for Collect<'_, G, P> {
+impl<G: GradientSource, P: MakePayload> walk::OnParam for Collect<'_, G, P> {
     fn call<const D: usize>(&mut self, key: u64, param: &Param<Tensor<D>>) {
         let place = self.places.get(&key);
         *self.unknown += usize::from(place.is_none());
@@ -379,14 +368,5 @@ impl<G: GradientSource> walk::OnParam for CaptureTensors<'_, G> {
         let path = &self.params[tensor].path;
         self.items.extend(self.source.gradient(param).map(|g| Item::new(format!("gradient/{path}"), g)));
         self.items.push(Item::new(format!("parameter/{path}"), param.val()));
-    }
-}
-
-impl Given {
-    fn refuse(&mut self, refused: Vec<(usize, bool, String)>, params: &[ParamEntry]) {
-        for (tensor, is_gradient, reason) in refused {
-            self.notices.push(NoticeKind::Unreadable { path: params[tensor].path.clone(), reason });
-            self.unreadable.extend(is_gradient.then_some(tensor));
-        }
     }
 }
