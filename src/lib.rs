@@ -22,7 +22,7 @@
 //! - `engine`: a step's tensors from the hand-off to the map (`averages`, `survey`), and what comes back (`read`).
 //! - `store`: the run folder. `writer` is the thread that writes: records become rows (`tables`, `rows`, `columns`), rows batches
 //!   of a stream (`segment`), and the `overview`; `run` reads them back through `source` (a stream's `frames`, or Parquet) into
-//!   records and `curves`; `compact` turns closed streams into Parquet; `tensorboard` writes event files; `flight` keeps the last records for snapshots; `reading` is
+//!   records, `curves` into a few spans of steps, `cells` as they lie; `compact` turns closed streams into Parquet; `tensorboard` writes event files; `flight` keeps the last records for snapshots; `reading` is
 //!   a run in words; `follower` is what a live view holds of a run, whatever its length (`trace` of a figure over all tensors); `manifest` is `run.json`.
 //! - `summary`: a run as tables. [`diagnosis`]: one rule a file, records in, findings out; `history` is what they weigh a step against, `watch`
 //!   makes findings of verdicts.
@@ -30,7 +30,8 @@
 //! - `bridge`: burn tensors to buffer slices; the only file that names cubecl types.
 //! - `kernels`: one launcher a shader of `shaders/`, same stem; `paged` is what those share that read burn's buffers,
 //!   `reduction` the two that make summaries. `cpu`: one twin a shader.
-//! - `gpu`: device and limits, the numbers that shaders share, the words of a record, shader composition, dispatch plan, staging ring, the GPU's clock (`timer`).
+//! - `gpu`: device and limits, `numbers` that shaders share, the words of a record, shader composition, dispatch plan, staging ring,
+//!   the GPU's clock (`timer`).
 //! - `survey`: what histograms, channels and sign maps are over, whichever engine counts.
 //! - `models`, `data`: what the command and the examples train; nothing above uses them.
 //! - [`record`]: what a step leaves. [`stats`]: the summaries as monoids. `error`.

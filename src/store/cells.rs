@@ -1,7 +1,8 @@
 //! The rows of a run's tables as they lie, for exports.
 
 use super::run::Run;
-use super::source::{TABLES, damaged};
+use super::source::damaged;
+use super::tables::{TABLES, steps};
 use crate::error::Error;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type, UInt64Type};
@@ -71,7 +72,7 @@ impl Run {
         let mut values = vec![Value::Null; columns.len()];
         for (_, source) in self.sources(table)? {
             source.each(None, |batch| {
-                let steps = super::tables::steps(batch)?;
+                let steps = steps(batch)?;
                 for row in 0..batch.num_rows() {
                     for (value, column) in values.iter_mut().zip(columns) {
                         *value = cell(batch, column, row);
@@ -82,6 +83,17 @@ impl Run {
             })?;
         }
         Ok(())
+    }
+
+    /// Writes a table as one Parquet file; false where the run has no such rows.
+    ///
+    /// # Errors
+    /// Where a file is damaged, the file can't be written, or segments differ in their columns, since a run was resumed
+    /// with other statistics.
+    #[cfg(feature = "parquet")]
+    pub fn write_parquet(&self, table: &str, path: &std::path::Path) -> Result<bool, Error> {
+        let sources: Vec<_> = self.sources(table)?.into_iter().map(|(_, source)| source).collect();
+        super::compact::write(&sources, path, |_| Ok(()))
     }
 }
 

@@ -1,17 +1,26 @@
-//! Closed segments become Parquet.
+//! Closed segments become Parquet: smaller, and read by pandas, polars, DuckDB and Spark as they are.
 
 use super::manifest::Manifest;
 use super::overview::{self, Overview};
-use super::parquet::{steps_of, write};
-use super::source::{Source, TABLES, arrow_path, damaged, parquet_path};
-use super::tables::StatsArrays;
+use super::parquet::steps_of;
+use super::source::{Source, arrow_path, damaged, parquet_path};
+use super::tables::{StatsArrays, StatsTable, TABLES, Table};
 use crate::error::Error;
 use crate::record::Figure;
 use arrow_array::RecordBatch;
-use std::fs;
+use arrow_schema::{DataType, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding};
+use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::thread::JoinHandle;
+
+/// Rows, and bytes of them, that are encoded together and held in memory meanwhile.
+const ROW_GROUP_LEN: usize = 1 << 17;
+const ROW_GROUP_BYTES: usize = 64 << 20;
 
 /// Compacts the segments before `index`, on a thread of its own: they are closed, and may be cut short by the new one.
 pub(super) fn in_background(folder: &Path, manifest: &Manifest, index: u32) -> Option<JoinHandle<Result<(), Error>>> {
@@ -49,7 +58,7 @@ fn compact(folder: &Path, manifest: &Manifest, index: u32) -> Result<(), Error> 
         let Some(source) = Source::open(folder, table, index, limit)? else { continue };
         let partial = parquet.with_extension("parquet.partial");
         let failed = |error: io::Error| Error::RunFolder { path: parquet.clone(), reason: error.to_string() };
-        let mut overview = (table == "stats").then(|| rebuilt_overview(folder, manifest, index));
+        let mut overview = (table == StatsTable::NAME).then(|| rebuilt_overview(folder, manifest, index));
         let rows = write(std::slice::from_ref(&source), &partial, |batch| match &mut overview {
             Some(overview) => retell(batch, overview),
             None => Ok(()),
@@ -97,4 +106,70 @@ fn retell(batch: &RecordBatch, overview: &mut Overview) -> Result<(), String> {
     // A failure is met again when it is finished.
     let _ = overview.flush();
     Ok(())
+}
+
+/// Writes the rows of `sources`, which have the same columns, and shows each batch to `seen`. False where there are no rows.
+///
+/// # Errors
+/// Where a source can't be read, or the file can't be written: then nothing of it stays.
+pub(super) fn write(
+    sources: &[Source],
+    path: &Path,
+    mut seen: impl FnMut(&RecordBatch) -> Result<(), String>,
+) -> Result<bool, Error> {
+    let mut writer = None;
+    // Of the file that is written: a full disk says nothing about the source.
+    let mut failure: Option<String> = None;
+    let mut put = |batch: &RecordBatch| -> Result<(), String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            None => {
+                let file = File::create(path).map_err(|error| text(&error))?;
+                let made = ArrowWriter::try_new(file, batch.schema(), Some(properties(&batch.schema())));
+                writer.insert(made.map_err(|error| text(&error))?)
+            }
+        };
+        writer.write(batch).map_err(|error| text(&error))
+    };
+    let read = sources.iter().try_for_each(|source| {
+        source.each(None, |batch| {
+            if failure.is_none() {
+                failure = put(batch).err();
+            }
+            if failure.is_none() { seen(batch) } else { Ok(()) }
+        })
+    });
+    let rows = writer.is_some();
+    let closed = writer.map_or(Ok(()), |writer| {
+        let file = writer.into_inner().map_err(|error| error.to_string())?;
+        // Its source is removed next.
+        file.sync_all().map_err(|error| error.to_string())
+    });
+    let written = match failure {
+        Some(reason) => Err(reason),
+        None => closed,
+    };
+    let failed = |reason| Error::RunFolder { path: path.to_owned(), reason };
+    read.and(written.map_err(failed)).map(|()| rows).inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })
+}
+
+/// Neighbouring rows are of neighbouring tensors: floats share their exponents' bytes, counts their high bits.
+fn properties(schema: &SchemaRef) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(Some(ROW_GROUP_LEN))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES));
+    for field in schema.fields() {
+        let encoding = match field.data_type() {
+            DataType::Float32 | DataType::Float64 => Encoding::BYTE_STREAM_SPLIT,
+            DataType::UInt64 => Encoding::DELTA_BINARY_PACKED,
+            _ => continue,
+        };
+        let path = ColumnPath::from(field.name().as_str());
+        properties = properties.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, encoding);
+    }
+    properties.build()
 }

@@ -2,12 +2,15 @@
 
 use super::frames::Frames;
 use super::overview::{self, Envelope};
-use super::run::{Run, place};
+use super::run::Run;
 use super::source::{Source, caught, damaged};
-use super::tables::{StatsArrays, steps};
+use super::tables::{StatsArrays, StatsTable, Table, place, steps};
 use crate::error::Error;
 use crate::record::{Figure, TensorRecord};
 use arrow_array::RecordBatch;
+
+/// Curves of a run of up to this many rows are read from them.
+const ROW_COUNT_MAX: u64 = 200_000;
 
 /// Envelopes of figures over spans of steps that all tensors share.
 #[derive(Clone, Debug)]
@@ -25,22 +28,29 @@ pub struct Curves {
     cells: Vec<Envelope>,
 }
 
-impl Curves {
-    pub(super) fn read(run: &Run, point_count: usize, row_count_max: u64) -> Result<Self, Error> {
-        Self::of_sources(run, &run.sources("stats")?, point_count, row_count_max)
+impl Run {
+    /// Every figure of every tensor in at most `point_count` spans of steps, from the overview where the run is long.
+    ///
+    /// # Errors
+    /// Where a file is damaged.
+    pub fn curves(&self, point_count: usize) -> Result<Curves, Error> {
+        self.curves_within(point_count, ROW_COUNT_MAX)
     }
 
-    pub(super) fn of_sources(
-        run: &Run,
-        sources: &[(u32, Source)],
-        point_count: usize,
-        row_count_max: u64,
-    ) -> Result<Self, Error> {
-        let (mut curves, row_count) = Self::sized(run, sources, point_count)?;
-        curves.fill(run, sources, row_count > row_count_max)?;
+    /// As [`Run::curves`], from the overview where there are more rows than that.
+    ///
+    /// # Errors
+    /// As [`Run::curves`].
+    #[doc(hidden)]
+    pub fn curves_within(&self, point_count: usize, row_count_max: u64) -> Result<Curves, Error> {
+        let sources = self.sources(StatsTable::NAME)?;
+        let (mut curves, row_count) = Curves::sized(self, &sources, point_count)?;
+        curves.fill(self, &sources, row_count > row_count_max)?;
         Ok(curves)
     }
+}
 
+impl Curves {
     /// Without values: room for at most `point_count` spans of the rows, whose number comes with it.
     pub(super) fn sized(run: &Run, sources: &[(u32, Source)], point_count: usize) -> Result<(Self, u64), Error> {
         let mut extent: Option<[u64; 2]> = None;

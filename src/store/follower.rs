@@ -1,10 +1,11 @@
 //! A run folder, followed as it grows: what a live view holds of it, whatever its length.
 
 use super::curves::Curves;
+use super::frames::Batches;
 use super::manifest::{FINDINGS, Manifest};
 use super::run::{Run, SeriesName};
-use super::source::{Batches, Source, damaged, within};
-use super::tables::ScalarRow;
+use super::source::{Source, damaged, within};
+use super::tables::{ScalarRow, ScalarTable, StatsTable, Table};
 use super::trace::Trace;
 use crate::error::Error;
 use crate::record::{Finding, RunStatus};
@@ -132,7 +133,7 @@ impl Follower {
             epochs: Vec::new(),
             findings: Vec::new(),
             stats,
-            scalars: Feed::new("scalars"),
+            scalars: Feed::new(ScalarTable::NAME),
             stamps: [stamp, None],
             generation: 0,
             version: 0,
@@ -143,14 +144,14 @@ impl Follower {
     }
 
     fn curves_of(run: &Run, span_count_max: usize) -> Result<(Curves, Feed), Error> {
-        let sources = run.sources("stats")?;
+        let sources = run.sources(StatsTable::NAME)?;
         let (mut curves, row_count) = Curves::sized(run, &sources, span_count_max)?;
         if row_count > ROW_COUNT_MAX && !curves.has_overview() {
             // Too many rows for one look, and too few steps for an overview.
-            return Ok((curves, Feed::new("stats")));
+            return Ok((curves, Feed::new(StatsTable::NAME)));
         }
         curves.fill(run, &sources, row_count > ROW_COUNT_MAX)?;
-        Ok((curves, Feed::after("stats", run, sources)))
+        Ok((curves, Feed::after(StatsTable::NAME, run, sources)))
     }
 
     /// Takes what was written since, or a part of it: whether there was anything. Never waits for the writer.

@@ -1,6 +1,6 @@
 //! The messages of an Arrow IPC stream that may end in the middle of one.
 
-use super::source::Batches;
+use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::{MessageHeader, root_as_message};
 use std::fs::File;
@@ -13,6 +13,9 @@ const CONTINUATION: [u8; 4] = [0xff; 4];
 const PREFIX_LEN: u64 = 8;
 /// No message's metadata is as large: a length beyond is damage, not a reason to allocate.
 const METADATA_LEN_MAX: u64 = 64 << 20;
+
+/// Batches of rows, as they are decoded.
+pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, String>> + Send>;
 
 /// A message that is whole.
 #[derive(Clone, Copy, Debug)]

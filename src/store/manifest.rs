@@ -79,6 +79,37 @@ pub struct Segment {
     pub end: Option<String>,
 }
 
+/// What is known of a run when it starts.
+#[derive(Clone, Debug)]
+pub struct RunStart {
+    pub burn_version: String,
+    pub adapter: String,
+    /// Which engine reduces the gradients.
+    pub engine: String,
+    /// Whether burn was built with its fusion, and whether gradscope turned its autotune on.
+    pub fusion: bool,
+    pub autotune: bool,
+    pub settings: Value,
+    pub groups: Groups,
+    pub seed_crossings: bool,
+    /// Whether event files are written too.
+    pub tensorboard: bool,
+    pub params: Vec<Param>,
+    /// The caller's own facts: model, optimizer, seed, data.
+    pub facts: Vec<(String, Value)>,
+    /// Records that a snapshot has; 0 for none.
+    pub flight_recorder: usize,
+}
+
+/// Steps of which a run has no record, by the reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// They found the staging ring full.
+    pub dropped_count: u64,
+    /// Their summaries did not come back.
+    pub lost_count: u64,
+}
+
 /// A line of `notices.jsonl`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct NoticeLine {

@@ -34,10 +34,10 @@ pub use curves::Curves;
 #[cfg(feature = "engine")]
 pub(crate) use flight::SNAPSHOT_COUNT_MAX;
 pub use follower::Follower;
-pub use manifest::{Manifest, SCHEMA_VERSION, Segment};
+pub use manifest::{Manifest, Missed, RunStart, SCHEMA_VERSION, Segment};
 pub use overview::Envelope;
 pub use reading::{LossReading, ParameterReading, Reading};
 pub use run::{Run, Series, SeriesName, TensorRow};
 pub use tensorboard::{EventWriter, Tensorboard};
 pub use trace::{Trace, TracePoint};
-pub use writer::{Missed, RunPlace, RunStart, RunWriter, TENSORBOARD};
+pub use writer::{RunPlace, RunWriter, TENSORBOARD};

@@ -1,103 +1,17 @@
-//! Tables as Parquet: smaller, and read by pandas, polars, DuckDB and Spark as they are.
+//! Tables that are Parquet, read.
 
-use super::run::Run;
-use super::source::{Batches, Source};
-use crate::error::Error;
+use super::frames::Batches;
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::DataType;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::arrow::{ArrowWriter, ProjectionMask};
-use parquet::basic::{Compression, Encoding};
-use parquet::file::properties::WriterProperties;
 use parquet::file::statistics::Statistics;
-use parquet::schema::types::ColumnPath;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 
-/// Rows, and bytes of them, that are encoded together and held in memory meanwhile.
-const ROW_GROUP_LEN: usize = 1 << 17;
-const ROW_GROUP_BYTES: usize = 64 << 20;
 /// Rows that are read together: of plain tables, and of those with lists, whose rows are a thousand times as long.
 const BATCH_LEN: usize = 1 << 13;
 const LIST_BATCH_LEN: usize = 1 << 6;
-
-/// Writes the rows of `sources`, which have the same columns, and shows each batch to `seen`. False where there are no rows.
-///
-/// # Errors
-/// Where a source can't be read, or the file can't be written: then nothing of it stays.
-pub(super) fn write(
-    sources: &[Source],
-    path: &Path,
-    mut seen: impl FnMut(&RecordBatch) -> Result<(), String>,
-) -> Result<bool, Error> {
-    let mut writer = None;
-    // Of the file that is written: a full disk says nothing about the source.
-    let mut failure: Option<String> = None;
-    let mut put = |batch: &RecordBatch| -> Result<(), String> {
-        let text = |error: &dyn std::fmt::Display| error.to_string();
-        let writer = match &mut writer {
-            Some(writer) => writer,
-            None => {
-                let file = File::create(path).map_err(|error| text(&error))?;
-                let made = ArrowWriter::try_new(file, batch.schema(), Some(properties(&batch.schema())));
-                writer.insert(made.map_err(|error| text(&error))?)
-            }
-        };
-        writer.write(batch).map_err(|error| text(&error))
-    };
-    let read = sources.iter().try_for_each(|source| {
-        source.each(None, |batch| {
-            if failure.is_none() {
-                failure = put(batch).err();
-            }
-            if failure.is_none() { seen(batch) } else { Ok(()) }
-        })
-    });
-    let rows = writer.is_some();
-    let closed = writer.map_or(Ok(()), |writer| {
-        let file = writer.into_inner().map_err(|error| error.to_string())?;
-        // Its source is removed next.
-        file.sync_all().map_err(|error| error.to_string())
-    });
-    let written = match failure {
-        Some(reason) => Err(reason),
-        None => closed,
-    };
-    let failed = |reason| Error::RunFolder { path: path.to_owned(), reason };
-    read.and(written.map_err(failed)).map(|()| rows).inspect_err(|_| {
-        let _ = fs::remove_file(path);
-    })
-}
-
-impl Run {
-    /// Writes a table as one Parquet file; false where the run has no such rows.
-    ///
-    /// # Errors
-    /// Where a file is damaged, the file can't be written, or segments differ in their columns, since a run was resumed
-    /// with other statistics.
-    pub fn write_parquet(&self, table: &str, path: &Path) -> Result<bool, Error> {
-        let sources: Vec<Source> = self.sources(table)?.into_iter().map(|(_, source)| source).collect();
-        write(&sources, path, |_| Ok(()))
-    }
-}
-
-/// Neighbouring rows are of neighbouring tensors: floats share their exponents' bytes, counts their high bits.
-fn properties(schema: &SchemaRef) -> WriterProperties {
-    let mut properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
-        .set_max_row_group_row_count(Some(ROW_GROUP_LEN))
-        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES));
-    for field in schema.fields() {
-        let encoding = match field.data_type() {
-            DataType::Float32 | DataType::Float64 => Encoding::BYTE_STREAM_SPLIT,
-            DataType::UInt64 => Encoding::DELTA_BINARY_PACKED,
-            _ => continue,
-        };
-        let path = ColumnPath::from(field.name().as_str());
-        properties = properties.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, encoding);
-    }
-    properties.build()
-}
 
 fn opened(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;

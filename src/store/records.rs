@@ -1,8 +1,11 @@
 //! Records put together from a segment's tables.
 
-use super::run::place;
-use super::source::{Batches, Source, damaged, within};
-use super::tables::{MapRow, ScalarRow, StatsArrays, StepScalars, histogram_rows, map_rows, tap_rows};
+use super::frames::Batches;
+use super::source::{Source, damaged, within};
+use super::tables::{
+    HistogramTable, MapRow, MapTable, ScalarRow, ScalarTable, StatsArrays, StatsTable, StepScalars, Table, TapTable,
+    histogram_rows, map_rows, place, tap_rows,
+};
 use crate::error::Error;
 use crate::record::{Global, Gradient, HistogramRecord, Shapes, StepRecord, TapRecord, TensorRecord};
 use arrow_array::RecordBatch;
@@ -101,15 +104,15 @@ impl Records {
         };
         Ok(Self {
             tensor_count,
-            stats: Cursor::open(folder, "stats", index, limit, stats)?,
-            scalars: Cursor::open(folder, "scalars", index, limit, scalars)?,
-            taps: Cursor::open(folder, "taps", index, limit, |batch, rows| {
+            stats: Cursor::open(folder, StatsTable::NAME, index, limit, stats)?,
+            scalars: Cursor::open(folder, ScalarTable::NAME, index, limit, scalars)?,
+            taps: Cursor::open(folder, TapTable::NAME, index, limit, |batch, rows| {
                 tap_rows(batch, |step, tap| rows.push_back((step, tap)))
             })?,
-            histograms: Cursor::open(folder, "histograms", index, limit, |batch, rows| {
+            histograms: Cursor::open(folder, HistogramTable::NAME, index, limit, |batch, rows| {
                 histogram_rows(batch, |step, histogram| rows.push_back((step, histogram)))
             })?,
-            maps: Cursor::open(folder, "maps", index, limit, |batch, rows| {
+            maps: Cursor::open(folder, MapTable::NAME, index, limit, |batch, rows| {
                 map_rows(batch, |step, map| rows.push_back((step, map)))
             })?,
         })

@@ -1,11 +1,13 @@
 //! Run folders, read back.
 
-use super::curves::Curves;
 use super::lock::Lock;
 use super::manifest::{FINDINGS, FindingLine, Manifest, NOTICES, NoticeLine};
 use super::records::Records;
 use super::source::{Source, damaged};
-use super::tables::{MapRow, ScalarRow, StatsArrays, histogram_rows, map_rows};
+use super::tables::{
+    HistogramTable, MapRow, MapTable, ScalarRow, ScalarTable, StatsArrays, StatsTable, Table, histogram_rows, map_rows,
+    place,
+};
 use crate::error::Error;
 use crate::record::{
     Averages, Finding, HistogramRecord, Notice, Param, RunStatus, SignMapRow, StepRecord, TensorRecord,
@@ -34,9 +36,6 @@ pub struct Run {
     folder: PathBuf,
     manifest: Manifest,
 }
-
-/// Curves of a run of up to this many rows are read from them.
-const ROW_COUNT_MAX: u64 = 200_000;
 
 /// Whose figure a series is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -171,7 +170,7 @@ impl Run {
     pub fn series(&self, wanted: impl Fn(&SeriesName) -> bool) -> Result<Vec<Series>, Error> {
         let mut places: HashMap<String, HashMap<String, Option<usize>>> = HashMap::new();
         let mut found: Vec<Series> = Vec::new();
-        for (_, source) in self.sources("scalars")? {
+        for (_, source) in self.sources(ScalarTable::NAME)? {
             source.each(None, |batch| {
                 ScalarRow::each(batch, |row| {
                     let known = places.get(row.source).and_then(|names| names.get(row.name)).copied();
@@ -194,30 +193,13 @@ impl Run {
         Ok(found)
     }
 
-    /// Every figure of every tensor in at most `point_count` spans of steps, from the overview where the run is long.
-    ///
-    /// # Errors
-    /// Where a file is damaged.
-    pub fn curves(&self, point_count: usize) -> Result<Curves, Error> {
-        self.curves_within(point_count, ROW_COUNT_MAX)
-    }
-
-    /// As [`Run::curves`], from the overview where there are more rows than that.
-    ///
-    /// # Errors
-    /// As [`Run::curves`].
-    #[doc(hidden)]
-    pub fn curves_within(&self, point_count: usize, row_count_max: u64) -> Result<Curves, Error> {
-        Curves::read(self, point_count, row_count_max)
-    }
-
     /// Hands over every row of `stats`.
     ///
     /// # Errors
     /// Where a file is damaged.
     pub fn each_row(&self, mut row: impl FnMut(TensorRow)) -> Result<(), Error> {
         let tensor_count = self.params().len();
-        for (_, source) in self.sources("stats")? {
+        for (_, source) in self.sources(StatsTable::NAME)? {
             source.each(None, |batch| {
                 let rows = StatsArrays::bind(batch)?;
                 for i in 0..batch.num_rows() {
@@ -265,7 +247,7 @@ impl Run {
     /// Where a file is damaged.
     pub fn each_histogram(&self, mut histogram: impl FnMut(u64, HistogramRecord)) -> Result<(), Error> {
         let tensor_count = self.params().len();
-        for (_, source) in self.sources("histograms")? {
+        for (_, source) in self.sources(HistogramTable::NAME)? {
             source.each(None, |batch| {
                 let mut misplaced = Ok(());
                 histogram_rows(batch, |step, record| match place(record.param as u64, tensor_count) {
@@ -283,7 +265,7 @@ impl Run {
     /// # Errors
     /// Where a file is damaged.
     pub fn each_sign_map_line(&self, mut line: impl FnMut(u64, SignMapRow)) -> Result<(), Error> {
-        for (_, source) in self.sources("maps")? {
+        for (_, source) in self.sources(MapTable::NAME)? {
             source.each(None, |batch| {
                 map_rows(batch, |step, row| {
                     if let MapRow::SignMap(row) = row {
@@ -342,9 +324,4 @@ impl Run {
         // A line that can't be read is a torn one, or of a newer gradscope.
         Ok(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
     }
-}
-
-pub(super) fn place(tensor: u64, tensor_count: usize) -> Result<usize, String> {
-    let place = usize::try_from(tensor).ok().filter(|place| *place < tensor_count);
-    place.ok_or_else(|| format!("a row is of tensor {tensor}, and run.json has {tensor_count}"))
 }

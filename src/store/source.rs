@@ -1,16 +1,11 @@
 //! A table's file of one segment, read: Arrow while it is written, Parquet once it is closed.
 
-use super::frames::Frames;
+use super::frames::{Batches, Frames};
 use super::tables::steps;
 use crate::error::Error;
 use arrow_array::RecordBatch;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-
-/// The tables of a run.
-pub(super) const TABLES: [&str; 5] = ["stats", "scalars", "taps", "histograms", "maps"];
-
-pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, String>> + Send>;
 
 /// Where a segment's rows of a table lie.
 pub(super) struct Source {

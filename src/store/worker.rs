@@ -3,12 +3,11 @@
 use super::flight::FlightRecorder;
 use super::lines::Lines;
 use super::lock::Lock;
-use super::manifest::{FINDINGS, FindingLine, Manifest, NOTICES, NoticeLine};
+use super::manifest::{FINDINGS, FindingLine, Manifest, Missed, NOTICES, NoticeLine, RunStart};
 use super::overview::{self, Overview};
 use super::segment::SegmentFile;
 use super::tables::{HistogramTable, MapTable, ScalarTable, Source, StatsTable, TapTable};
 use super::tensorboard::Tensorboard;
-use super::writer::{Missed, RunStart};
 use crate::record::{Figure, Finding, Notice, Param, RunStatus, StepRecord};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! The way to the thread that writes a run folder: a bounded queue, so that training never waits for a disk.
 
 use super::lock::Lock;
-use super::manifest::{Manifest, SCHEMA_VERSION};
+use super::manifest::{Manifest, Missed, RunStart, SCHEMA_VERSION};
 use super::overview;
 use super::run::Run;
 use super::tensorboard::Tensorboard;
@@ -9,7 +9,6 @@ use super::time;
 use super::worker::{Message, Worker};
 use crate::error::Error;
 use crate::record::{Finding, Notice, NoticeKind, Param, RunStatus, StepRecord};
-use crate::stats::Groups;
 use serde_json::{Map, Value};
 use std::fs;
 use std::io;
@@ -25,28 +24,6 @@ pub const TENSORBOARD: &str = "tensorboard";
 /// A disk that takes longer than this is not waited for.
 const SYNC_SECS_MAX: Duration = Duration::from_secs(30);
 
-/// What is known of a run when it starts.
-#[derive(Clone, Debug)]
-pub struct RunStart {
-    pub burn_version: String,
-    pub adapter: String,
-    /// Which engine reduces the gradients.
-    pub engine: String,
-    /// Whether burn was built with its fusion, and with its autotune.
-    pub fusion: bool,
-    pub autotune: bool,
-    pub settings: Value,
-    pub groups: Groups,
-    pub seed_crossings: bool,
-    /// Whether event files are written too.
-    pub tensorboard: bool,
-    pub params: Vec<Param>,
-    /// The caller's own facts: model, optimizer, seed, data.
-    pub facts: Vec<(String, Value)>,
-    /// Records that a snapshot has; 0 for none.
-    pub flight_recorder: usize,
-}
-
 /// Where a run is written.
 #[derive(Clone, Debug)]
 pub enum RunPlace {
@@ -54,15 +31,6 @@ pub enum RunPlace {
     New(PathBuf),
     /// A run folder, which goes on from a step: rows at or past it are no part of the run any more.
     Resumed { folder: PathBuf, first_step: u64 },
-}
-
-/// Steps of which a run has no record, by the reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Missed {
-    /// They found the staging ring full.
-    pub dropped_count: u64,
-    /// Their summaries did not come back.
-    pub lost_count: u64,
 }
 
 /// The way to the writing thread.

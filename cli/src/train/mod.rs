@@ -10,7 +10,7 @@ mod report;
 mod stop;
 
 use crate::watch::Doorway;
-use crate::{runs, view};
+use crate::{export, runs, view};
 use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
@@ -19,6 +19,7 @@ use burn::tensor::{Device as BurnDevice, Tensor};
 use checkpoint::{Checkpoint, State};
 use gradscope::data::{self, Data, Images};
 use gradscope::models::{Classifier, Cnn, Mlp, ResNet};
+use gradscope::store::TENSORBOARD;
 use gradscope::{Device, Run, RunStatus, Schedule, Scope, SignMap};
 pub use options::Options;
 use options::{ModelName, RECIPE, Recipe};
@@ -26,7 +27,7 @@ use progress::{Manner, Progress};
 use report::Report;
 use serde_json::json;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use stop::Stop;
 
@@ -235,7 +236,7 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
         let _ = std::io::stdout().write_all(report.text(step, finished.as_ref()).as_bytes());
     }
     if let Some(folder) = finished.and_then(|finished| finished.folder) {
-        view::after_run(&folder, recipe.plots, recipe.tensorboard, options.manner() != Manner::People)
+        after_run(&folder, recipe.plots, recipe.tensorboard, options.manner() != Manner::People)
             .map_err(|error| Failure { error, started: true })?;
     }
     if let Some(watching) = watching.filter(|_| !interrupted && options.manner() == Manner::People) {
@@ -247,6 +248,24 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
         (_, true) => Ending::Stopped,
         _ => Ending::Finished,
     })
+}
+
+/// What a run that has just ended is asked for.
+fn after_run(folder: &Path, plots: bool, tensorboard: bool, quiet: bool) -> Result<()> {
+    if !plots && !tensorboard {
+        return Ok(());
+    }
+    let run = Run::open(folder)?;
+    if tensorboard {
+        export::write_tensorboard_pictures(&run, &folder.join(TENSORBOARD))?;
+    }
+    if plots {
+        let (picture_count, _) = view::write_plots(&run, &folder.join("plots"))?;
+        if !quiet {
+            runs::say(&format_args!("{picture_count} pictures in {}", folder.join("plots").display()));
+        }
+    }
+    Ok(())
 }
 
 fn scope<M: Module>(setup: &Setup, model: &M) -> Result<Scope> {

@@ -11,11 +11,10 @@ mod ridgeline;
 mod sign_map;
 mod thinned;
 
-use crate::{export, runs};
+use crate::runs;
 use anyhow::{Context, Result};
 use clap::Args;
 use gradscope::Run;
-use gradscope::store::TENSORBOARD;
 pub use palette::{DISTINCT_COUNT, Palette};
 use pictures::Gallery;
 pub use pictures::{sign_map_of, sign_maps};
@@ -47,7 +46,7 @@ pub fn plot(options: &PlotOptions) -> Result<()> {
 }
 
 /// Draws all pictures of a run into a folder: how many, and what there is none of.
-fn write_plots(run: &Run, folder: &Path) -> Result<(usize, Vec<String>)> {
+pub fn write_plots(run: &Run, folder: &Path) -> Result<(usize, Vec<String>)> {
     let Gallery { drawings, missing } = pictures::gallery(run)?;
     let pictures = pictures::draw(vec![drawings]).into_iter().flatten().collect::<Vec<_>>();
     fs::create_dir_all(folder).with_context(|| format!("{}: pictures need a folder there", folder.display()))?;
@@ -61,22 +60,4 @@ fn write_plots(run: &Run, folder: &Path) -> Result<(usize, Vec<String>)> {
         write("png", &picture.png().1)?;
     }
     Ok((pictures.len(), missing))
-}
-
-/// What a run that has just ended is asked for.
-pub fn after_run(folder: &Path, plots: bool, tensorboard: bool, quiet: bool) -> Result<()> {
-    if !plots && !tensorboard {
-        return Ok(());
-    }
-    let run = Run::open(folder)?;
-    if tensorboard {
-        export::write_tensorboard_pictures(&run, &folder.join(TENSORBOARD))?;
-    }
-    if plots {
-        let (picture_count, _) = write_plots(&run, &folder.join("plots"))?;
-        if !quiet {
-            runs::say(&format_args!("{picture_count} pictures in {}", folder.join("plots").display()));
-        }
-    }
-    Ok(())
 }

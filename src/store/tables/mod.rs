@@ -16,6 +16,10 @@ use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, SchemaRef};
 
+/// The tables of a run.
+pub(super) const TABLES: [&str; 5] =
+    [StatsTable::NAME, ScalarTable::NAME, TapTable::NAME, HistogramTable::NAME, MapTable::NAME];
+
 /// The columns that every row begins with.
 #[derive(Default)]
 pub(super) struct Keys {
@@ -74,4 +78,10 @@ pub(super) fn numbers(batch: &RecordBatch, name: &str) -> Result<ArrayOf<u64>, S
 /// Steps of a batch.
 pub(super) fn steps(batch: &RecordBatch) -> Result<ArrayOf<u64>, String> {
     numbers(batch, "step")
+}
+
+/// The place of a row's tensor, where `run.json` has it.
+pub(super) fn place(tensor: u64, tensor_count: usize) -> Result<usize, String> {
+    let place = usize::try_from(tensor).ok().filter(|place| *place < tensor_count);
+    place.ok_or_else(|| format!("a row is of tensor {tensor}, and run.json has {tensor_count}"))
 }
