@@ -84,7 +84,3 @@ fn count(word: u32) {
     }
     atomicAdd(&bins[LINEAR_PLACE + place], 1u);
 }
-
-fn order_key(word: u32) -> u32 {
-    return select(word | SIGN_BIT, ~word, word >= SIGN_BIT);
-}

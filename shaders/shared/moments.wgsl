@@ -61,7 +61,7 @@ fn rescale(moments: Moments, scale: u32) -> Moments {
 // By the exponent: factors may be pulled out of sums, and then overflow.
 fn scaled_down(x: f32) -> f32 {
     let word = bitcast<u32>(x);
-    return bitcast<f32>(select(0u, word - SCALE, (word & 0x7fffffffu) >= SCALE + 0x00800000u));
+    return bitcast<f32>(select(0u, word - SCALE, (word & MAGNITUDE) >= SCALE + MIN_NORMAL));
 }
 
 // Merges every invocation's; the result is invocation 0's. Call it in uniform control flow.

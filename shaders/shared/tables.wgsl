@@ -47,10 +47,6 @@ struct Span {
 @group(0) @binding(1) var<storage, read> chunks: array<Chunk>;
 @group(0) @binding(2) var<storage, read> spans: array<Span>;
 
-const SIGN_BIT = 0x80000000u;
-const MAGNITUDE = 0x7fffffffu;
-const INFINITY = 0x7f800000u;
-const MIN_NORMAL = 0x00800000u;
 // Stands for what lies outside a chunk: it is no part of any sum, and what counts it subtracts it once.
 const FILLER = vec4<u32>(0x7fc00000u);
 const NONE = vec4<u32>(0u);
@@ -70,4 +66,9 @@ fn mask_tail(v: array<vec4<u32>, LOAD_COUNT>, remaining: u32, invocation: u32) -
 fn mask_vector(v: vec4<u32>, remaining: u32, vector: u32) -> vec4<u32> {
     let element = vec4<u32>(vector * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
     return select(FILLER, v, element < vec4<u32>(remaining));
+}
+
+// Order of the keys is order of the floats, but for the two zeros: the host makes them one.
+fn order_key(word: u32) -> u32 {
+    return select(word | SIGN_BIT, ~word, word >= SIGN_BIT);
 }

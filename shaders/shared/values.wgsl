@@ -185,11 +185,7 @@ fn push_signs(plane: u32, v: vec4<u32>) -> u32 {
     return (z << 1u) | (v.w >> 31u);
 }
 
-// Order of the keys is order of the floats, but for the two zeros: the host makes them one.
-fn order_key(word: u32) -> u32 {
-    return select(word | SIGN_BIT, ~word, word >= SIGN_BIT);
-}
-
+// As `order_key`.
 fn order_keys(v: vec4<u32>) -> vec4<u32> {
     return select(v | vec4<u32>(SIGN_BIT), ~v, v >= vec4<u32>(SIGN_BIT));
 }

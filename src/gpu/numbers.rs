@@ -8,6 +8,8 @@ pub(super) const NARROW_WORKGROUP_LEN: u32 = 64;
 pub(super) const SEGMENT_COUNT: u32 = 8;
 /// Vector loads of an invocation and tile.
 pub(super) const LOAD_COUNT: u32 = 8;
+const _: () =
+    assert!(LOAD_COUNT == 8, "`fast_sums` adds eight vectors, and a plane of state has a bit for each element of them");
 /// Elements a workgroup classifies at a time.
 pub(crate) const TILE_LEN: u32 = WORKGROUP_LEN * 4 * LOAD_COUNT;
 /// Squares of magnitudes from 2^-45 to 2^45 can be added 2^32 times in f32; others are scaled by 2^85.

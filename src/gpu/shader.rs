@@ -7,7 +7,8 @@ use super::numbers::{
 use super::text::{batch_len_max, conditional, lanes, pages};
 use super::words::{Form, Kind, RecordLayout, SEGMENT_WORDS};
 use crate::stats::{
-    EDGE_COUNT, FLUSH_PLACE, Format, HISTOGRAM_LEN, LINEAR_COUNT, LINEAR_PLACE, OVERFLOW_PLACE, ZERO_PLACE,
+    EDGE_COUNT, FLUSH_PLACE, Format, HISTOGRAM_LEN, INFINITY_BITS, LINEAR_COUNT, LINEAR_PLACE, MAGNITUDE_MASK,
+    MIN_NORMAL_BITS, OVERFLOW_PLACE, ZERO_PLACE,
 };
 
 /// Which shaders a scope runs.
@@ -164,6 +165,10 @@ fn constants(words: &[(&str, Kind)], workgroup_len: u32) -> String {
         ("RANGE_MAX", (127 + RANGE_LOG2) << 23),
         ("RANGE_MIN", (127 - RANGE_LOG2) << 23),
         ("SCALE", SCALE_LOG2 << 23),
+        ("SIGN_BIT", !MAGNITUDE_MASK),
+        ("MAGNITUDE", MAGNITUDE_MASK),
+        ("INFINITY", INFINITY_BITS),
+        ("MIN_NORMAL", MIN_NORMAL_BITS),
         ("PRESENT", PRESENT),
         ("HAS_PREVIOUS", HAS_PREVIOUS),
         ("WEIGHED", WEIGHED),
