@@ -301,12 +301,16 @@ fn is_dense(tensor: &CubeTensor) -> bool {
         })
 }
 
+/// FNV-1a: where a hash starts, and how a word, or a byte, is folded into it.
+pub(crate) const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+pub(crate) fn fnv_folded(hash: u64, word: u64) -> u64 {
+    (hash ^ word).wrapping_mul(0x0100_0000_01b3)
+}
+
 /// FNV-1a over element type, shape and strides, dimensions of length 1 left out: they place nothing.
 fn layout_key(dtype: DType, shape: &[usize], strides: &[usize]) -> u64 {
     let dims = shape.iter().zip(strides).filter(|(len, _)| **len != 1);
     let words = dims.flat_map(|(len, stride)| [*len as u64, *stride as u64]);
-    [dtype.size() as u64, u64::from(dtype == DType::BF16)]
-        .into_iter()
-        .chain(words)
-        .fold(0xcbf2_9ce4_8422_2325, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3))
+    [dtype.size() as u64, u64::from(dtype == DType::BF16)].into_iter().chain(words).fold(FNV_START, fnv_folded)
 }

@@ -52,13 +52,11 @@ pub fn explain(options: &Options) -> Result<()> {
 
 fn list(rule: Rule) {
     let spec = spec(rule);
-    let severity = runs::severity(spec.severity);
     let action = match spec.action {
-        Action::Tell => "",
-        Action::Snapshot => ", snapshot",
-        Action::Stop => ", stop",
+        Action::Tell => String::new(),
+        action => format!(", {}", action.id()),
     };
-    say(&format_args!("{rule} ({severity}{action})"));
+    say(&format_args!("{rule} ({}{action})", spec.severity.id()));
     say(&format_args!("  from {}", spec.source));
     for number in spec.numbers {
         say(&format_args!("  {:<16} {:>8}  {}", number.name, number.default, number.meaning));

@@ -4,7 +4,7 @@ use crate::runs::{self, say};
 use anyhow::Result;
 use clap::Args;
 use gradscope::record::Severity;
-use gradscope::{Run, RunStatus, Summary};
+use gradscope::{Run, Summary};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -42,15 +42,6 @@ struct Line {
     first: Option<String>,
 }
 
-fn status(run: &Run) -> &'static str {
-    match run.status() {
-        RunStatus::Running => "running",
-        RunStatus::Finished => "finished",
-        RunStatus::Interrupted => "interrupted",
-        RunStatus::Unfinished => "unfinished",
-    }
-}
-
 impl Line {
     fn of(run: &Run) -> Result<Self> {
         let findings = run.findings()?;
@@ -59,7 +50,7 @@ impl Line {
         let loss = run.series(|name| name.name == "loss")?;
         Ok(Self {
             folder: run.folder().display().to_string(),
-            status: status(run),
+            status: run.status().id(),
             model: run.manifest().facts.get("model").and_then(Value::as_str).unwrap_or("-").to_owned(),
             step_count: run.step_count(u64::MAX)?,
             loss: loss.first().and_then(|series| series.points.last()).map(|(_, loss)| *loss),
@@ -112,7 +103,7 @@ pub fn show(options: &ShowOptions) -> Result<()> {
         say(&json!({ "run": Line::of(&run)?.json(), "findings": run.findings()?, "parameters": rows(&summary) }));
         return Ok(());
     }
-    say(&format_args!("{}: {}\n\n{summary}", run.folder().display(), status(&run)));
+    say(&format_args!("{}: {}\n\n{summary}", run.folder().display(), run.status().id()));
     let findings = run.findings()?;
     say(&if findings.is_empty() { "\nfindings: none" } else { "\nfindings:" });
     findings.iter().for_each(|finding| say(&format_args!("- {finding}")));

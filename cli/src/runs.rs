@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use gradscope::record::Severity;
 use gradscope::{Finding, Run};
 use std::fmt;
 use std::fs;
@@ -26,7 +25,7 @@ pub fn compact(options: &CompactOptions) -> Result<()> {
 
 /// Every run in or below the folder, the newest first. One that can't be opened is told of on stderr.
 pub fn all(path: &Path) -> Result<Vec<Run>> {
-    if path.join("run.json").exists() {
+    if Run::is_at(path) {
         return Ok(vec![Run::open(path)?]);
     }
     let mut found = Vec::new();
@@ -53,7 +52,7 @@ pub fn brief(finding: &Finding) -> String {
 
 /// The run folder at `path`, or the one below it that was started last.
 pub fn find(path: &Path) -> Result<Run> {
-    if path.join("run.json").exists() {
+    if Run::is_at(path) {
         return Ok(Run::open(path)?);
     }
     match fs::metadata(path) {
@@ -90,7 +89,7 @@ const DEPTH_MAX: usize = 3;
 /// # Errors
 /// Where the folder itself can't be read.
 pub fn folders(path: &Path) -> std::io::Result<Vec<PathBuf>> {
-    if path.join("run.json").exists() {
+    if Run::is_at(path) {
         return Ok(vec![path.to_owned()]);
     }
     let mut found = Vec::new();
@@ -101,7 +100,7 @@ pub fn folders(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)?.flatten() {
         let path = entry.path();
-        if path.join("run.json").exists() {
+        if Run::is_at(&path) {
             found.push(path);
         } else if depth < DEPTH_MAX && path.is_dir() {
             // A folder that can't be read is not the one that was meant.
@@ -109,13 +108,4 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io::Re
         }
     }
     Ok(())
-}
-
-/// As options and records spell it.
-pub fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Note => "note",
-        Severity::Warn => "warn",
-        Severity::Critical => "critical",
-    }
 }

@@ -15,6 +15,17 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// As files and the command line spell it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warn => "warn",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// What is done about a finding beside telling it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -26,6 +37,17 @@ pub enum Action {
     Snapshot,
     /// The same, and the training loop is asked to stop.
     Stop,
+}
+
+impl Action {
+    /// As files and the command line spell it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Tell => "tell",
+            Self::Snapshot => "snapshot",
+            Self::Stop => "stop",
+        }
+    }
 }
 
 /// An episode: from its first step to its last, one finding.

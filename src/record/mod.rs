@@ -120,6 +120,18 @@ pub enum RunStatus {
     Unfinished,
 }
 
+impl RunStatus {
+    /// As in `run.json`.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Interrupted => "interrupted",
+            Self::Unfinished => "unfinished",
+        }
+    }
+}
+
 /// What [`poll`](crate::Scope::poll) hands out.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "almost every one is the large one")]

@@ -8,9 +8,8 @@ macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident = $id:literal,)*) => {
         /// What was looked for. `docs/diagnoses.md` has each with an example; [`Rule::id`] does not change.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
         pub enum Rule {
-            $($(#[$doc])* $name,)*
+            $($(#[$doc])* #[serde(rename = $id)] $name,)*
         }
 
         impl Rule {
@@ -38,7 +37,7 @@ rules! {
     PoorInitialisation = "poor_initialisation",
     /// Gradients that are huge, that double step after step, or that outgrow those of the last layer.
     ExplodingGradient = "exploding_gradient",
-    /// Weights that double at a pace that does not slow.
+    /// Weights that grow or shrink at a pace that does not slow.
     DivergingWeights = "diverging_weights",
     /// A weight that moves by more than it can bear, or hardly at all.
     UpdateRatioExtreme = "update_ratio_extreme",
@@ -48,7 +47,7 @@ rules! {
     Oscillation = "oscillation",
     /// A gradient norm far above those of the last steps.
     GradNormSpike = "grad_norm_spike",
-    /// A gradient that is zero in every element, step after step, while others are not.
+    /// A gradient that is zero in every element, step after step.
     AllZero = "all_zero",
     /// Activations at the rails of their function, or zero.
     SaturatedActivation = "saturated_activation",

@@ -30,6 +30,16 @@ pub enum HistogramOf {
     Parameter,
 }
 
+impl HistogramOf {
+    /// As in a run's `histograms`.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Gradient => "gradient",
+            Self::Parameter => "parameter",
+        }
+    }
+}
+
 /// A weight's gradient by output channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChannelsRecord {

@@ -386,30 +386,23 @@ impl ScopeBuilder {
         if let Some(param) = table.iter().find(|param| param.numel > u64::from(u32::MAX)) {
             return Err(Error::TensorTooLarge { path: param.path.clone(), numel: param.numel });
         }
-        let count = table.len();
-        let examples: Vec<_> = table.iter().take(5).map(|param| param.path.clone()).collect();
-        let matches_none = |pattern: &str| Error::NothingSelected {
-            pattern: pattern.to_owned(),
-            count,
-            examples: examples.join(", "),
-        };
         let (include, exclude) = (compile(self.include.as_deref())?, compile(self.exclude.as_deref())?);
         for pattern in [&include, &exclude].into_iter().flatten() {
             if !table.iter().any(|param| pattern.is_match(&param.path)) {
-                return Err(matches_none(pattern.as_str()));
+                return Err(nothing_selected(pattern.as_str(), &table));
             }
         }
-        let mut places = Places::with_capacity(count);
+        let mut places = Places::with_capacity(table.len());
         let mut params = Vec::new();
-        for param in table {
+        for param in &table {
             let selected = include.as_ref().is_none_or(|pattern| pattern.is_match(&param.path))
                 && !exclude.as_ref().is_some_and(|pattern| pattern.is_match(&param.path));
             places.insert(walk::path_key(param.path.split('.')), selected.then_some(params.len()));
-            params.extend(selected.then_some(param));
+            params.extend(selected.then(|| param.clone()));
         }
         match (params.is_empty(), &include, &exclude) {
-            (true, Some(include), _) => Err(matches_none(&format!("{include} without the excluded"))),
-            (true, None, Some(exclude)) => Err(matches_none(&format!("all but {exclude}"))),
+            (true, Some(include), _) => Err(nothing_selected(&format!("{include} without the excluded"), &table)),
+            (true, None, Some(exclude)) => Err(nothing_selected(&format!("all but {exclude}"), &table)),
             _ => Ok((places, params)),
         }
     }
@@ -478,12 +471,12 @@ impl ScopeBuilder {
 fn matching(pattern: &str, params: &[Param]) -> Result<Vec<usize>, Error> {
     let Some(regex) = compile(Some(pattern))? else { return Ok(vec![]) };
     let places: Vec<usize> = (0..params.len()).filter(|&place| regex.is_match(&params[place].path)).collect();
-    if places.is_empty() {
-        let examples: Vec<_> = params.iter().take(5).map(|param| param.path.clone()).collect();
-        let (pattern, count) = (pattern.to_owned(), params.len());
-        return Err(Error::NothingSelected { pattern, count, examples: examples.join(", ") });
-    }
-    Ok(places)
+    if places.is_empty() { Err(nothing_selected(pattern, params)) } else { Ok(places) }
+}
+
+fn nothing_selected(pattern: &str, params: &[Param]) -> Error {
+    let examples: Vec<&str> = params.iter().take(5).map(|param| param.path.as_str()).collect();
+    Error::NothingSelected { pattern: pattern.to_owned(), count: params.len(), examples: examples.join(", ") }
 }
 
 fn compile(pattern: Option<&str>) -> Result<Option<Regex>, Error> {

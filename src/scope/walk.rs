@@ -1,5 +1,6 @@
 //! The two walks over a module: once for the table of parameters, then at every step for gradients.
 
+use crate::bridge::{FNV_START, fnv_folded};
 use crate::error::Error;
 use crate::record::Param as ParamEntry;
 use burn::module::{Module, ModuleVisitor, Param};
@@ -61,12 +62,12 @@ pub(super) trait OnParam {
 
 /// What a path is found by at every step, without putting its name together: FNV-1a over its components.
 pub(super) fn path_key<'a>(components: impl IntoIterator<Item = &'a str>) -> u64 {
-    components.into_iter().fold(0xcbf2_9ce4_8422_2325, extend_key)
+    components.into_iter().fold(FNV_START, extend_key)
 }
 
 fn extend_key(key: u64, component: &str) -> u64 {
     // The separator cannot be part of a field's name.
-    component.bytes().chain([b'.']).fold(key, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    component.bytes().chain([b'.']).map(u64::from).fold(key, fnv_folded)
 }
 
 struct TableWalk<'a> {

@@ -16,7 +16,8 @@ pub const SCHEMA_VERSION: u32 = 2;
 pub(super) const NOTICES: &str = "notices.jsonl";
 /// Folder of the last records before a finding.
 pub(super) const SNAPSHOTS: &str = "snapshots";
-pub(super) const FINDINGS: &str = "findings.jsonl";
+/// The file of findings in a run folder.
+pub const FINDINGS: &str = "findings.jsonl";
 
 /// The manifest of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -127,7 +128,8 @@ pub(super) struct FindingLine {
 }
 
 impl Manifest {
-    pub(super) const FILE: &'static str = "run.json";
+    /// Its file in a run folder.
+    pub const FILE: &'static str = "run.json";
 
     /// Reads the manifest of a run folder.
     ///
@@ -158,7 +160,7 @@ impl Manifest {
 
     /// Whole or not at all: a reader never meets half a manifest.
     pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
-        let partial = folder.join("run.json.partial");
+        let partial = folder.join(Self::FILE).with_extension("json.partial");
         let mut file = fs::File::create(&partial)?;
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
         file.sync_all()?;

@@ -34,8 +34,8 @@ pub use curves::Curves;
 #[cfg(feature = "engine")]
 pub(crate) use flight::SNAPSHOT_COUNT_MAX;
 pub use follower::Follower;
-pub use manifest::{Manifest, Missed, RunStart, SCHEMA_VERSION, Segment};
-pub use overview::Envelope;
+pub use manifest::{FINDINGS, Manifest, Missed, RunStart, SCHEMA_VERSION, Segment};
+pub use overview::{Envelope, FOLDER as OVERVIEW};
 pub use reading::{LossReading, ParameterReading, Reading};
 pub use run::{Run, Series, SeriesName, TensorRow};
 pub use tensorboard::{EventWriter, Tensorboard};

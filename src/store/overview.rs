@@ -14,7 +14,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(super) const FOLDER: &str = "overview";
+/// The folder of a run folder that has the overview of its figures.
+pub const FOLDER: &str = "overview";
 
 /// log2 of the steps that the finest level sums up; each level above sums four of the one below.
 const FINEST: u32 = 5;

@@ -80,6 +80,11 @@ impl Run {
         Ok(Self { folder, manifest })
     }
 
+    /// Whether the folder is one of a run.
+    pub fn is_at(folder: &Path) -> bool {
+        Manifest::is_there(folder)
+    }
+
     pub fn folder(&self) -> &Path {
         &self.folder
     }

@@ -5,7 +5,7 @@
 
 use super::manifest::Manifest;
 use crate::error::Error;
-use crate::record::{Figure, Finding, HistogramOf, HistogramRecord, StepRecord};
+use crate::record::{Figure, Finding, HistogramRecord, StepRecord};
 use crate::stats::Histogram;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -251,12 +251,8 @@ impl Tensorboard {
             self.step_count += 1;
         }
         for HistogramRecord { param, of, histogram } in record.shapes.iter().flat_map(|shapes| &shapes.histograms) {
-            let kind = match of {
-                HistogramOf::Gradient => "gradient",
-                HistogramOf::Parameter => "parameter",
-            };
             let (limits, counts) = buckets(histogram);
-            self.writer.histogram(step, &format!("{kind}/{}", self.paths[*param]), &limits, &counts);
+            self.writer.histogram(step, &format!("{}/{}", of.id(), self.paths[*param]), &limits, &counts);
         }
     }
 

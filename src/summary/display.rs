@@ -1,6 +1,6 @@
 //! The tables.
 
-use super::{Row, Summary};
+use super::{Row, Summary, ratio};
 use crate::stats::TensorSummary;
 use std::fmt;
 
@@ -155,8 +155,4 @@ fn figure(value: Option<impl Into<f64>>) -> String {
 
 fn percent(value: Option<f64>) -> String {
     value.map_or("-".into(), |value| format!("{:.1}%", 100.0 * value))
-}
-
-fn ratio(count: u64, of: u64) -> Option<f64> {
-    (of > 0).then(|| count as f64 / of as f64)
 }

@@ -3,9 +3,10 @@
 use crate::fixture::{bag, device};
 use crate::sheets::{Sheet, params, sheets};
 use gradscope::diagnosis::{Rules, spec};
-use gradscope::record::{Action, Finding, Rule};
+use gradscope::record::{Action, Finding, HistogramOf, Rule, Severity};
 use gradscope::store::{Missed, Reading, RunPlace, RunStart, RunWriter};
-use gradscope::{Event, Run, Schedule, Scope, StepRecord};
+use gradscope::{Event, Run, RunStatus, Schedule, Scope, StepRecord};
+use serde_json::json;
 
 #[test]
 fn a_scope_tells_the_caller_the_disk_and_the_loop() {
@@ -108,7 +109,7 @@ fn recorded(parent: &std::path::Path, sheets: &[Sheet]) -> Run {
             assert!(writer.sync());
         }
     }
-    Run::open(writer.finish(gradscope::RunStatus::Finished, Missed::default()).0.unwrap()).unwrap()
+    Run::open(writer.finish(RunStatus::Finished, Missed::default()).0.unwrap()).unwrap()
 }
 
 #[test]
@@ -152,6 +153,18 @@ fn a_run_is_read_in_words() {
     let slow =
         Reading::examined(&recorded(parent.path(), &slow), &Rules::default().off(Rule::UnstableLearning)).unwrap();
     assert!(slow.to_string().contains("could be higher"), "{slow}");
+}
+
+#[test]
+fn files_and_options_have_the_same_words() {
+    let written = |value: serde_json::Value| value.as_str().unwrap().to_owned();
+    Rule::ALL.iter().for_each(|rule| assert_eq!(written(json!(rule)), rule.id()));
+    [Severity::Note, Severity::Warn, Severity::Critical].iter().for_each(|s| assert_eq!(written(json!(s)), s.id()));
+    [Action::Tell, Action::Snapshot, Action::Stop].iter().for_each(|a| assert_eq!(written(json!(a)), a.id()));
+    [HistogramOf::Gradient, HistogramOf::Parameter].iter().for_each(|of| assert_eq!(written(json!(of)), of.id()));
+    [RunStatus::Running, RunStatus::Finished, RunStatus::Interrupted, RunStatus::Unfinished]
+        .iter()
+        .for_each(|status| assert_eq!(written(json!(status)), status.id()));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use flate2::CrcReader;
+use gradscope::Run;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,7 +44,7 @@ pub fn save<M: Module>(run: &Path, state: State, model: &M, optimizer: &ModuleOp
     let partial = folder.join("partial");
     let place = folder.join(format!("step-{:010}", state.step));
     let in_words = |what: &str| format!("checkpoint {}: {what}", place.display());
-    ensure!(run.join("run.json").exists(), "{}", in_words("the run folder is gone"));
+    ensure!(Run::is_at(run), "{}", in_words("the run folder is gone"));
     let _ = fs::remove_dir_all(&partial);
     fs::create_dir_all(&partial).with_context(|| in_words("its folder"))?;
     model.clone().save_file(partial.join(MODEL)).map_err(|error| anyhow!("{}: {error}", in_words("the model")))?;

@@ -19,6 +19,7 @@ pub use palette::{DISTINCT_COUNT, Palette};
 use pictures::Gallery;
 pub use pictures::{sign_map_of, sign_maps};
 pub use report::{ReportOptions, report};
+pub use ridgeline::RIDGE_COUNT;
 pub use sign_map::{NAME as SIGN_MAP, SignMapPart};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use super::chart::{Axis, Chart, Extent, Line, colors};
 use super::flow;
 use super::heatmap::{Cell, Heatmap};
 use super::picture::Picture;
-use super::ridgeline::{self, Panel};
+use super::ridgeline::{self, Panel, RIDGE_COUNT};
 use super::sign_map::{self, SignMapPart, Stretch};
 use super::thinned::Thinned;
 use anyhow::Result;
@@ -19,7 +19,6 @@ const POINT_COUNT: usize = 1000;
 const LINE_COUNT_MAX: usize = 12;
 /// Lines of a sign map, and ridges of a parameter, of twice as many.
 const LINE_COUNT_MAX_OF_MAP: usize = 500;
-const RIDGE_COUNT: usize = 24;
 
 /// Figures of single tensors that have a picture, with the file's name.
 const FIGURES: [(&str, &str); 15] = [

@@ -7,7 +7,8 @@ use gradscope::stats::LinearHistogram;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-const RIDGE_COUNT: usize = 24;
+/// Ridges of a panel, at most.
+pub const RIDGE_COUNT: usize = 24;
 const COLUMN_COUNT: usize = 4;
 const PANEL: [u32; 2] = [300, 230];
 const TOP: u32 = 44;

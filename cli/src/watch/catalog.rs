@@ -3,7 +3,7 @@
 use crate::runs;
 use anyhow::{Context, Result, anyhow, bail};
 use gradscope::record::Severity;
-use gradscope::store::Follower;
+use gradscope::store::{FINDINGS, Follower, Manifest, OVERVIEW};
 use gradscope::{Run, RunStatus};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -79,7 +79,7 @@ impl Catalog {
             let folders = runs::folders(&self.root).with_context(|| format!("{}", self.root.display()))?;
             let entry = |folder: PathBuf| {
                 let id = self.id(&folder)?;
-                let stamps = ["run.json", "findings.jsonl"].map(|file| stamp(&folder.join(file)));
+                let stamps = [Manifest::FILE, FINDINGS].map(|file| stamp(&folder.join(file)));
                 match known.remove(&folder) {
                     // A run that is being written may be killed without a change to its files.
                     Some(entry) if entry.stamps == stamps && entry.status != RunStatus::Running => Some(entry),
@@ -197,7 +197,7 @@ impl Entry {
 fn link_out_of(root: &Path, folder: &Path) -> Option<PathBuf> {
     let is_link = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
     let leaves = |path: &PathBuf| path.canonicalize().map_or(true, |path| !path.starts_with(root));
-    let parts = [folder.to_owned(), folder.join("overview")];
+    let parts = [folder.to_owned(), folder.join(OVERVIEW)];
     let files =
         parts.iter().filter_map(|part| std::fs::read_dir(part).ok()).flatten().flatten().map(|file| file.path());
     parts.iter().cloned().chain(files).find(|path| is_link(path) && leaves(path))

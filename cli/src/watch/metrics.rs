@@ -2,7 +2,6 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 
 use super::catalog::{Catalog, locked};
-use crate::runs;
 use anyhow::Result;
 use gradscope::RunStatus;
 use gradscope::record::Figure;
@@ -76,7 +75,7 @@ pub fn text(catalog: &Catalog, figures: &[String]) -> Result<String> {
         put_tensors(&mut tensors, run, &follower, figures);
         let mut open: BTreeMap<(String, &str), usize> = BTreeMap::new();
         for finding in follower.findings().iter().filter(|finding| finding.open) {
-            *open.entry((finding.rule.to_string(), runs::severity(finding.severity))).or_default() += 1;
+            *open.entry((finding.rule.to_string(), finding.severity.id())).or_default() += 1;
         }
         for ((rule, severity), count) in &open {
             findings.put(&[("run", run), ("rule", rule), ("severity", severity)], count);

@@ -7,9 +7,6 @@ use gradscope::record::HistogramOf;
 use gradscope::stats::LinearHistogram;
 use serde::Serialize;
 
-/// Ridges that are kept, to twice as many.
-const RIDGE_COUNT: usize = 24;
-
 /// How a tensor's gradients and values spread, by step.
 #[derive(Serialize)]
 pub struct Histograms {
@@ -28,7 +25,8 @@ struct Ridge {
 /// Where the run has no such tensor, or a file of it is damaged.
 pub fn histograms(run: &Run, tensor: &str) -> Result<Histograms> {
     let place = place(run, tensor)?;
-    let mut kept = [HistogramOf::Gradient, HistogramOf::Parameter].map(|of| (of, view::Thinned::new(RIDGE_COUNT)));
+    let mut kept =
+        [HistogramOf::Gradient, HistogramOf::Parameter].map(|of| (of, view::Thinned::new(view::RIDGE_COUNT)));
     run.each_histogram(|step, record| {
         if let (true, Some(linear)) = (record.param == place, record.histogram.linear) {
             kept.iter_mut().filter(|(of, _)| *of == record.of).for_each(|(_, kept)| kept.push((step, linear.clone())));

@@ -13,8 +13,6 @@ use arrow_array::{Array, ListArray, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use std::sync::Arc;
 
-const GRADIENT: &str = "gradient";
-const PARAMETER: &str = "parameter";
 const CHANNELS: &str = "channels";
 const SIGN_MAP: &str = "sign_map";
 
@@ -98,10 +96,7 @@ impl HistogramTable {
             self.keys.put(record.step, record.epoch);
             self.tensor.append_value(*param as u64);
             self.path.append_value(&self.params[*param].path);
-            self.of.append_value(match of {
-                HistogramOf::Gradient => GRADIENT,
-                HistogramOf::Parameter => PARAMETER,
-            });
+            self.of.append_value(of.id());
             put(&mut self.exponent_count, histogram.exponent_count.iter().copied());
             self.zero_count.append_value(histogram.zero_count);
             put(&mut self.flush_count, histogram.flush_count);
@@ -180,7 +175,8 @@ pub(in crate::store) fn histogram_rows(
                 overflow_count: cell(over.as_ref(), row).unwrap_or(0),
             }),
         };
-        let of = if of.value(row) == GRADIENT { HistogramOf::Gradient } else { HistogramOf::Parameter };
+        let is_gradient = of.value(row) == HistogramOf::Gradient.id();
+        let of = if is_gradient { HistogramOf::Gradient } else { HistogramOf::Parameter };
         histogram(step.value(row), HistogramRecord { param: tensor.value(row) as usize, of, histogram: found });
     }
     Ok(())
