@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all a fresh machine needs besides the Rust toolchain.
 
-.PHONY: help demo data test test-drivers test-python fuzz soak miri deny lint bench bench-dashboard ci ci-full vulkan browser
+.PHONY: help demo data test test-drivers test-python fuzz soak miri deny lint features publish readme bench bench-dashboard ci ci-full vulkan browser
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,19 @@ lint: ## Formatting, clippy and documentation with warnings denied, also of what
 	cargo clippy --release -p gradscope --lib --no-default-features --features parquet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps -p gradscope
 
+features: ## Every set of features that people build compiles without a warning, and all of them are documented
+	cargo clippy --release --workspace --all-targets --all-features -- -D warnings
+	for features in "" store parquet engine engine,store,fusion engine,cpu models; do \
+		cargo clippy --release -p gradscope --lib --no-default-features --features "$$features" -- -D warnings || exit 1; \
+	done
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps -p gradscope --all-features
+
+publish: ## Both packages as they would be published, unpacked and built; under 10 MB each
+	sh tools/publish.sh
+
+readme: vulkan browser ## Every command of README.md in a fresh clone, as a reader would type it
+	sh tools/readme.sh clone
+
 bench: vulkan ## Measure all that BENCHMARKS.md tells, on this machine's adapter, and write its section (an hour and a half)
 	sh tools/bench.sh
 
@@ -53,8 +66,8 @@ bench-dashboard: vulkan browser ## The dashboard with 300 tensors x 100,000 step
 
 ci: lint test ## What has to pass before anything lands
 
-# Over an hour of it is building on two cores: burn is built three times, since its features differ.
-ci-full: ci test-python test-drivers miri deny ## All of ci, the Python tests, every driver, burn without fusion, and an embedder's crate with burn's own defaults (two hours)
+# Over an hour of it is building on two cores: burn is built four times, since its features and profiles differ.
+ci-full: ci features publish readme test-python test-drivers miri deny ## Before a release: all but the long ones, burn without fusion, an embedder's crate (two hours)
 	cargo test --release --workspace --no-default-features --features gradscope/cpu,gradscope/store
 	sh tools/embedder.sh
 

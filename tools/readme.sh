@@ -1,8 +1,15 @@
 #!/bin/sh
-# Runs every command that README.md shows, as it stands there, in this checkout: a fresh clone is what `make readme` and CI give it. `make test` is
-# left to those. What serves a page is ended once the page has come.
+# readme.sh [clone]: runs every command that README.md shows, as it stands there, in this checkout, or in a fresh clone of it that shares what
+# is built. `make test` is left to whoever runs this. What serves a page is ended once the page has come.
 set -eu
 cd "$(dirname "$0")/.."
+if [ "${1:-}" = clone ]; then
+    scratch=$(mktemp -d)
+    trap 'rm -rf "$scratch"' EXIT
+    git clone -q . "$scratch/gradscope"
+    CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}" sh "$scratch/gradscope/tools/readme.sh"
+    exit
+fi
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/tmp}"
 
 log=$(mktemp)
