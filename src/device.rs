@@ -165,7 +165,7 @@ impl Device {
 
     #[cfg(not(feature = "cpu"))]
     fn cpu(fallback_reason: Option<String>) -> Result<Self, Error> {
-        let reason = fallback_reason.unwrap_or_else(|| "the CPU was asked for".into());
+        let reason = fallback_reason.ok_or(Error::CpuNotBuilt)?;
         Err(Error::NoAdapter { reason: format!("{reason}, and gradscope was built without its feature `cpu`") })
     }
 }

@@ -3,8 +3,8 @@
 use crate::stats::EpsilonError;
 use std::path::PathBuf;
 
-#[cfg(feature = "engine")]
 /// How to get an adapter where there is none.
+#[cfg(feature = "engine")]
 pub const DRIVER_HINT: &str = "Install a Vulkan driver: on Debian and Ubuntu `apt-get install \
      mesa-vulkan-drivers libvulkan1` brings a software one, on Fedora `dnf install mesa-vulkan-drivers`, on \
      Arch `pacman -S vulkan-swrast`; macOS and Windows bring their own";
@@ -16,8 +16,11 @@ pub enum Error {
     #[cfg(feature = "engine")]
     #[error("no wgpu adapter: {reason}. {}", DRIVER_HINT)]
     NoAdapter { reason: String },
-    #[error("wgpu can't start: {reason}")]
+    #[error("wgpu can't start: {reason}; update the graphics driver, or ask for the device `cpu`")]
     DeviceFailed { reason: String },
+    /// [`DeviceChoice::Cpu`](crate::DeviceChoice) without the feature that has it.
+    #[error("the CPU was asked for, and gradscope was built without its feature `cpu`; turn it on, or ask for gpu")]
+    CpuNotBuilt,
     #[error(
         "wgpu is already running in this process without gradscope ({reason}); call `gradscope::device()` before the first tensor, or attach your own with `gradscope::Device::attach`"
     )]
@@ -73,14 +76,14 @@ pub enum Error {
     OtherModel { path: PathBuf, expected: usize, found: usize },
     #[error("{}: {reason}", path.display())]
     UnreadableRun { path: PathBuf, reason: String },
-    #[error("step {0} was not observed, or its record was handed out already")]
+    #[error("step {0} was not observed, or its record was handed out already; read it after `submit` and before `poll`")]
     UnknownStep(u64),
-    #[error("step {step} was not observed: {reason}")]
+    #[error("step {step} was not observed: {reason}; later steps are, unless the device is lost")]
     StepLost { step: u64, reason: String },
 }
 
-#[cfg(feature = "engine")]
 /// The selected parameters do not fit the adapter's limits.
+#[cfg(feature = "engine")]
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("{what} would need {needed} {unit}, and this adapter allows {limit}; select fewer tensors")]
 pub struct ModelTooLarge {

@@ -62,7 +62,7 @@
 //! - `DistributedDataParallel` needs a transport between devices, which burn 0.22.1 has none of on wgpu.
 
 use crate::record::{Event, Finding, Global, Param as Parameter, RunStatus, StepRecord};
-use crate::scope::{EventBuffer, Finished, GradientSource, Scope, Step};
+use crate::scope::{EventBuffer, Finished, GradientSource, RING_LEN, Scope, Step};
 use crate::summary::Summary;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::MultiGradientsParams;
@@ -100,8 +100,8 @@ macro_rules! observe_optimize {
     };
 }
 
-/// Records that wait for those of a slower device: twice what may be on its way back.
-const WAITING_COUNT_MAX: usize = 256;
+/// Records that wait for those of a slower device: twice the default ring.
+const WAITING_COUNT_MAX: usize = 2 * RING_LEN;
 
 /// A handle on the scopes that watch a model, to be carried in a field of it that burn skips. Clones watch together; the default one
 /// watches nothing.

@@ -33,7 +33,7 @@ pub struct ImageShape {
 
 impl ImageShape {
     /// Values of an image, all channels together.
-    pub fn pixel_count(self) -> usize {
+    pub const fn pixel_count(self) -> usize {
         self.channel_count * self.side_len * self.side_len
     }
 }

@@ -21,9 +21,9 @@ pub struct TensorRecord {
     pub ema: Option<Box<EmaRecord>>,
 }
 
-/// The card and the dynamics of element-wise moving averages, of a gradient and of a parameter: `x(1)` at first, then
-/// `0.9 * average + 0.1 * x`, by element. A non-finite `x` leaves its average as it was; one that never was finite is
-/// NaN.
+/// The card and the dynamics of element-wise moving averages, of a gradient and of a parameter, by element: `x(1)` at
+/// first, then `f * average + (1 - f) * x` with the scope's factor `f`, 0.9 by default. A non-finite `x` leaves its average
+/// as it was; one that never was finite is NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EmaRecord {
     pub gradient: Option<TensorSummary>,
@@ -66,7 +66,7 @@ impl TensorRecord {
 }
 
 /// Exponential moving averages of a gradient's figures over the steps it was observed at: `x(1)` at first, then
-/// `0.9 * average + 0.1 * x`. A figure that a step lacks leaves its average as it was.
+/// `f * average + (1 - f) * x` with the scope's factor `f`, 0.9 by default. A figure that a step lacks leaves its average as it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Averages {
     pub l1_norm: f64,
@@ -77,6 +77,9 @@ pub struct Averages {
 }
 
 impl Averages {
+    /// Share of the past where a scope is not told another.
+    pub const DEFAULT_FACTOR: f64 = 0.9;
+
     /// The averages once `record` has joined `before`; `None` while there is nothing to average.
     pub fn advance(before: Option<Self>, record: &TensorRecord, factor: f64) -> Option<Self> {
         let Some(summary) = record.summary() else { return before };

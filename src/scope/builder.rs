@@ -11,7 +11,7 @@ use crate::diagnosis::{Context, Diagnosis, Rules};
 use crate::engine::Settings;
 use crate::error::Error;
 use crate::gpu::{Form, PretendLimits, Shaders};
-use crate::record::Param;
+use crate::record::{Averages, Param};
 use crate::stats::{Epsilons, Groups};
 #[cfg(feature = "store")]
 use crate::store::RunPlace;
@@ -34,14 +34,11 @@ pub enum WhenFull {
 
 /// Steps that may be on their way back at once, at some tens of kilobytes each. burn lets 512 kernels run ahead: a step of
 /// four or more never finds the ring full.
-const RING_LEN: usize = 128;
+pub(crate) const RING_LEN: usize = 128;
 
 /// Steps that a snapshot has.
 #[cfg(feature = "store")]
 const FLIGHT_RECORDER_LEN: usize = 64;
-
-/// Share of the past in a moving average.
-const AVERAGE_FACTOR: f64 = 0.9;
 
 /// Settings of a [`Scope`]; every one has a default.
 #[must_use = "a builder does nothing until `build`"]
@@ -91,7 +88,7 @@ impl ScopeBuilder {
             span: Span::default(),
             layers: Vec::new(),
             survey: SurveySettings::default(),
-            average_factor: AVERAGE_FACTOR,
+            average_factor: Averages::DEFAULT_FACTOR,
             diagnose: true,
             rules: Rules::default(),
             context: Context::default(),
@@ -457,6 +454,7 @@ impl ScopeBuilder {
                 "select": self.include,
                 "exclude": self.exclude,
                 "diagnose": self.diagnose,
+                "pretrained": self.context.resumed,
                 "ring_len": self.ring_len,
                 "when_full": self.when_full,
             }),

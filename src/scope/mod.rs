@@ -14,6 +14,7 @@ mod step;
 mod survey;
 mod walk;
 
+pub(crate) use builder::RING_LEN;
 pub use builder::{ScopeBuilder, WhenFull};
 pub(crate) use events::EventBuffer;
 pub use schedule::{Schedule, Span};

@@ -2,7 +2,7 @@
 
 use super::time;
 use crate::error::Error;
-use crate::record::{Finding, Notice, Param, RunStatus};
+use crate::record::{Averages, Finding, Notice, Param, RunStatus};
 use crate::stats::Groups;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -202,7 +202,7 @@ impl Manifest {
 
     /// Share of the past in moving averages.
     pub(super) fn average_factor(&self) -> f64 {
-        self.settings["average_factor"].as_f64().unwrap_or(0.9)
+        self.settings["average_factor"].as_f64().unwrap_or(Averages::DEFAULT_FACTOR)
     }
 
     /// Rows of the segment at or past this step are no part of the run: a later one goes on from there.

@@ -76,7 +76,8 @@ impl Reading {
 
     fn examine(run: &Run, rules: &Rules) -> Result<Vec<Finding>, Error> {
         let fact = |name: &str| run.manifest().facts.get(name).and_then(|value| value.as_str()).map(str::to_owned);
-        let context = Context { optimizer: fact("optimizer"), activation: fact("activation"), resumed: false };
+        let resumed = run.manifest().settings["pretrained"].as_bool() == Some(true);
+        let context = Context { optimizer: fact("optimizer"), activation: fact("activation"), resumed };
         let mut diagnosis = Diagnosis::with(run.params().into(), rules, context);
         let mut findings: Vec<Finding> = Vec::new();
         let mut take = |told: Vec<Finding>| told.into_iter().for_each(|finding| finding.put_into(&mut findings));
@@ -238,6 +239,7 @@ impl Reading {
             }
             return vec!["no moves were recorded, so nothing is known of the learning rate: `updates` and `params`, or `full`, have them".into()];
         };
+        let healthy = format!("{:e} to {:e}", HEALTHY_MOVES.start(), HEALTHY_MOVES.end());
         let lr = self.lr.map_or(String::new(), |lr| format!(" of {}", short(lr)));
         let mut lines = vec![match ratio {
             ratio if !self.is_healthy() => format!(
@@ -245,15 +247,15 @@ impl Reading {
                 short(ratio)
             ),
             ratio if HEALTHY_MOVES.contains(&ratio) => format!(
-                "a step moves the weights by {} of their size, where 1e-4 to 1e-2 is healthy: the learning rate{lr} fits",
+                "a step moves the weights by {} of their size, where {healthy} is healthy: the learning rate{lr} fits",
                 short(ratio)
             ),
             ratio if ratio < *HEALTHY_MOVES.start() => format!(
-                "a step moves the weights by {} of their size, where 1e-4 to 1e-2 is healthy: the learning rate{lr} could be higher, unless the run is at its end",
+                "a step moves the weights by {} of their size, where {healthy} is healthy: the learning rate{lr} could be higher, unless the run is at its end",
                 short(ratio)
             ),
             ratio => format!(
-                "a step moves the weights by {} of their size, where 1e-4 to 1e-2 is healthy: a learning rate below{} would settle closer to a minimum",
+                "a step moves the weights by {} of their size, where {healthy} is healthy: a learning rate below{} would settle closer to a minimum",
                 short(ratio),
                 self.lr.map_or(" this one".into(), |lr| format!(" {}", short(lr)))
             ),
