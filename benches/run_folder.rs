@@ -169,7 +169,7 @@ fn main() {
         tensorboard: false,
         params: params.clone(),
         facts: vec![],
-        flight_recorder: 64,
+        flight_recorder_len: 64,
     };
     let mut writer = RunWriter::open(&RunPlace::New(parent), start).expect("a run folder");
     let mut wander = Wander(1);

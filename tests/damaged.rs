@@ -108,7 +108,7 @@ fn folder(parent: &Path, ended: bool) -> PathBuf {
         tensorboard: false,
         params: ["a.weight", "b.weight", "b.bias"].map(param).into(),
         facts: vec![("model".into(), "none".into())],
-        flight_recorder: 4,
+        flight_recorder_len: 4,
     };
     let finding = serde_json::json!({
         "rule": "non_finite", "severity": "critical", "path": "a.weight", "first_step": 3, "last_step": 9, "open": true,

@@ -58,7 +58,7 @@ pub struct ScopeBuilder {
     pub(super) context: Context,
     pub(super) on_finding: Option<OnFinding>,
     #[cfg(feature = "store")]
-    pub(super) flight_recorder: usize,
+    pub(super) flight_recorder_len: usize,
     include: Option<String>,
     exclude: Option<String>,
     ring_len: usize,
@@ -94,7 +94,7 @@ impl ScopeBuilder {
             context: Context::default(),
             on_finding: None,
             #[cfg(feature = "store")]
-            flight_recorder: FLIGHT_RECORDER_LEN,
+            flight_recorder_len: FLIGHT_RECORDER_LEN,
             include: None,
             exclude: None,
             ring_len: RING_LEN,
@@ -459,7 +459,11 @@ impl ScopeBuilder {
                 "when_full": self.when_full,
             }),
             params: params.to_vec(),
-            flight_recorder: if self.diagnose && self.rules.takes_snapshots() { self.flight_recorder } else { 0 },
+            flight_recorder_len: if self.diagnose && self.rules.takes_snapshots() {
+                self.flight_recorder_len
+            } else {
+                0
+            },
             facts: self.facts(),
         }
     }

@@ -216,7 +216,7 @@ impl Scope {
     }
 
     /// The finding that asks training to stop, if one has: a rule whose [`Action`](crate::record::Action) is `Stop` has
-    /// found something, and [`Scope::poll`] has handed it out. What to do about it is the loop's affair.
+    /// found something in a record that came back. What to do about it is the loop's affair.
     pub fn should_stop(&self) -> Option<&Finding> {
         self.diagnosing.as_ref().and_then(Diagnosing::stop)
     }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// Above this many rows the first look is at the overview.
 const ROW_COUNT_MAX: u64 = 50_000;
 /// What one poll takes of a long run, at most: then there is something to show.
-const POLL_SECS_MAX: Duration = Duration::from_millis(150);
+const POLL_TIME_MAX: Duration = Duration::from_millis(150);
 /// Whether a process still writes is asked this often: asking takes the lock for a moment.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
 
@@ -170,14 +170,14 @@ impl Follower {
                 .map_err(|reason| damaged(self.run.folder(), &reason))?;
             self.generation += u64::from(curves.shift() != shift);
             self.version += 1;
-            if begun.elapsed() > POLL_SECS_MAX {
+            if begun.elapsed() > POLL_TIME_MAX {
                 return Ok(true);
             }
         }
         while let Some((batch, limit)) = self.scalars.next(&self.run)? {
             self.take_scalars(&batch, limit).map_err(|reason| damaged(self.run.folder(), &reason))?;
             self.version += 1;
-            if begun.elapsed() > POLL_SECS_MAX {
+            if begun.elapsed() > POLL_TIME_MAX {
                 return Ok(true);
             }
         }

@@ -99,7 +99,7 @@ pub struct RunStart {
     /// The caller's own facts: model, optimizer, seed, data.
     pub facts: Vec<(String, Value)>,
     /// Records that a snapshot has; 0 for none.
-    pub flight_recorder: usize,
+    pub flight_recorder_len: usize,
 }
 
 /// Steps of which a run has no record, by the reason.

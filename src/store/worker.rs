@@ -93,7 +93,7 @@ impl Worker {
             index,
             manifest,
             tensorboard,
-            flight: FlightRecorder::new(start.flight_recorder),
+            flight: FlightRecorder::new(start.flight_recorder_len),
             state: State::Writing,
             failing,
             _lock: lock,

@@ -22,7 +22,7 @@ const QUEUE_LEN: usize = 256;
 /// The folder of event files in a run folder.
 pub const TENSORBOARD: &str = "tensorboard";
 /// A disk that takes longer than this is not waited for.
-const SYNC_SECS_MAX: Duration = Duration::from_secs(30);
+const SYNC_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Where a run is written.
 #[derive(Clone, Debug)]
@@ -145,12 +145,12 @@ impl RunWriter {
         loop {
             match queue.try_send(message) {
                 Ok(()) => break,
-                Err(TrySendError::Full(back)) if begun.elapsed() < SYNC_SECS_MAX => message = back,
+                Err(TrySendError::Full(back)) if begun.elapsed() < SYNC_TIME_MAX => message = back,
                 Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return false,
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        wait.recv_timeout(SYNC_SECS_MAX.saturating_sub(begun.elapsed())).unwrap_or(false)
+        wait.recv_timeout(SYNC_TIME_MAX.saturating_sub(begun.elapsed())).unwrap_or(false)
     }
 
     /// What went wrong since it was last asked; each failure is told once.

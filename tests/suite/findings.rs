@@ -101,7 +101,7 @@ fn recorded_with(parent: &std::path::Path, sheets: &[Sheet], settings: serde_jso
         settings,
         params: params(),
         facts: vec![("optimizer".into(), "adam".into())],
-        flight_recorder: 0,
+        flight_recorder_len: 0,
     };
     let mut writer = RunWriter::open(&RunPlace::New(parent.to_owned()), start).unwrap();
     for (n, sheet) in (0..).zip(sheets) {

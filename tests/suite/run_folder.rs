@@ -32,7 +32,7 @@ pub fn start(params: &[Param]) -> RunStart {
         tensorboard: false,
         params: params.to_vec(),
         facts: vec![],
-        flight_recorder: 64,
+        flight_recorder_len: 64,
     }
 }
 

@@ -21,7 +21,7 @@ pub fn made_up(paths: &[&str], name: &str) -> RunStart {
         tensorboard: false,
         params: paths.iter().map(param).collect(),
         facts: vec![(name.into(), name.into()), ("model".into(), name.into())],
-        flight_recorder: 8,
+        flight_recorder_len: 8,
     }
 }
 
