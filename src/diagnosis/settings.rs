@@ -6,16 +6,22 @@ use std::collections::BTreeMap;
 /// One tunable number of a rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Number {
+    /// As in [`Rules::number`], and as `RULE.NUMBER` on the command line.
     pub name: &'static str,
+    /// Its value where nobody sets another.
     pub default: f64,
+    /// What is held against it, with its unit.
     pub meaning: &'static str,
 }
 
 /// What a rule is by default.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
+    /// Which rule this is of.
     pub rule: Rule,
+    /// How much a finding matters; a rule may tell single cases as worse or milder.
     pub severity: Severity,
+    /// What is done about a finding beside telling it.
     pub action: Action,
     /// Where the condition and its defaults come from.
     pub source: &'static str,
@@ -35,14 +41,32 @@ pub struct Rules {
 /// A setting that a rule does not have.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RulesError {
+    /// The rule has no number of that name.
     #[error("the rule {rule} has no number `{name}`; it has {known}")]
-    UnknownNumber { rule: Rule, name: String, known: String },
+    UnknownNumber {
+        /// The rule that was named.
+        rule: Rule,
+        /// The number that it does not have.
+        name: String,
+        /// Those that it has, in words.
+        known: String,
+    },
+    /// A number that is negative or not finite.
     #[error("{rule}.{name} = {value}: a finite number that is not negative is wanted")]
-    BadNumber { rule: Rule, name: &'static str, value: f64 },
+    BadNumber {
+        /// The rule that was named.
+        rule: Rule,
+        /// The rule's number.
+        name: &'static str,
+        /// What it was to be: negative, infinite or NaN.
+        value: f64,
+    },
+    /// The text is no setting; see [`Rules::setting`].
     #[error(
         "`{0}`: a setting is RULE=off, note, warn, critical, snapshot or stop, or RULE.NUMBER=VALUE; docs/diagnoses.md has them"
     )]
     BadSetting(String),
+    /// No rule has that name.
     #[error(transparent)]
     UnknownRule(#[from] crate::record::UnknownRule),
 }

@@ -172,6 +172,7 @@ pub(crate) fn segment(words: &[u32], numel: u64) -> Segment {
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Form {
+    /// What records have.
     pub groups: Groups,
     /// Crossings in the seed-compatible pairing.
     pub seed: bool,

@@ -53,8 +53,11 @@ impl Action {
 /// An episode: from its first step to its last, one finding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
+    /// What was looked for.
     pub rule: Rule,
+    /// How much it matters.
     pub severity: Severity,
+    /// What was done about it beside telling.
     #[serde(default)]
     pub action: Action,
     /// Path of the parameter, layer or tap; `None` where it is the whole model.

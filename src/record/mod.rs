@@ -28,7 +28,9 @@ use std::fmt;
 pub struct Param {
     /// Module path, such as `layer1.0.conv1.weight`.
     pub path: String,
+    /// As burn has it: `[in, out]` of a linear layer's weight, `[out, in, height, width]` of a convolution's.
     pub shape: Vec<usize>,
+    /// Elements: the product of `shape`.
     pub numel: u64,
     /// Element type, such as `f32`.
     pub dtype: String,
@@ -70,7 +72,9 @@ pub struct Cost {
 /// One observed step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
+    /// Its number, as given to [`Scope::step`](crate::Scope::step).
     pub step: u64,
+    /// As given with the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
     /// Whether this is the record of the last move alone: no step was observed, and there are no gradients.
@@ -81,15 +85,18 @@ pub struct StepRecord {
     pub scalars: Vec<(String, f64)>,
     /// One entry for each parameter of the scope's table, in its order.
     pub tensors: Vec<TensorRecord>,
+    /// Figures over all of `tensors`.
     pub global: Global,
     /// Groups of layers, by the names they were given, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<(String, Global)>,
+    /// Tensors given by name with the step, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taps: Vec<TapRecord>,
     /// Where their schedules have them due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shapes: Option<Shapes>,
+    /// What observing this step cost.
     pub cost: Cost,
 }
 
@@ -136,7 +143,9 @@ impl RunStatus {
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "almost every one is the large one")]
 pub enum Event {
+    /// A step, once its figures are back; steps come in order.
     Record(StepRecord),
+    /// Something that went wrong with observing.
     Notice(Notice),
     /// A diagnosis, when it is made; and once more, closed, when it holds no longer.
     Finding(Finding),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// One parameter at one step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TensorRecord {
+    /// What there was of its gradient.
     pub gradient: Gradient,
     /// Where [`Group::Params`](crate::Group) was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,7 +27,9 @@ pub struct TensorRecord {
 /// as it was; one that never was finite is NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EmaRecord {
+    /// Of the average of its gradient.
     pub gradient: Option<TensorSummary>,
+    /// Of the average of the parameter.
     pub parameter: Option<TensorSummary>,
 }
 
@@ -37,6 +40,7 @@ pub struct EmaRecord {
 pub enum Gradient {
     /// The gradient was there and was reduced.
     Observed {
+        /// Its statistics.
         #[serde(flatten)]
         summary: TensorSummary,
         /// The step that this one's dynamics compare with.
@@ -69,10 +73,15 @@ impl TensorRecord {
 /// `f * average + (1 - f) * x` with the scope's factor `f`, 0.9 by default. A figure that a step lacks leaves its average as it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Averages {
+    /// Of `sum |g|`.
     pub l1_norm: f64,
+    /// Of `sqrt(sum g^2)`.
     pub l2_norm: f64,
+    /// Of the share of elements near zero, for each epsilon, in [0, 1].
     pub near_zero_ratio: [f64; 2],
+    /// Of the share of signs that flip, in [0, 1]; `None` while none could.
     pub sign_flip_ratio: Option<f64>,
+    /// Of the move over the weight; `None` without [`Group::Updates`](crate::Group).
     pub update_to_weight: Option<f64>,
 }
 
@@ -102,6 +111,7 @@ impl Averages {
 /// A tensor that was given by name, beside parameters and gradients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TapRecord {
+    /// As it was given.
     pub name: String,
     /// By the definitions for gradients; it has no history.
     pub summary: TensorSummary,

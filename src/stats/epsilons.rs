@@ -66,8 +66,10 @@ impl From<Epsilons> for [f64; 2] {
 /// What is wrong with a pair of epsilons.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EpsilonError {
+    /// One that is 0, negative, infinite or NaN: its value.
     #[error("epsilon {0} is not a finite, positive number; the defaults are 1e-7 and 1e-5")]
     NotPositive(f64),
+    /// The first is not below the second: the two.
     #[error("epsilons must ascend, and {0} is not below {1}; the defaults are 1e-7 and 1e-5")]
     NotAscending(f64, f64),
 }

@@ -33,10 +33,15 @@ pub enum Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Groups {
+    /// [`Group::Dynamics`].
     pub dynamics: bool,
+    /// [`Group::Params`].
     pub params: bool,
+    /// [`Group::Updates`]. A scope turns the first two on with it.
     pub updates: bool,
+    /// [`Group::Cosine`].
     pub cosine: bool,
+    /// [`Group::Ema`].
     pub ema: bool,
 }
 

@@ -6,14 +6,21 @@ use serde::{Deserialize, Serialize};
 /// What a part of a parameter contributes to its [`ParameterSummary`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WeightPartial {
+    /// Elements seen.
     pub numel: u64,
+    /// NaN and infinite elements.
     pub nonfinite_count: u64,
-    /// [`order_key`](super::order_key)s of the finite extremes, as in [`Partial`](super::Partial).
+    /// [`order_key`](super::order_key) of the smallest finite element; `u32::MAX` where there is none.
     pub min_key: u32,
+    /// [`order_key`](super::order_key) of the largest finite element; 0 where there is none.
     pub max_key: u32,
+    /// Sum of `|w|` over finite elements.
     pub l1_norm: f64,
+    /// Sum of `w * w` over finite elements.
     pub l2_norm_sq: f64,
+    /// Sum of `w` over finite elements.
     pub sum: f64,
+    /// Of the finite elements.
     pub moments: Moments,
     /// Finite elements with `|w| < 1e-5`.
     pub near_zero_count: u64,
@@ -75,7 +82,9 @@ pub struct ParameterSummary {
     pub numel: u64,
     /// NaN and infinite elements.
     pub nonfinite_count: u64,
+    /// Smallest finite element; `None` where none is finite.
     pub min: Option<f32>,
+    /// Largest finite element; `None` where none is finite.
     pub max: Option<f32>,
     /// `sum w` over finite elements.
     pub sum: f64,
@@ -87,7 +96,9 @@ pub struct ParameterSummary {
     /// `mean((w - mean)^4) / std^4` of the finite elements, 3 of a normal distribution; `None` where `skewness` is.
     #[serde(default)]
     pub kurtosis: Option<f64>,
+    /// `sum |w|` over finite elements; subnormals add 0.
     pub l1_norm: f64,
+    /// `sqrt(sum w^2)` over finite elements; subnormals add 0.
     pub l2_norm: f64,
     /// Finite elements with `|w| < 1e-5`.
     pub near_zero_count: u64,
@@ -118,15 +129,23 @@ impl ParameterSummary {
 /// What a part of a parameter contributes to its [`UpdateSummary`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UpdatePartial {
+    /// Sum of `|w - w'|` over finite moves.
     pub l1_norm: f64,
+    /// Sum of `(w - w')^2` over finite moves.
     pub l2_norm_sq: f64,
     /// Sum of squares of the parameter before the move.
     pub weight_l2_norm_sq: f64,
+    /// Largest `|w - w'|` of a finite move; 0 of none.
     pub abs_max: f32,
+    /// Elements of equal bits before and after.
     pub unchanged_count: u64,
+    /// Moves with an end that is not finite, or that overflow.
     pub nonfinite_count: u64,
+    /// Extremes crossed where the gradient flipped.
     pub crossings: Crossings,
+    /// Moves of elements whose gradient was near zero before and now, for each epsilon.
     pub retained: [RetainedMove; 2],
+    /// Extremes crossed, in the pairing of [`SeedCrossings`].
     pub seed: SeedCrossings,
 }
 
@@ -148,6 +167,7 @@ pub struct UpdateSummary {
     pub update_to_weight: f64,
     /// Elements of equal bits before and after.
     pub unchanged_count: u64,
+    /// Moves with an end that is not finite, or that overflow.
     pub nonfinite_count: u64,
     /// Where the gradient's signs could be compared.
     pub crossings: Option<Crossings>,
@@ -162,7 +182,9 @@ pub struct UpdateSummary {
 /// `(w - w')(g - p)`, where `w - w'` is the move from where `p` was taken to where `g` was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crossings {
+    /// The slope turned from down to up on the way: `(w - w')(g - p) > 0`.
     pub minimum_count: u64,
+    /// The slope turned from up to down on the way: `(w - w')(g - p) < 0`.
     pub maximum_count: u64,
     /// The gradient flipped although the element did not move.
     pub flip_unmoved_count: u64,
@@ -171,6 +193,7 @@ pub struct Crossings {
 }
 
 impl Crossings {
+    /// Those of both parts together.
     #[must_use]
     pub fn combine(self, other: Self) -> Self {
         Self {
@@ -185,6 +208,7 @@ impl Crossings {
 /// What moved among elements whose gradient was retained near zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RetainedMove {
+    /// Elements that moved.
     pub moved_count: u64,
     /// `sum |w - w'|`.
     pub sum: f64,
@@ -197,7 +221,9 @@ pub struct RetainedMove {
 /// t + 1, where that has a gradient too: the last flips of a run are in none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeedCrossings {
+    /// Minima crossed.
     pub minimum_count: u64,
+    /// Maxima crossed.
     pub maximum_count: u64,
 }
 

@@ -12,7 +12,9 @@ pub const LINEAR_COUNT: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
+    /// IEEE 754 binary16: largest value 65504.
     F16,
+    /// bfloat16: f32's exponents, 8 bits of precision.
     Bf16,
     /// OCP fp8 E4M3: no infinities, largest value 448.
     Fp8E4m3,
@@ -21,6 +23,7 @@ pub enum Format {
 }
 
 impl Format {
+    /// Every format, in the order of [`Histogram`]'s counts.
     pub const ALL: [Self; 4] = [Self::F16, Self::Bf16, Self::Fp8E4m3, Self::Fp8E5m2];
 
     /// Largest magnitude that is rounded to zero: half the smallest subnormal.
@@ -69,9 +72,13 @@ pub struct Histogram {
 /// Counts between edges. Bin i holds `edges[i] <= x < edges[i + 1]`, the last one its upper edge too. Exact.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LinearHistogram {
+    /// Ascending; one more than there are bins.
     pub edges: Vec<f32>,
+    /// By bin.
     pub count: Vec<u64>,
+    /// Finite elements below the first edge.
     pub underflow_count: u64,
+    /// Finite elements above the last edge.
     pub overflow_count: u64,
 }
 
@@ -154,11 +161,15 @@ pub(crate) fn scaled_edges(edges: &[f32], scale: f64) -> Vec<f32> {
 /// What a stretch of a tensor holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
+    /// Elements of the stretch.
     pub numel: u64,
-    /// Non-zero elements near zero at the larger epsilon, with and without a sign bit.
+    /// Non-zero elements near zero at the larger epsilon that have a sign bit.
     pub near_zero_negative_count: u64,
+    /// Non-zero elements near zero at the larger epsilon that have none.
     pub near_zero_positive_count: u64,
+    /// Zeros of either sign.
     pub zero_count: u64,
+    /// NaN and infinite elements.
     pub nonfinite_count: u64,
     /// Sum of squares over finite elements.
     pub l2_norm_sq: f64,

@@ -13,11 +13,17 @@ use std::fmt;
 /// What stands in a row's column.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
+    /// There is none.
     Null,
+    /// A count, a step, an index.
     Count(u64),
+    /// A figure that is kept in f32: an extreme.
     Single(f32),
+    /// A figure that is kept in f64: a norm, a sum, a scalar.
     Double(f64),
+    /// A path, a name.
     Text(String),
+    /// Counts or edges of a row that has many.
     List(Vec<Self>),
 }
 

@@ -242,6 +242,7 @@ impl Follower {
         })
     }
 
+    /// The run that is followed, as its manifest was at the last poll.
     pub fn run(&self) -> &Run {
         &self.run
     }

@@ -43,12 +43,14 @@ pub struct SeriesName {
     /// `scalar` (given with a step), `log` (given after it), `global` (over all tensors), `group/NAME` (over a group of
     /// layers), `cost` (of observing).
     pub source: String,
+    /// The figure's own name, such as `loss` or `l2_norm`.
     pub name: String,
 }
 
 /// A figure over the steps, in the order they were recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
+    /// Whose figure it is, and which.
     pub name: SeriesName,
     /// Step and value; NaN where it was none.
     pub points: Vec<(u64, f64)>,
@@ -59,7 +61,9 @@ pub struct Series {
 /// One tensor at one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorRow {
+    /// The step's number.
     pub step: u64,
+    /// As given with the step.
     pub epoch: Option<u64>,
     /// Place in the table of parameters.
     pub tensor: usize,
@@ -85,10 +89,12 @@ impl Run {
         Manifest::is_there(folder)
     }
 
+    /// The run folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
+    /// `run.json`, as it was when the run was opened.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }

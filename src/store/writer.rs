@@ -30,7 +30,12 @@ pub enum RunPlace {
     /// A folder of its own, `<parent>/<UTC time>-<id>`.
     New(PathBuf),
     /// A run folder, which goes on from a step: rows at or past it are no part of the run any more.
-    Resumed { folder: PathBuf, first_step: u64 },
+    Resumed {
+        /// The run folder itself.
+        folder: PathBuf,
+        /// The step after the checkpoint's last.
+        first_step: u64,
+    },
 }
 
 /// The way to the writing thread.
@@ -104,6 +109,7 @@ impl RunWriter {
         })
     }
 
+    /// The run folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
