@@ -20,6 +20,7 @@ pub(crate) use events::EventBuffer;
 pub use schedule::{Schedule, Span};
 pub use step::Step;
 pub use walk::GradientSource;
+pub(crate) use walk::SumOn;
 
 use crate::device::Device;
 use crate::error::Error;
