@@ -151,3 +151,31 @@ fn every_column_has_its_definition() {
         assert!(stands, "docs/run-format.md has no `{name}`");
     }
 }
+
+#[test]
+fn no_file_is_too_long_to_be_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<_> =
+        ["src", "shaders", "cli/src", "cli/assets/page", "cli/tests", "tests", "benches", "examples"]
+            .map(|name| root.join(name))
+            .into();
+    let mut count = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+            if path.is_dir() {
+                folders.extend((path.file_name().unwrap() != "target").then_some(path));
+            } else if ["rs", "wgsl", "js"].contains(&extension) {
+                let line_count = std::fs::read_to_string(&path).unwrap().lines().count();
+                assert!(
+                    line_count <= 500,
+                    "{} has {line_count} lines: what of it is a room of its own?",
+                    path.display()
+                );
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 200, "{count}");
+}
