@@ -24,7 +24,7 @@ test-drivers: vulkan browser ## The GPU tests on llvmpipe and SwiftShader, under
 # Others every time; a case that fails names itself.
 FUZZ_FIRST := $(or $(FUZZ_FIRST),$(shell date +%s)000000)
 
-fuzz: vulkan browser ## A night's: tens of millions of bit patterns, shapes and strides, damaged run folders and data files, requests (an hour)
+fuzz: vulkan browser ## Tens of millions of bit patterns, shapes and strides, damaged run folders and data files, requests (an hour)
 	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=3000 cargo test --release --workspace --test suite -- fuzz::
 	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=100000 cargo test --release --workspace --test damaged --test watch -- --nocapture damaged hostile
 	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=100000 cargo test --release --workspace --lib --bins -- damaged

@@ -63,7 +63,7 @@ pub enum RulesError {
     },
     /// The text is no setting; see [`Rules::setting`].
     #[error(
-        "`{0}`: a setting is RULE=off, note, warn, critical, snapshot or stop, or RULE.NUMBER=VALUE; docs/diagnoses.md has them"
+        "`{0}`: a setting is RULE=off, note, warn, critical, tell, snapshot or stop, or RULE.NUMBER=VALUE; docs/diagnoses.md has them"
     )]
     BadSetting(String),
     /// No rule has that name.
@@ -96,7 +96,7 @@ impl Rules {
     /// Another value for one of its numbers.
     ///
     /// # Errors
-    /// Where the rule has no such number, or the value is none.
+    /// Where the rule has no such number, or the value is negative or not finite.
     pub fn number(mut self, rule: Rule, name: &str, value: f64) -> Result<Self, RulesError> {
         let spec = spec(rule);
         let Some(number) = spec.numbers.iter().find(|number| number.name == name) else {
@@ -113,7 +113,7 @@ impl Rules {
     /// A setting as on the command line: `oscillation=off`, `non_finite=stop`, `unstable_learning.high=0.3`.
     ///
     /// # Errors
-    /// Where it is none.
+    /// Where the text is no setting, names no rule or no number of it, or its value is negative or not finite.
     pub fn setting(self, text: &str) -> Result<Self, RulesError> {
         let bad = || RulesError::BadSetting(text.to_owned());
         let (name, value) = text.split_once('=').ok_or_else(bad)?;
@@ -127,6 +127,7 @@ impl Rules {
             "note" => self.severity(rule, Severity::Note),
             "warn" => self.severity(rule, Severity::Warn),
             "critical" => self.severity(rule, Severity::Critical),
+            "tell" => self.action(rule, Action::Tell),
             "snapshot" => self.action(rule, Action::Snapshot),
             "stop" => self.action(rule, Action::Stop),
             _ => return Err(bad()),
