@@ -43,7 +43,7 @@ lint: ## Formatting, clippy and documentation with warnings denied, also of what
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo clippy --release -p gradscope --lib --no-default-features --features store -- -D warnings
 	cargo clippy --release -p gradscope --lib --no-default-features --features parquet -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps -p gradscope
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps -p gradscope --features cpu,parquet,models
 
 bench: vulkan ## Measure all that BENCHMARKS.md tells, on this machine's adapter, and write its section (an hour and a half)
 	sh tools/bench.sh

@@ -1,8 +1,9 @@
 //! A model that burn's `Learner` trains, watched.
 //!
 //! The `Learner` owns model and loop; the one place where a model sees its gradients, after accumulation and before clipping, is
-//! `TrainStep::optimize`, which it may override. So the model carries a [`Hook`], and [`observe_optimize!`](crate::observe_optimize)
-//! overrides that method:
+//! `TrainStep::optimize`, which it may override. So the model carries a [`Hook`], and
+//! [`observe_optimize!`](crate::observe_optimize) overrides that method (shown against a cut-down `TrainStep`;
+//! `examples/learner` has the real one):
 //!
 //! ```
 //! # use burn::{module::Module, nn::Linear, optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams}, tensor::Tensor};
@@ -104,10 +105,11 @@ macro_rules! observe_optimize {
 /// Records that wait for those of a slower device: twice the default ring.
 const WAITING_COUNT_MAX: usize = 2 * RING_LEN;
 
-/// A handle on the scopes that watch a model, to be carried in a field of it that burn skips. Clones watch together; the default one
-/// watches nothing.
+/// A handle on the scopes that watch a model, to be carried in a field of it that burn skips. Clones watch together;
+/// the default one watches nothing.
 ///
-/// Threads take turns. A scope's [`on_finding`](crate::ScopeBuilder::on_finding) runs in such a turn, and must not ask the hook.
+/// Threads take turns. A scope's [`on_finding`](crate::ScopeBuilder::on_finding) runs in such a turn, and must not ask
+/// the hook. The [module](self) has the whole of it.
 #[derive(Clone, Default)]
 pub struct Hook(Option<Arc<Mutex<Watching>>>);
 

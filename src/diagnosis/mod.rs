@@ -155,7 +155,10 @@ impl Diagnosis {
         }
     }
 
-    /// Takes the next record.
+    /// Takes the next record, whose tensors follow the parameters, and returns what begins or ends with it.
+    ///
+    /// # Panics
+    /// Where it has fewer tensors than there are parameters.
     pub fn examine(&mut self, record: &StepRecord) -> Vec<Finding> {
         let mut found = Vec::new();
         self.history.take(record, &self.params);

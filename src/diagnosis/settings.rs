@@ -25,7 +25,9 @@ pub struct Spec {
     pub action: Action,
     /// Where the condition and its defaults come from.
     pub source: &'static str,
-    /// Every rule has `open_after` and `close_after` among them: observed steps.
+    /// Its numbers. All rules but [`Rule::Stalled`] have `open_after` and `close_after` among them: how often in a row
+    /// the condition has to hold before it is told, and not to hold before it is over, in observed steps, or in what
+    /// `meaning` says.
     pub numbers: &'static [Number],
 }
 

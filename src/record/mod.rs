@@ -46,7 +46,7 @@ fn yes() -> bool {
 /// What observing the step cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// The training thread's time in `gradients()` and `submit()`, all told.
+    /// Seconds of the training thread in `scalar()`, `tap()`, `gradients()` and `submit()`, all told, waiting included.
     pub submit_secs: f64,
     /// The part of it spent handing the tensors over to burn's device.
     pub handoff_secs: f64,
@@ -59,8 +59,9 @@ pub struct Cost {
     /// is full.
     #[serde(default)]
     pub encode_secs: f64,
-    /// Time on the GPU, by its own clock, copies included; `None` where the adapter has no timestamps among commands,
-    /// and without a GPU.
+    /// Seconds on the GPU, by its own clock, copies included; `None` where
+    /// [`ScopeBuilder::gpu_timer`](crate::ScopeBuilder::gpu_timer) is off, as it is by default on software drivers,
+    /// where the adapter has no timestamps among commands, and without a GPU.
     #[serde(default)]
     pub gpu_secs: Option<f64>,
     /// Tensors that had to be made contiguous, or widened to f32, first.
@@ -80,7 +81,8 @@ pub struct StepRecord {
     /// Whether this is the record of the last move alone: no step was observed, and there are no gradients.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub last_move: bool,
-    /// Named figures of the step, in the order they were given: GPU scalars and host values.
+    /// Named figures of the step, in the order they were given: GPU scalars and host values. NaN where the value was
+    /// NaN, or did not come back.
     #[serde(deserialize_with = "scalars_or_nan")]
     pub scalars: Vec<(String, f64)>,
     /// One entry for each parameter of the scope's table, in its order.
@@ -123,7 +125,8 @@ pub enum RunStatus {
     Finished,
     /// Training was asked to stop.
     Interrupted,
-    /// The scope was dropped without being finished.
+    /// The scope was dropped without being finished; of [`Run::status`](crate::Run::status), also that the process was
+    /// killed.
     Unfinished,
 }
 

@@ -22,9 +22,10 @@ pub struct TensorRecord {
     pub ema: Option<Box<EmaRecord>>,
 }
 
-/// The card and the dynamics of element-wise moving averages, of a gradient and of a parameter, by element: `x(1)` at
-/// first, then `f * average + (1 - f) * x` with the scope's factor `f`, 0.9 by default. A non-finite `x` leaves its average
-/// as it was; one that never was finite is NaN.
+/// The card and the dynamics of element-wise moving averages, of a gradient and of a parameter: `x(1)` at first, then
+/// `f * average + (1 - f) * x`, by element, with `f` of
+/// [`ScopeBuilder::average_factor`](crate::ScopeBuilder::average_factor), 0.9 unless set. A non-finite `x` leaves its
+/// average as it was; one that never was finite is NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EmaRecord {
     /// Of the average of its gradient.
@@ -70,7 +71,8 @@ impl TensorRecord {
 }
 
 /// Exponential moving averages of a gradient's figures over the steps it was observed at: `x(1)` at first, then
-/// `f * average + (1 - f) * x` with the scope's factor `f`, 0.9 by default. A figure that a step lacks leaves its average as it was.
+/// `f * average + (1 - f) * x`, with `f` of [`ScopeBuilder::average_factor`](crate::ScopeBuilder::average_factor), 0.9
+/// unless set. A figure that a step lacks leaves its average as it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Averages {
     /// Of `sum |g|`.

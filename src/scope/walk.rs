@@ -8,6 +8,8 @@ use burn::optim::{GradientsParams, MultiGradientsParams};
 use burn::tensor::{Device as BurnDevice, Gradients, Tensor};
 
 /// Where a parameter's gradient is to be had: burn's [`Gradients`], [`GradientsParams`] and [`MultiGradientsParams`].
+/// Implement it for gradients of your own; it is asked once for each parameter and due step, on the thread that trains.
+/// What it returns has the parameter's shape; `None` is recorded as missing.
 pub trait GradientSource {
     /// The gradient of `param`, if it has one.
     fn gradient<const D: usize>(&self, param: &Param<Tensor<D>>) -> Option<Tensor<D>>;

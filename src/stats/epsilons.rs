@@ -14,6 +14,8 @@ pub struct Epsilons {
 }
 
 impl Epsilons {
+    /// Two epsilons, the smaller first.
+    ///
     /// # Errors
     /// Where an epsilon is not finite, not positive, or the two do not ascend.
     pub fn new(eps: [f64; 2]) -> Result<Self, EpsilonError> {

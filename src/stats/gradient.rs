@@ -6,11 +6,21 @@ use super::{Moments, from_order_key};
 use serde::{Deserialize, Serialize};
 
 /// What a part of a gradient contributes to its tensor's summary.
+///
+/// ```
+/// use gradscope::cpu::grad_reduce::{State, reduce};
+/// use gradscope::stats::Epsilons;
+///
+/// let thresholds = Epsilons::default().threshold_bits();
+/// let part = |values: &[f32]| reduce(values, thresholds, &mut State::default());
+/// let whole = part(&[1.0, -2.0]).combine(part(&[3.0])).finish();
+/// assert_eq!((whole.max, whole.l1_norm), (Some(3.0), 6.0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Partial {
     /// Elements seen.
     pub numel: u64,
-    /// Elements that were compared with an earlier step.
+    /// Elements that were compared with an earlier step. `finish` tells what compares only where it is `numel`.
     pub previous_numel: u64,
     /// [`order_key`](super::order_key) of the smallest finite element; `u32::MAX` where there is none.
     pub min_key: u32,
@@ -161,7 +171,8 @@ impl Partial {
         },
     };
 
-    /// The summary of this part followed by `other`. Associative; exact for counts, indices and extremes.
+    /// The summary of this part followed by `other`. Associative; exact for counts, indices and extremes. Order matters
+    /// for `first_nonfinite`, and for the last bits of sums.
     #[must_use]
     pub fn combine(self, other: Self) -> Self {
         let shifted = |first: FirstNonfinite| FirstNonfinite { index: self.numel + first.index, ..first };
@@ -310,7 +321,7 @@ impl TensorSummary {
         self.numel - self.nonfinite_count()
     }
 
-    /// Whether global clipping would see a NaN or an infinity.
+    /// Whether an element is NaN or infinite: clipping by the global norm would then see one.
     pub fn has_nonfinite(&self) -> bool {
         self.nonfinite_count() > 0
     }

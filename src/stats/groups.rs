@@ -30,6 +30,12 @@ pub enum Group {
 }
 
 /// A set of [`Group`]s: `Group::Card | Group::Params`, or [`Groups::FULL`].
+///
+/// ```
+/// use gradscope::{Group, Groups};
+///
+/// assert_eq!("dynamics,params".parse::<Groups>(), Ok(Group::Dynamics | Group::Params));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Groups {

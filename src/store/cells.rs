@@ -70,7 +70,8 @@ impl Run {
         Ok(columns)
     }
 
-    /// Hands over every row of a table: its step, and the values of `columns`. A column that a segment lacks is null there.
+    /// Hands over every row of a table: its step, and the values of `columns`. A column that a segment lacks is null
+    /// there. A name that is none of [`Run::TABLES`], or a table that the run lacks, has no rows.
     ///
     /// # Errors
     /// Where a file is damaged.

@@ -24,9 +24,11 @@ use std::path::{Path, PathBuf};
 /// ```no_run
 /// # fn main() -> Result<(), gradscope::Error> {
 /// let run = gradscope::Run::open("runs/mlp/20261121T213000Z-0a1b2")?;
-/// let loss = run.series(|figure| figure.name == "loss")?;
-/// for (step, value) in &loss[0].points {
-///     println!("{step} {value}");
+/// println!("{:?}, {} steps", run.status(), run.step_count(u64::MAX)?);
+/// for series in run.series(|name| name.name == "loss")? {
+///     for (step, value) in &series.points {
+///         println!("{step} {value}");
+///     }
 /// }
 /// # Ok(())
 /// # }
@@ -104,7 +106,7 @@ impl Run {
         &self.manifest.params
     }
 
-    /// Whether a process is writing the run at this moment.
+    /// Whether a process is writing the run at this moment. False where the file system has no locks.
     pub fn is_live(&self) -> bool {
         Lock::is_held(&self.folder)
     }

@@ -114,7 +114,9 @@ impl RunWriter {
         &self.folder
     }
 
-    /// Sends a record off; it is on disk half a second later. Never waits: one that finds the queue full is left out, and counted.
+    /// Sends a record off; it is on disk half a second later. Never waits: one that finds the queue full is left out,
+    /// and counted. Its tensors follow [`RunStart::params`](super::RunStart); with more of them the writing thread
+    /// dies, which [`RunWriter::failures`] tells. Steps ascend.
     pub fn write(&mut self, record: &StepRecord) {
         self.send(Message::Record(Box::new(record.clone())));
     }

@@ -101,7 +101,7 @@ impl Summary {
         Self { rows: params.iter().map(row).collect(), ..Self::default() }
     }
 
-    /// Adds the next step; its tensors follow the parameters.
+    /// Adds the next step; its tensors follow the parameters. A record of the last move counts no step.
     pub fn add(&mut self, record: &StepRecord) {
         for (row, tensor) in self.rows.iter_mut().zip(&record.tensors) {
             row.last_parameter = tensor.parameter.or(row.last_parameter);
