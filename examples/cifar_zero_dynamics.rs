@@ -62,7 +62,7 @@ fn main() -> support::Outcome {
     let loss_of = CrossEntropyLossConfig::new().init(&training);
     let mut scope = Scope::builder(&device)
         .stats(Groups::FULL)
-        .seed_crossings(true)
+        .next_move_crossings(true)
         .histograms(Schedule::every(10))
         .sign_map(SignMap::default(), Schedule::every(1))
         .exclude("running_")
@@ -188,9 +188,9 @@ impl Sums {
         }
         for update in record.tensors.iter().filter_map(|tensor| tensor.update.as_ref()) {
             self.moved += update.retained.map_or(0, |retained| retained[1].moved_count) as f64;
-            if let Some(seed) = update.seed {
-                self.study[0] += seed.minimum_count as f64;
-                self.study[1] += seed.maximum_count as f64;
+            if let Some(next_move) = update.next_move {
+                self.study[0] += next_move.minimum_count as f64;
+                self.study[1] += next_move.maximum_count as f64;
             }
         }
     }

@@ -228,7 +228,7 @@ fn made_up(parent: &Path, names: &[String], steps: u64) -> PathBuf {
         autotune: false,
         settings: serde_json::json!({ "stats": "card,dynamics", "epsilons": [1e-7, 1e-5] }),
         groups: Group::Dynamics.into(),
-        seed_crossings: false,
+        next_move_crossings: false,
         tensorboard: false,
         params: params.clone(),
         facts: vec![("model".into(), "<script>alert(2)</script>".into())],

@@ -219,11 +219,11 @@ fn add_turn(total: &mut UpdatePartial, state: &State, index: usize, direction: O
             retained.max = retained.max.max(step);
         }
     }
-    let seed_flip = |earlier: Class| flips(earlier, before) && is_near(earlier, 1) && is_near(before, 1);
-    if state.earlier.len() == state.now.len() && seed_flip(state.earlier[index]) {
+    let next_move_flip = |earlier: Class| flips(earlier, before) && is_near(earlier, 1) && is_near(before, 1);
+    if state.earlier.len() == state.now.len() && next_move_flip(state.earlier[index]) {
         let minimum = rises != (before < ZERO);
-        total.seed.minimum_count += u64::from(moves && minimum);
-        total.seed.maximum_count += u64::from(moves && !minimum);
+        total.next_move.minimum_count += u64::from(moves && minimum);
+        total.next_move.maximum_count += u64::from(moves && !minimum);
     }
 }
 

@@ -64,7 +64,7 @@ const FLIGHT_RECORDER_LEN: usize = 64;
 pub struct ScopeBuilder {
     device: Device,
     groups: Groups,
-    seed_crossings: bool,
+    next_move_crossings: bool,
     epsilons: [f64; 2],
     schedule: Schedule,
     schedules_for: Vec<(String, Schedule)>,
@@ -100,7 +100,7 @@ impl ScopeBuilder {
         Self {
             device: device.clone(),
             groups: Groups::CARD,
-            seed_crossings: false,
+            next_move_crossings: false,
             epsilons: Epsilons::default().values(),
             schedule: Schedule::every(1),
             schedules_for: Vec::new(),
@@ -138,11 +138,12 @@ impl ScopeBuilder {
         self
     }
 
-    /// Adds [`SeedCrossings`](crate::stats::SeedCrossings), a pairing of moves and gradients that differs from
-    /// [`Crossings`](crate::stats::Crossings): to compare with figures of that study. Implies
+    /// Adds [`NextMoveCrossings`](crate::stats::NextMoveCrossings): minima and maxima crossed, by pairing each flip
+    /// with the *next* move, as a Keras callback that counts zero gradients does, and not with the move that led to it
+    /// ([`Crossings`](crate::stats::Crossings)). For comparing with such figures. Implies
     /// [`Group::Updates`](crate::Group). Default: off.
-    pub fn seed_crossings(mut self, on: bool) -> Self {
-        self.seed_crossings = on;
+    pub fn next_move_crossings(mut self, on: bool) -> Self {
+        self.next_move_crossings = on;
         self
     }
 
@@ -347,9 +348,9 @@ impl ScopeBuilder {
             }
         };
         // Moves are held against planes and weights.
-        let moves = self.seed_crossings || self.groups.updates;
+        let moves = self.next_move_crossings || self.groups.updates;
         let groups = if moves { self.groups | Groups::FULL } else { self.groups };
-        let form = Form { groups, seed: self.seed_crossings, tap: false };
+        let form = Form { groups, next_move: self.next_move_crossings, tap: false };
         let settings = Settings {
             form,
             epsilons,
@@ -479,11 +480,11 @@ impl ScopeBuilder {
             fusion: crate::bridge::BURN_FUSION,
             autotune: cfg!(feature = "autotune"),
             groups,
-            seed_crossings: self.seed_crossings,
+            next_move_crossings: self.next_move_crossings,
             tensorboard: self.tensorboard,
             settings: serde_json::json!({
                 "stats": groups.to_string(),
-                "seed_crossings": self.seed_crossings,
+                "next_move_crossings": self.next_move_crossings,
                 "epsilons": self.epsilons,
                 "schedule": self.schedule,
                 "schedules_for": self.schedules_for,

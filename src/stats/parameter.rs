@@ -145,8 +145,8 @@ pub struct UpdatePartial {
     pub crossings: Crossings,
     /// Moves of elements whose gradient was near zero before and now, for each epsilon.
     pub retained: [RetainedMove; 2],
-    /// Extremes crossed, in the pairing of [`SeedCrossings`].
-    pub seed: SeedCrossings,
+    /// Extremes crossed, in the pairing of [`NextMoveCrossings`].
+    pub next_move: NextMoveCrossings,
 }
 
 /// The moves `w - w'` of one parameter since the previous step.
@@ -173,9 +173,10 @@ pub struct UpdateSummary {
     pub crossings: Option<Crossings>,
     /// Moves of elements whose gradient was near zero before and now, for each epsilon; where that could be compared.
     pub retained: Option<[RetainedMove; 2]>,
-    /// In the seed-compatible pairing, where it was asked for.
+    /// Crossings by the next move ([`NextMoveCrossings`]), where
+    /// [`ScopeBuilder::next_move_crossings`](crate::ScopeBuilder::next_move_crossings) asked for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seed: Option<SeedCrossings>,
+    pub next_move: Option<NextMoveCrossings>,
 }
 
 /// Which extremes of the loss along a coordinate were crossed where the gradient flipped: the sign of
@@ -216,11 +217,11 @@ pub struct RetainedMove {
     pub max: f32,
 }
 
-/// Crossings as a Keras study of zero gradients counted them: the change of the gradient up to step t with the *next*
-/// move, t to t + 1, among gradients retained near zero at the larger epsilon. They stand in the row of
-/// t + 1, where that has a gradient too: the last flips of a run are in none.
+/// Crossings as a Keras callback that counts zero gradients has them: the change of the gradient up to step t with the
+/// *next* move, t to t + 1, among gradients retained near zero at the larger epsilon. They stand in the row of t + 1,
+/// where that has a gradient too: the last flips of a run are in none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SeedCrossings {
+pub struct NextMoveCrossings {
     /// Minima crossed.
     pub minimum_count: u64,
     /// Maxima crossed.
@@ -238,7 +239,7 @@ impl UpdatePartial {
         nonfinite_count: 0,
         crossings: Crossings { minimum_count: 0, maximum_count: 0, flip_unmoved_count: 0, flip_at_nonfinite_count: 0 },
         retained: [RetainedMove { moved_count: 0, sum: 0.0, max: 0.0 }; 2],
-        seed: SeedCrossings { minimum_count: 0, maximum_count: 0 },
+        next_move: NextMoveCrossings { minimum_count: 0, maximum_count: 0 },
     };
 
     /// The summary of the two parts together.
@@ -257,16 +258,16 @@ impl UpdatePartial {
                 sum: self.retained[k].sum + other.retained[k].sum,
                 max: self.retained[k].max.max(other.retained[k].max),
             }),
-            seed: SeedCrossings {
-                minimum_count: self.seed.minimum_count + other.seed.minimum_count,
-                maximum_count: self.seed.maximum_count + other.seed.maximum_count,
+            next_move: NextMoveCrossings {
+                minimum_count: self.next_move.minimum_count + other.next_move.minimum_count,
+                maximum_count: self.next_move.maximum_count + other.next_move.maximum_count,
             },
         }
     }
 
-    /// The finished summary of the move made after `previous_step`. `compared`: whether flips were known; `seed`:
-    /// whether the flips of the step before were, in the seed-compatible pairing.
-    pub fn finish(&self, previous_step: u64, compared: bool, seed: bool) -> UpdateSummary {
+    /// The finished summary of the move made after `previous_step`. `compared`: whether flips were known; `next_move`:
+    /// whether the flips of the step before were, for crossings by the next move.
+    pub fn finish(&self, previous_step: u64, compared: bool, next_move: bool) -> UpdateSummary {
         let l2_norm = self.l2_norm_sq.sqrt();
         UpdateSummary {
             previous_step,
@@ -278,7 +279,7 @@ impl UpdatePartial {
             nonfinite_count: self.nonfinite_count,
             crossings: compared.then_some(self.crossings),
             retained: compared.then_some(self.retained),
-            seed: seed.then_some(self.seed),
+            next_move: next_move.then_some(self.next_move),
         }
     }
 }

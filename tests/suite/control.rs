@@ -256,7 +256,7 @@ fn the_last_move_carries_nothing_else() {
     let device = device();
     let model = bag(&device, &[4]);
     let builder = Scope::builder(&device)
-        .seed_crossings(true)
+        .next_move_crossings(true)
         .stats(Group::Cosine)
         .histograms(Schedule::every(1))
         .when_full(gradscope::WhenFull::Drop)
