@@ -12,6 +12,7 @@ use std::sync::Mutex;
 
 /// Which device to train on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DeviceChoice {
     /// The GPU where there is an adapter, else the CPU; [`Device::fallback_reason`] tells which and why.
     #[default]

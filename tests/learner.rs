@@ -191,10 +191,9 @@ fn second_device() -> Device {
 fn records(events: Vec<Event>) -> Vec<StepRecord> {
     let record = |event| match event {
         Event::Record(record) if !record.last_move => Some(record),
-        Event::Record(_) | Event::Finding(_) => None,
         // Layouts settle over the first steps.
-        Event::Notice(notice) if notice.to_string().contains("layout") => None,
-        Event::Notice(notice) => panic!("{notice}"),
+        Event::Notice(notice) if !notice.to_string().contains("layout") => panic!("{notice}"),
+        _ => None,
     };
     events.into_iter().filter_map(record).collect()
 }

@@ -51,6 +51,7 @@ pub struct Images {
 }
 
 /// What there is to train on, and to test on.
+#[derive(Debug)]
 pub struct Data {
     /// What to train on.
     pub train: Images,
@@ -80,6 +81,12 @@ impl Data {
             Some(folder) => cifar10::read(&folder),
             None => idx::read(dir),
         }
+    }
+}
+
+impl std::fmt::Debug for Images {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Images").field("shape", &self.shape).field("len", &self.len()).finish_non_exhaustive()
     }
 }
 

@@ -130,6 +130,15 @@ pub struct Diagnosis {
     causes: Vec<Cause>,
 }
 
+impl std::fmt::Debug for Diagnosis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Diagnosis")
+            .field("params", &self.params.len())
+            .field("context", &self.context)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Diagnosis {
     /// Over records of these parameters, by the defaults of every rule.
     pub fn new(params: Arc<[Param]>) -> Self {

@@ -42,6 +42,7 @@ pub struct Rules {
 
 /// A setting that a rule does not have.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RulesError {
     /// The rule has no number of that name.
     #[error("the rule {rule} has no number `{name}`; it has {known}")]

@@ -118,6 +118,7 @@ impl StepRecord {
 /// How a run stands, in its manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum RunStatus {
     /// Records are being written, or the process was killed while they were.
     Running,
@@ -145,6 +146,7 @@ impl RunStatus {
 /// What [`poll`](crate::Scope::poll) hands out.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "almost every one is the large one")]
+#[non_exhaustive]
 pub enum Event {
     /// A step, once its figures are back; steps come in order.
     Record(StepRecord),

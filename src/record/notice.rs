@@ -16,6 +16,7 @@ pub struct Notice {
 /// What went wrong. `Display` of the [`Notice`] has it in words, with a remedy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum NoticeKind {
     /// The staging ring was full and the scope was told to drop rather than wait.
     StepDropped {

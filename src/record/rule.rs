@@ -8,6 +8,7 @@ macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident = $id:literal,)*) => {
         /// What was looked for. `docs/diagnoses.md` has each with an example; [`Rule::id`] does not change.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[non_exhaustive]
         pub enum Rule {
             $($(#[$doc])* #[serde(rename = $id)] $name,)*
         }

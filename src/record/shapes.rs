@@ -32,6 +32,7 @@ pub struct HistogramRecord {
 /// What a histogram is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum HistogramOf {
     /// A gradient.
     Gradient,

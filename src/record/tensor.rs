@@ -38,6 +38,7 @@ pub struct EmaRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "almost every one is the large one")]
+#[non_exhaustive]
 pub enum Gradient {
     /// The gradient was there and was reduced.
     Observed {

@@ -24,6 +24,7 @@ use std::sync::Arc;
 /// What happens to a step that finds the staging ring full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum WhenFull {
     /// Wait until the oldest step is back. Every step is recorded.
     #[default]
@@ -93,6 +94,16 @@ pub struct ScopeBuilder {
     facts: Vec<(String, serde_json::Value)>,
     #[cfg(feature = "store")]
     capture: Option<(String, Schedule)>,
+}
+
+impl std::fmt::Debug for ScopeBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScopeBuilder")
+            .field("device", &self.device)
+            .field("groups", &self.groups)
+            .field("schedule", &self.schedule)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ScopeBuilder {

@@ -107,6 +107,16 @@ pub struct Scope {
     snapshot_count: usize,
 }
 
+impl std::fmt::Debug for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scope")
+            .field("groups", &self.groups)
+            .field("params", &self.params.len())
+            .field("last_step", &self.last_step)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Scope {
     /// Settings for a scope on `device`.
     pub fn builder(device: &Device) -> ScopeBuilder {

@@ -89,6 +89,7 @@ impl Schedule {
 /// Which step dynamics compare with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Span {
     /// The step right before, whatever the schedule: at that step state is captured and nothing else. A flip share
     /// then means the same at every schedule.

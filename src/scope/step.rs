@@ -58,6 +58,12 @@ enum Attention {
     None,
 }
 
+impl std::fmt::Debug for Step<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Step").field("step", &self.given.step).finish_non_exhaustive()
+    }
+}
+
 impl<'a> Step<'a> {
     pub(super) fn new(scope: &'a mut Scope, number: u64) -> Self {
         let attention = scope.schedules.iter().map(|schedule| {

@@ -67,6 +67,7 @@ impl From<Epsilons> for [f64; 2] {
 
 /// What is wrong with a pair of epsilons.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EpsilonError {
     /// One that is 0, negative, infinite or NaN: its value.
     #[error("epsilon {0} is not a finite, positive number; the defaults are 1e-7 and 1e-5")]

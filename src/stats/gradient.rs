@@ -76,6 +76,7 @@ pub struct FirstNonfinite {
 /// The ways not to be finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum NonfiniteKind {
     /// No number, of either sign and any payload.
     Nan,

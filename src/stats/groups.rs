@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 /// A family of statistics. What is not asked for is not computed, not kept and not read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Group {
     /// Minimum, maximum, L1, L2, near zeros, signs, sign flips, NaNs and infinities of every gradient: 2 bits of
     /// state an element, 68 bytes read back a tensor. Always on.

@@ -11,6 +11,7 @@ pub const LINEAR_COUNT: usize = 64;
 /// A narrow float format, and what rounding to nearest, ties to even, makes of f32 values in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Format {
     /// IEEE 754 binary16: largest value 65504.
     F16,

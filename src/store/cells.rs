@@ -12,6 +12,7 @@ use std::fmt;
 
 /// What stands in a row's column.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Value {
     /// There is none.
     Null,

@@ -114,6 +114,15 @@ impl OpenFeed {
     }
 }
 
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Follower")
+            .field("run", &self.run.folder())
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Follower {
     /// Opens a run folder, for at most `span_count_max` spans. What that does not read at once, polls do.
     ///

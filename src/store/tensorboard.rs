@@ -36,6 +36,12 @@ pub struct EventWriter {
     pending: Vec<u8>,
 }
 
+impl std::fmt::Debug for EventWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventWriter").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 impl EventWriter {
     /// Makes an event file in `folder`, and the folder.
     ///
@@ -184,6 +190,12 @@ pub struct Tensorboard {
     figures: Vec<(&'static Figure, Vec<String>)>,
     paths: Vec<String>,
     step_count: u64,
+}
+
+impl std::fmt::Debug for Tensorboard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tensorboard").field("writer", &self.writer).finish_non_exhaustive()
+    }
 }
 
 impl Tensorboard {

@@ -52,6 +52,12 @@ pub struct RunWriter {
     told: Option<String>,
 }
 
+impl std::fmt::Debug for RunWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunWriter").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
 impl RunWriter {
     /// Makes the run's folder, or the next segment of one, and starts the thread.
     ///

@@ -25,8 +25,8 @@ fn run(device: &Device, builder: ScopeBuilder, steps: &[Values], epoch: impl Fn(
     let events = scope.finish(&model).unwrap().events.into_iter();
     let records = events.filter_map(|event| match event {
         Event::Record(record) => Some(record),
-        Event::Finding(_) => None,
         Event::Notice(notice) => panic!("{notice}"),
+        _ => None,
     });
     records.filter(|record| !record.last_move).collect()
 }
