@@ -1,6 +1,6 @@
-//! A stethoscope for training: every gradient tensor of a network that trains with [burn](https://burn.dev) on wgpu is
-//! reduced, at every step, where it lies on the GPU, by hand-written WGSL; 68 bytes a tensor (336 of the full set) come
-//! back a step or two later, and the training thread does not wait for them.
+//! A stethoscope for training. Every gradient tensor of a network that trains with [burn](https://burn.dev) on wgpu is
+//! reduced to a few figures, at every step, where it lies on the GPU, by hand-written WGSL. 68 bytes a tensor (336 of
+//! the full set) come back a step or two later, and the training thread does not wait for them.
 //!
 //! Hold one [`Scope`], and after each backward pass give it the gradients: its documentation has the loop. [`snapshot`]
 //! is the same for a single look.
