@@ -164,7 +164,8 @@ impl ScopeBuilder {
         self.schedule(Schedule::every(n))
     }
 
-    /// The steps to observe. One that names no step is an error of [`ScopeBuilder::build`]. Default: every step.
+    /// The steps to observe. A rule of it that names no step, such as `every(0)`, is an error of
+    /// [`ScopeBuilder::build`]. Default: every step.
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.schedule = schedule;
         self
@@ -237,7 +238,8 @@ impl ScopeBuilder {
     }
 
     /// Leaves out parameters whose path matches the regular expression. Default: none. The expression is searched for
-    /// in the whole path (`^` and `$` anchor it); one that leaves none is an error of [`ScopeBuilder::build`].
+    /// in the whole path (`^` and `$` anchor it); one that matches no parameter, or leaves none, is an error of
+    /// [`ScopeBuilder::build`].
     pub fn exclude(mut self, pattern: impl Into<String>) -> Self {
         self.exclude = Some(pattern.into());
         self
