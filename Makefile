@@ -24,7 +24,7 @@ test-drivers: vulkan browser ## The GPU tests on llvmpipe and SwiftShader, under
 # Others every time; a case that fails names itself.
 FUZZ_FIRST := $(or $(FUZZ_FIRST),$(shell date +%s)000000)
 
-fuzz: vulkan browser ## A night's: tens of millions of bit patterns, shapes and strides, damaged run folders and data files, requests (an hour)
+fuzz: vulkan browser ## Tens of millions of bit patterns, shapes and strides, damaged run folders and data files, requests (an hour)
 	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=3000 cargo test --release --workspace --test suite -- fuzz::
 	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=100000 cargo test --release --workspace --test damaged --test watch -- --nocapture damaged hostile
 	GRADSCOPE_FUZZ_FIRST=$(FUZZ_FIRST) GRADSCOPE_FUZZ_CASES=100000 cargo test --release --workspace --lib --bins -- damaged
@@ -43,7 +43,7 @@ lint: ## Formatting, clippy and documentation with warnings denied, also of what
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo clippy --release -p gradscope --lib --no-default-features --features store -- -D warnings
 	cargo clippy --release -p gradscope --lib --no-default-features --features parquet -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps -p gradscope
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps -p gradscope --features cpu,parquet,models
 
 features: ## Every set of features that people build compiles without a warning, and all of them are documented
 	cargo clippy --release --workspace --all-targets --all-features -- -D warnings

@@ -201,7 +201,12 @@ fn targets(checks: &[Check]) -> String {
 
 fn reduced(measured: &Measured) -> String {
     let mut rows = Vec::new();
-    for group in ["one_tensor/", "tensor_count/", "tiny_tensors/"] {
+    let groups = [
+        ("one_tensor/", "one tensor of so many elements"),
+        ("tensor_count/", "as many elements in so many tensors"),
+        ("tiny_tensors/", "tensors of 64 elements"),
+    ];
+    for (group, words) in groups {
         for (_, row) in measured.of(group) {
             let figure = |name: &str| number(row, name);
             let numel = figure("numel");
@@ -209,6 +214,7 @@ fn reduced(measured: &Measured) -> String {
             let secs = if measured.software { figure("secs") } else { figure("gpu_secs") };
             let rate = |per: f64| if numel < 1e5 { String::new() } else { rounded(per * numel / secs * 1e-9) };
             rows.push(vec![
+                words.into(),
                 count(figure("tensors")),
                 if row["case"] == "tensor_count/ResNet-18" { "ResNet-18's".into() } else { count(each.round()) },
                 ms(figure("secs")),
@@ -223,6 +229,7 @@ fn reduced(measured: &Measured) -> String {
         }
     }
     let heads = [
+        "",
         "tensors",
         "elements each",
         "ms",

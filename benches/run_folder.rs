@@ -108,7 +108,7 @@ fn tensor(param: &Param, place: usize, step: u64, w: &mut Wander) -> TensorRecor
                 flip_at_nonfinite_count: 0,
             }),
             retained: Some([moved(w), moved(w)]),
-            seed: None,
+            next_move: None,
         }),
         ..TensorRecord::of(Gradient::Observed { summary, previous_step: step.checked_sub(1) })
     }
@@ -165,11 +165,11 @@ fn main() {
         autotune: false,
         settings: serde_json::json!({ "stats": Groups::FULL.to_string() }),
         groups: Groups::FULL,
-        seed_crossings: false,
+        next_move_crossings: false,
         tensorboard: false,
         params: params.clone(),
         facts: vec![],
-        flight_recorder: 64,
+        flight_recorder_len: 64,
     };
     let mut writer = RunWriter::open(&RunPlace::New(parent), start).expect("a run folder");
     let mut wander = Wander(1);

@@ -88,7 +88,7 @@ fn main() -> ExitCode {
                     lost_count += 1;
                     println!("{notice}");
                 }
-                Event::Finding(_) => {}
+                _ => {}
             }
         }
     };

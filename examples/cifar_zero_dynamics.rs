@@ -62,7 +62,7 @@ fn main() -> support::Outcome {
     let loss_of = CrossEntropyLossConfig::new().init(&training);
     let mut scope = Scope::builder(&device)
         .stats(Groups::FULL)
-        .seed_crossings(true)
+        .next_move_crossings(true)
         .histograms(Schedule::every(10))
         .sign_map(SignMap::default(), Schedule::every(1))
         .exclude("running_")
@@ -140,7 +140,7 @@ fn take(events: Vec<Event>, sums: &mut Sums) {
     }
 }
 
-const HEAD: &str = "epoch      loss   near zero   released of before   flips  among retained   retained, moved   a move's L2   crossed minima  maxima  (as the study paired them)";
+const HEAD: &str = "epoch      loss   near zero   released of before   flips  among retained   retained, moved   a move's L2   crossed minima  maxima  (paired with the next move)";
 
 /// Counts over an epoch's steps. Pairs are for the two epsilons.
 #[derive(Default)]
@@ -160,7 +160,7 @@ struct Sums {
     moved_step_count: f64,
     minima: f64,
     maxima: f64,
-    study: [f64; 2],
+    next_move: [f64; 2],
 }
 
 impl Sums {
@@ -188,9 +188,9 @@ impl Sums {
         }
         for update in record.tensors.iter().filter_map(|tensor| tensor.update.as_ref()) {
             self.moved += update.retained.map_or(0, |retained| retained[1].moved_count) as f64;
-            if let Some(seed) = update.seed {
-                self.study[0] += seed.minimum_count as f64;
-                self.study[1] += seed.maximum_count as f64;
+            if let Some(next_move) = update.next_move {
+                self.next_move[0] += next_move.minimum_count as f64;
+                self.next_move[1] += next_move.maximum_count as f64;
             }
         }
     }
@@ -208,8 +208,8 @@ impl Sums {
             self.move_l2_norm / self.moved_step_count,
             self.minima,
             self.maxima,
-            self.study[0],
-            self.study[1],
+            self.next_move[0],
+            self.next_move[1],
         )
     }
 }

@@ -46,8 +46,8 @@ struct Turns {
     negative: u32,
     retained_0: u32,
     retained_1: u32,
-    seed_flips: u32,
-    seed_negative: u32,
+    next_move_flips: u32,
+    next_move_negative: u32,
 }
 
 @compute @workgroup_size(WORKGROUP_LEN)
@@ -161,7 +161,7 @@ fn grad_reduce(
                 if (span.flags & HAS_PREVIOUS) != 0u {
                     turns = compare(state[at], now, &lane);
                 }
-                //#if seed
+                //#if next_move
                 now.flipped = turns.flips & turns.retained_1;
                 //#end
                 if (span.flags & KEEPS) != 0u {

@@ -12,6 +12,7 @@ use std::sync::Mutex;
 
 /// Which device to train on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DeviceChoice {
     /// The GPU where there is an adapter, else the CPU; [`Device::fallback_reason`] tells which and why.
     #[default]
@@ -24,6 +25,10 @@ pub enum DeviceChoice {
 
 impl FromStr for DeviceChoice {
     type Err = Error;
+    /// "auto", "gpu" or "cpu".
+    ///
+    /// # Errors
+    /// [`Error::UnknownDevice`] for any other text.
     fn from_str(name: &str) -> Result<Self, Error> {
         match name {
             "auto" => Ok(Self::Auto),
@@ -45,7 +50,8 @@ pub struct Adapter {
     pub has_f16: bool,
 }
 
-/// What wgpu finds on this machine, whether burn would take it or not. Opens no device.
+/// What wgpu finds on this machine, whether burn would take it or not. Opens no device. In wgpu's order; empty without
+/// a driver.
 pub fn adapters() -> Vec<Adapter> {
     let backends = wgpu::Backends::all();
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
@@ -64,6 +70,21 @@ fn describe(info: &wgpu::AdapterInfo) -> String {
 }
 
 /// A burn device that a [`Scope`](crate::Scope) can observe. Dereferences to [`burn::tensor::Device`].
+///
+/// ```no_run
+/// # fn main() -> Result<(), gradscope::Error> {
+/// use gradscope::{Device, DeviceChoice};
+///
+/// let device = Device::open(DeviceChoice::Auto)?;
+/// if let Some(reason) = device.fallback_reason() {
+///     eprintln!("no GPU: {reason}");
+/// }
+/// println!("training on {}", device.describe());
+/// let training = device.burn().clone().autodiff(); // for modules and tensors
+/// # let _ = training;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Device {
     burn: BurnDevice,
@@ -76,15 +97,20 @@ pub struct Device {
 /// Call it before the first tensor is made. Later calls return the same device.
 ///
 /// # Errors
-/// Where there is no adapter, or wgpu was started by somebody else.
+/// [`Error::NoAdapter`] where there is no adapter, [`Error::DeviceTaken`] where wgpu was started by somebody else,
+/// [`Error::DeviceFailed`] where it can't start.
 pub fn device() -> Result<Device, Error> {
     Device::open(DeviceChoice::Gpu)
 }
 
 impl Device {
+    /// Opens the device to train on. wgpu's is opened once a process; later calls return it.
+    ///
     /// # Errors
-    /// Under [`DeviceChoice::Gpu`] as [`device`]; [`DeviceChoice::Cpu`] and the fall-back of
-    /// [`DeviceChoice::Auto`] need the feature `cpu`.
+    /// Under [`DeviceChoice::Gpu`] as [`device`]: [`Error::NoAdapter`], [`Error::DeviceTaken`],
+    /// [`Error::DeviceFailed`]. [`DeviceChoice::Auto`] falls back to the CPU on the first of these alone.
+    /// [`DeviceChoice::Cpu`] and the fall-back need the feature `cpu`, and are [`Error::CpuNotBuilt`] and
+    /// [`Error::NoAdapter`] without it.
     pub fn open(choice: DeviceChoice) -> Result<Self, Error> {
         match choice {
             DeviceChoice::Gpu => Self::gpu(),
@@ -97,7 +123,9 @@ impl Device {
     }
 
     /// A burn device of your own and the setup it was registered with, as
-    /// `burn::tensor::Device::wgpu_options().init_with_setup()` returns them.
+    /// `burn::tensor::Device::wgpu_options().init_with_setup()` returns them. `setup` has to be the one that `burn` was
+    /// made with: gradients of another wgpu device would be unreadable. Never fails; limits are looked at by
+    /// [`ScopeBuilder::build`](crate::ScopeBuilder::build).
     pub fn attach(burn: BurnDevice, setup: &WgpuSetup) -> Self {
         Self { burn, gpu: Some(Gpu::new(setup)), fallback_reason: None }
     }
@@ -165,7 +193,7 @@ impl Device {
 
     #[cfg(not(feature = "cpu"))]
     fn cpu(fallback_reason: Option<String>) -> Result<Self, Error> {
-        let reason = fallback_reason.unwrap_or_else(|| "the CPU was asked for".into());
+        let reason = fallback_reason.ok_or(Error::CpuNotBuilt)?;
         Err(Error::NoAdapter { reason: format!("{reason}, and gradscope was built without its feature `cpu`") })
     }
 }

@@ -1,8 +1,9 @@
 //! A model that burn's `Learner` trains, watched.
 //!
 //! The `Learner` owns model and loop; the one place where a model sees its gradients, after accumulation and before clipping, is
-//! `TrainStep::optimize`, which it may override. So the model carries a [`Hook`], and [`observe_optimize!`](crate::observe_optimize)
-//! overrides that method:
+//! `TrainStep::optimize`, which it may override. So the model carries a [`Hook`], and
+//! [`observe_optimize!`](crate::observe_optimize) overrides that method (shown against a cut-down `TrainStep`;
+//! `examples/learner` has the real one):
 //!
 //! ```
 //! # use burn::{module::Module, nn::Linear, optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams}, tensor::Tensor};
@@ -55,14 +56,15 @@
 //! # Several devices
 //! - `MultiDevice` with `OptimMainDevice` brings the gradients to the main device: a scope for that one sees what is applied.
 //! - With `OptimSharded` each device's gradients stay where they are until burn adds them up, parameter by parameter. A hook with one scope
-//!   adds them up as well, on the scope's device. A hook with a scope for each device (`Hook::from(vec![main, other])`, the other one built
+//!   adds them up as well, on the scope's device. A hook with a scope for each device (`Hook::over(vec![main, other])`, the other one built
 //!   on `model.clone().fork(other_device)`) moves nothing: every device's gradients are reduced where they lie, and what the hook hands out
 //!   are records merged by [`StepRecord::merge`]. Run folders and findings are each scope's own. Parameters are weighed where they live;
 //!   burn moves them between devices, and a move across is in no record.
 //! - `DistributedDataParallel` needs a transport between devices, which burn 0.22.1 has none of on wgpu.
 
+use crate::error::Error;
 use crate::record::{Event, Finding, Global, Param as Parameter, RunStatus, StepRecord};
-use crate::scope::{EventBuffer, Finished, GradientSource, Scope, Step};
+use crate::scope::{EventBuffer, Finished, GradientSource, RING_LEN, Scope, Step, SumOn};
 use crate::summary::Summary;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::MultiGradientsParams;
@@ -100,43 +102,20 @@ macro_rules! observe_optimize {
     };
 }
 
-/// Records that wait for those of a slower device: twice what may be on its way back.
-const WAITING_COUNT_MAX: usize = 256;
+/// Records that wait for those of a slower device: twice the default ring.
+const WAITING_COUNT_MAX: usize = 2 * RING_LEN;
 
-/// A handle on the scopes that watch a model, to be carried in a field of it that burn skips. Clones watch together; the default one
-/// watches nothing.
+/// A handle on the scopes that watch a model, to be carried in a field of it that burn skips. Clones watch together;
+/// the default one watches nothing.
 ///
-/// Threads take turns. A scope's [`on_finding`](crate::ScopeBuilder::on_finding) runs in such a turn, and must not ask the hook.
+/// Threads take turns. A scope's [`on_finding`](crate::ScopeBuilder::on_finding) runs in such a turn, and must not ask
+/// the hook. The [module](self) has the whole of it.
 #[derive(Clone, Default)]
 pub struct Hook(Option<Arc<Mutex<Watching>>>);
 
 impl From<Scope> for Hook {
     fn from(scope: Scope) -> Self {
-        vec![scope].into()
-    }
-}
-
-impl From<Vec<Scope>> for Hook {
-    /// A scope for each device, the main one first.
-    ///
-    /// # Panics
-    /// Where they watch different parameters: their records could not be merged.
-    fn from(scopes: Vec<Scope>) -> Self {
-        let paths = |scope: &Scope| scope.params().iter().map(|param| param.path.clone()).collect::<Vec<_>>();
-        assert!(
-            scopes.windows(2).all(|pair| paths(&pair[0]) == paths(&pair[1])),
-            "scopes that watch together watch one model's parameters"
-        );
-        let watching = Watching {
-            records: vec![VecDeque::new(); scopes.len()],
-            summary: Summary::new(scopes.first().map(Scope::params).unwrap_or_default()),
-            watched: scopes.into_iter().map(|scope| Watched { scope, next_step: 0, scalars: vec![] }).collect(),
-            epoch_len: None,
-            gradient_scale: None,
-            events: EventBuffer::default(),
-            latest: None,
-        };
-        Self(Some(Arc::new(Mutex::new(watching))))
+        Self::watching(vec![scope])
     }
 }
 
@@ -195,6 +174,34 @@ struct Shared {
 }
 
 impl Hook {
+    /// A scope for each device, the main one first.
+    ///
+    /// # Errors
+    /// Where they watch different parameters: their records could not be merged.
+    pub fn over(scopes: Vec<Scope>) -> Result<Self, Error> {
+        for pair in scopes.windows(2) {
+            let [a, b] = [pair[0].params(), pair[1].params()];
+            let agree_until = a.iter().zip(b).position(|(a, b)| a.path != b.path).unwrap_or(a.len().min(b.len()));
+            if let Some(param) = a.get(agree_until).or(b.get(agree_until)) {
+                return Err(Error::ScopesDiffer { path: param.path.clone() });
+            }
+        }
+        Ok(Self::watching(scopes))
+    }
+
+    fn watching(scopes: Vec<Scope>) -> Self {
+        let watching = Watching {
+            records: vec![VecDeque::new(); scopes.len()],
+            summary: Summary::new(scopes.first().map(Scope::params).unwrap_or_default()),
+            watched: scopes.into_iter().map(|scope| Watched { scope, next_step: 0, scalars: vec![] }).collect(),
+            epoch_len: None,
+            gradient_scale: None,
+            events: EventBuffer::default(),
+            latest: None,
+        };
+        Self(Some(Arc::new(Mutex::new(watching))))
+    }
+
     /// Numbers epochs from 1, of so many optimizer steps each. Without it records have no epochs.
     #[must_use]
     pub fn with_epoch_len(self, steps: u64) -> Self {
@@ -248,7 +255,7 @@ impl Hook {
             let shared = watching.shared(lr);
             match watching.watched.as_mut_slice() {
                 [single] => {
-                    let sum = SumOn(gradients, single.scope.device().clone());
+                    let sum = SumOn(gradients, Some(single.scope.device().clone()));
                     single.observe(shared, |step| step.scattered().gradients(model, &sum));
                 }
                 several => {
@@ -379,16 +386,6 @@ impl Watching {
         }
         self.merge(true);
         main.map(|main| Finished { summary: std::mem::take(&mut self.summary), events: self.events.take(), ..main })
-    }
-}
-
-/// The sum of all parts, on one device.
-struct SumOn<'a>(&'a MultiGradientsParams, BurnDevice);
-
-impl GradientSource for SumOn<'_> {
-    fn gradient<const D: usize>(&self, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
-        let parts = self.0.grads.iter().filter_map(|(part, _)| part.get::<D>(param.id));
-        parts.map(|part| part.to_device(&self.1)).reduce(|sum, part| sum + part)
     }
 }
 

@@ -29,7 +29,7 @@ impl SignMap {
         self
     }
 
-    /// How many columns; no more than there are elements.
+    /// How many columns, 1 or more; where there are fewer elements, as many as those.
     #[must_use]
     pub fn columns(mut self, columns: usize) -> Self {
         self.columns = columns;

@@ -92,11 +92,10 @@ fn record(step: u64) -> StepRecord {
     }
 }
 
-/// A run with everything in it: killed in its second segment, or ended.
-fn folder(parent: &Path, ended: bool) -> PathBuf {
+fn start() -> RunStart {
     let param =
         |name: &str| Param { path: name.into(), shape: vec![10, 10], numel: 100, dtype: "f32".into(), trainable: true };
-    let start = || RunStart {
+    RunStart {
         burn_version: "0".into(),
         adapter: "none".into(),
         engine: "none".into(),
@@ -104,12 +103,16 @@ fn folder(parent: &Path, ended: bool) -> PathBuf {
         autotune: false,
         settings: serde_json::json!({ "stats": "card,dynamics", "diagnose": true, "survey": { "sign_map": [{ "pattern": "." }, 1] } }),
         groups: Group::Dynamics.into(),
-        seed_crossings: false,
+        next_move_crossings: false,
         tensorboard: false,
         params: ["a.weight", "b.weight", "b.bias"].map(param).into(),
         facts: vec![("model".into(), "none".into())],
-        flight_recorder: 4,
-    };
+        flight_recorder_len: 4,
+    }
+}
+
+/// A run with everything in it: killed in its second segment, or ended.
+fn folder(parent: &Path, ended: bool) -> PathBuf {
     let finding = serde_json::json!({
         "rule": "non_finite", "severity": "critical", "path": "a.weight", "first_step": 3, "last_step": 9, "open": true,
         "evidence": [["nan_count", 3.0]],
@@ -317,4 +320,30 @@ fn a_damaged_run_is_an_error_and_never_a_panic() {
     let _ = std::panic::take_hook();
     println!("{count} damaged folders; reading one held {} MiB at most", most_of_all >> 20);
     assert!(failed.is_empty(), "{} of {count}:\n{}", failed.len(), failed[..failed.len().min(20)].join("\n"));
+}
+
+#[test]
+fn histograms_that_are_too_short_are_an_error_of_their_file() {
+    let cut: [fn(&mut Histogram); 3] = [
+        |histogram| histogram.exponent_count.truncate(254),
+        |histogram| histogram.exponent_count.clear(),
+        |histogram| {
+            let linear = histogram.linear.as_mut().expect("a linear one");
+            linear.edges.truncate(9);
+            linear.count.truncate(8);
+        },
+    ];
+    for cut in cut {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let mut writer = RunWriter::open(&RunPlace::New(parent.path().to_owned()), start()).expect("a run folder");
+        let mut crafted = record(0);
+        crafted.shapes.iter_mut().flat_map(|shapes| &mut shapes.histograms).for_each(|found| cut(&mut found.histogram));
+        writer.write(&crafted);
+        assert!(writer.sync());
+        let folder = writer.folder().to_owned();
+        writer.finish(RunStatus::Finished, Missed::default());
+        let run = Run::open(&folder).expect("a run");
+        let told = [run.each_histogram(|_, _| {}), run.each_record(|_| {})].map(|read| read.expect_err("too short"));
+        told.iter().for_each(|error| assert!(error.to_string().contains("histograms-0001"), "{error}"));
+    }
 }

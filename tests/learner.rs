@@ -191,10 +191,9 @@ fn second_device() -> Device {
 fn records(events: Vec<Event>) -> Vec<StepRecord> {
     let record = |event| match event {
         Event::Record(record) if !record.last_move => Some(record),
-        Event::Record(_) | Event::Finding(_) => None,
         // Layouts settle over the first steps.
-        Event::Notice(notice) if notice.to_string().contains("layout") => None,
-        Event::Notice(notice) => panic!("{notice}"),
+        Event::Notice(notice) if !notice.to_string().contains("layout") => panic!("{notice}"),
+        _ => None,
     };
     events.into_iter().filter_map(record).collect()
 }
@@ -280,6 +279,18 @@ fn accumulated_gradients_are_one_step() {
 }
 
 #[test]
+fn scopes_of_different_parameters_do_not_watch_together() {
+    let device = gradscope::device().unwrap();
+    let net = Net::new(&device.burn().clone().autodiff());
+    let scope = |pattern: &str| Scope::builder(&device).select(pattern).build(&net).unwrap();
+    for (other, path) in [("weight", "`fc1.bias`"), ("fc1", "`fc2.weight`")] {
+        let error = Hook::over(vec![scope("."), scope(other)]).unwrap_err().to_string();
+        assert!(error.contains(path) && error.contains("`select`"), "{error}");
+    }
+    assert_eq!(Hook::over(vec![scope("fc1"), scope("fc1")]).unwrap().params().len(), 2);
+}
+
+#[test]
 fn two_devices_are_watched_each_and_merged() {
     let (main, other) = (gradscope::device().unwrap(), second_device());
     assert_ne!(main.burn(), other.burn());
@@ -287,7 +298,7 @@ fn two_devices_are_watched_each_and_merged() {
     let model = |scopes: &dyn Fn(&Net) -> Vec<Scope>| {
         let diary = Arc::new(Mutex::new(vec![]));
         let mut model = Net { diary: Some(diary.clone()), ..Net::new(&devices[0]) };
-        model.scope = scopes(&model).into();
+        model.scope = Hook::over(scopes(&model)).unwrap();
         (model, diary)
     };
 

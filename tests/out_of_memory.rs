@@ -138,7 +138,7 @@ fn starve() {
                 NoticeKind::StepLost { reason } => lost.push((notice.step, reason)),
                 other => panic!("{other:?}"),
             },
-            Event::Finding(_) => {}
+            _ => {}
         }
     }
     assert_eq!(observed, [0, 1, 2, 5, 6]);

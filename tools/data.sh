@@ -76,4 +76,4 @@ else
     (check_cifar10 "$partial") || refuse CIFAR-10 "$cifar10"
     mv "$partial" "$dir/cifar-10"
 fi
-say "gradscope train --data-dir $dir/fashion-mnist, or $dir/cifar-10, trains on them"
+say "cargo run --release -- train --data-dir $dir/fashion-mnist, or $dir/cifar-10, trains on them"

@@ -5,7 +5,7 @@ use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device as BurnDevice, Tensor, TensorData};
 use clap::Args;
-use gradscope::device::{DRIVER_HINT, adapters};
+use gradscope::device::adapters;
 use gradscope::{Device, DeviceChoice, Error, Groups, Scope, StepRecord};
 use serde_json::json;
 use std::process::ExitCode;
@@ -58,10 +58,8 @@ pub fn doctor(options: &Options) -> ExitCode {
             say(&format_args!("gradscope will use {}", device.describe()));
             device.limits().iter().for_each(|(name, value)| say(&format_args!("  {name}: {value}")));
         }
-        Err(error) => {
-            say(&format_args!("gradscope will use the CPU: {error}"));
-            say(&DRIVER_HINT);
-        }
+        Err(error @ Error::NoAdapter { .. }) => say(&format_args!("gradscope will use the CPU: {error}")),
+        Err(error) => say(&format_args!("gradscope can't start: {error}")),
     }
     match &test {
         Ok(numel) => say(&format_args!("self-test: {numel} elements, two steps, GPU and CPU twin agree ({secs:.1} s)")),

@@ -26,7 +26,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train on Fashion-MNIST and watch every gradient of every step.
+    /// Train on images and watch every gradient of every step.
     Train(Box<train::Options>),
     /// Serve a page that shows runs as they grow: layers by steps, curves, findings in words; offline, to this machine alone.
     Watch(watch::Options),

@@ -228,11 +228,11 @@ fn made_up(parent: &Path, names: &[String], steps: u64) -> PathBuf {
         autotune: false,
         settings: serde_json::json!({ "stats": "card,dynamics", "epsilons": [1e-7, 1e-5] }),
         groups: Group::Dynamics.into(),
-        seed_crossings: false,
+        next_move_crossings: false,
         tensorboard: false,
         params: params.clone(),
         facts: vec![("model".into(), "<script>alert(2)</script>".into())],
-        flight_recorder: 64,
+        flight_recorder_len: 64,
     };
     let mut writer = RunWriter::open(&RunPlace::New(parent.to_owned()), start).unwrap();
     let mut random = fastrand::Rng::with_seed(1);

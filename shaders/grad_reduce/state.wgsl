@@ -8,7 +8,7 @@ struct Planes {
     high: u32,
     low: u32,
     //#end
-    //#if seed
+    //#if next_move
     // Flips among the retained at the larger epsilon.
     flipped: u32,
     //#end
@@ -74,9 +74,9 @@ fn compare(before: Planes, now: Planes, lane: ptr<function, Lane>) -> Turns {
         (*lane).flip_in_retained_1 += countOneBits(turns.flips & turns.retained_1);
     }
     //#end
-    //#if seed
-    turns.seed_flips = before.flipped;
-    turns.seed_negative = before.negative;
+    //#if next_move
+    turns.next_move_flips = before.flipped;
+    turns.next_move_negative = before.negative;
     //#end
     return turns;
 }

@@ -99,9 +99,14 @@ fn add_distances(d: vec4<f32>, sums: ptr<function, Distances>) {
     (*sums).m4 = fma(square, square, (*sums).m4);
 }
 
-// A power of two that distances from a mean are below where magnitudes are at most `most`.
-fn unit_above(most: u32) -> f32 {
-    return bitcast<f32>((most & INFINITY) + 2u * MIN_NORMAL);
+// Bits of a power of two that distances from a mean are below where magnitudes are at most `most`.
+fn unit_above(most: u32) -> u32 {
+    return (most & INFINITY) + 2u * MIN_NORMAL;
+}
+
+// Exactly, which a division need not be.
+fn inverse_of(power_of_two: u32) -> f32 {
+    return bitcast<f32>(254u * MIN_NORMAL - power_of_two);
 }
 
 // What rounding left of the mean is taken out.
@@ -125,13 +130,13 @@ fn moments_of(sums: Distances, count: u32, mean: f32, unit: f32, scale: u32) -> 
 fn fast_moments(v: array<vec4<u32>, LOAD_COUNT>, total: f32, most: u32) -> Moments {
     let mean = total * (1.0 / f32(4u * LOAD_COUNT));
     let unit = unit_above(most);
-    let per_unit = vec4<f32>(1.0 / unit);
+    let per_unit = vec4<f32>(inverse_of(unit));
     let center = vec4<f32>(-mean) * per_unit;
     var sums = Distances();
     //#each
     add_distances(fma(bitcast<vec4<f32>>(v[#]), per_unit, center), &sums);
     //#end
-    return moments_of(sums, 4u * LOAD_COUNT, mean, unit, 1u);
+    return moments_of(sums, 4u * LOAD_COUNT, mean, bitcast<f32>(unit), 1u);
 }
 
 fn careful_moments(v: array<vec4<u32>, LOAD_COUNT>) -> Moments {
@@ -159,13 +164,13 @@ fn careful_moments(v: array<vec4<u32>, LOAD_COUNT>) -> Moments {
     //#end
     let mean = ((sum.x + sum.y) + (sum.z + sum.w)) / f32(count);
     let unit = unit_above(most + SCALE - scale * SCALE);
-    let per_unit = vec4<f32>(1.0 / unit);
+    let per_unit = vec4<f32>(inverse_of(unit));
     let center = vec4<f32>(-mean) * per_unit;
     var sums = Distances();
     //#each
     add_distances(select(vec4<f32>(0.0), fma(scaled(v[#], scale), per_unit, center), (v[#] & vec4<u32>(MAGNITUDE)) < vec4<u32>(INFINITY)), &sums);
     //#end
-    return moments_of(sums, count, mean, unit, scale);
+    return moments_of(sums, count, mean, bitcast<f32>(unit), scale);
 }
 
 // The normal elements in units of SCALE steps of the exponent, the others as 0.

@@ -47,8 +47,9 @@ pub struct State {
 
 /// Reduces `gradient` and leaves its classes in `state` for the next step.
 ///
-/// It is compared with `state` where that holds a gradient of the same length, and not at all
-/// (`previous_numel` = 0) otherwise. `threshold_bits` are those of [`Epsilons`](crate::stats::Epsilons).
+/// It is compared with `state` where that holds a gradient of the same length, and not at all (`previous_numel` = 0)
+/// otherwise. `threshold_bits` are those of [`Epsilons`](crate::stats::Epsilons). `state` also keeps a copy of the
+/// gradient, 4 bytes an element.
 pub fn reduce(gradient: &[f32], threshold_bits: [u32; 2], state: &mut State) -> Partial {
     let now: Vec<Class> = gradient.iter().map(|g| class_of(g.to_bits(), threshold_bits)).collect();
     let before = std::mem::replace(&mut state.now, now);
@@ -175,6 +176,7 @@ pub fn weigh(parameter: &[f32]) -> WeightPartial {
 }
 
 /// Reduces the move from `before` to `parameter`, and holds it against the gradients that `state` was left by, if any.
+/// The two have one length.
 pub fn moved(parameter: &[f32], before: &[f32], state: Option<&State>) -> UpdatePartial {
     let mut total = UpdatePartial::IDENTITY;
     let state = state.filter(|state| state.compares() && state.now.len() == parameter.len());
@@ -217,11 +219,11 @@ fn add_turn(total: &mut UpdatePartial, state: &State, index: usize, direction: O
             retained.max = retained.max.max(step);
         }
     }
-    let seed_flip = |earlier: Class| flips(earlier, before) && is_near(earlier, 1) && is_near(before, 1);
-    if state.earlier.len() == state.now.len() && seed_flip(state.earlier[index]) {
+    let next_move_flip = |earlier: Class| flips(earlier, before) && is_near(earlier, 1) && is_near(before, 1);
+    if state.earlier.len() == state.now.len() && next_move_flip(state.earlier[index]) {
         let minimum = rises != (before < ZERO);
-        total.seed.minimum_count += u64::from(moves && minimum);
-        total.seed.maximum_count += u64::from(moves && !minimum);
+        total.next_move.minimum_count += u64::from(moves && minimum);
+        total.next_move.maximum_count += u64::from(moves && !minimum);
     }
 }
 

@@ -5,7 +5,8 @@ use crate::stats::{
     ZERO_PLACE, exponent_place, linear_place, order_key,
 };
 
-/// Counts `values` by exponent, and between `edges` where there are any.
+/// Counts `values` by exponent, and between `edges` where there are any. `edges` are the 65 of
+/// [`linear_edges`](crate::stats::linear_edges).
 pub fn histogram(values: &[f32], edges: Option<&[f32]>) -> Histogram {
     let mut words = vec![0; HISTOGRAM_LEN];
     let keys: Option<Vec<u32>> = edges.map(|edges| edges.iter().map(|edge| order_key(edge.to_bits())).collect());

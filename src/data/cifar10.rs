@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 const SHAPE: ImageShape = ImageShape { channel_count: 3, side_len: 32 };
 const NORMAL: [[f32; 2]; 3] = [[0.4914, 0.2470], [0.4822, 0.2435], [0.4465, 0.2616]];
-const RECORD_LEN: usize = 1 + 3 * 32 * 32;
+const RECORD_LEN: usize = 1 + SHAPE.pixel_count();
 
 /// Twice what the set has: a longer one is refused.
 const IMAGE_COUNT_MAX: usize = 100_000;

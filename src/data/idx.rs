@@ -80,10 +80,13 @@ pub(super) fn parse(mut images: impl Read, mut labels: impl Read) -> Result<Imag
     let in_labels = |reason| (Part::Labels, reason);
     let [magic, image_count, rows, columns] = header(&mut images).map_err(in_images)?;
     if magic != IMAGES_MAGIC {
-        return Err(in_images(format!("it starts with {magic:#x}, not 0x803: it is no IDX file of images")));
+        return Err(in_images(format!(
+            "it starts with {magic:#x}, not {IMAGES_MAGIC:#x}: it is no IDX file of images"
+        )));
     }
-    if (rows, columns) != (SHAPE.side_len, SHAPE.side_len) {
-        return Err(in_images(format!("its images are {rows} x {columns}, not 28 x 28")));
+    let side_len = SHAPE.side_len;
+    if (rows, columns) != (side_len, side_len) {
+        return Err(in_images(format!("its images are {rows} x {columns}, not {side_len} x {side_len}")));
     }
     if !(1..=IMAGE_COUNT_MAX).contains(&image_count) {
         let reason = format!("its header claims {image_count} images; 1 to {IMAGE_COUNT_MAX} are taken");
@@ -91,7 +94,9 @@ pub(super) fn parse(mut images: impl Read, mut labels: impl Read) -> Result<Imag
     }
     let [magic, label_count] = header(&mut labels).map_err(in_labels)?;
     if magic != LABELS_MAGIC {
-        return Err(in_labels(format!("it starts with {magic:#x}, not 0x801: it is no IDX file of labels")));
+        return Err(in_labels(format!(
+            "it starts with {magic:#x}, not {LABELS_MAGIC:#x}: it is no IDX file of labels"
+        )));
     }
     if label_count != image_count {
         return Err(in_labels(format!("it has {label_count} labels, for {image_count} images")));

@@ -21,19 +21,22 @@ pub const CLASS_COUNT: usize = 10;
 pub struct DataError {
     /// The file, or the folder where files are missing.
     pub file: PathBuf,
+    /// What is wrong with it, in words.
     pub reason: String,
 }
 
 /// What an image is made of; they are square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageShape {
+    /// 1 for grey, 3 for red, green and blue.
     pub channel_count: usize,
+    /// Pixels along a side.
     pub side_len: usize,
 }
 
 impl ImageShape {
     /// Values of an image, all channels together.
-    pub fn pixel_count(self) -> usize {
+    pub const fn pixel_count(self) -> usize {
         self.channel_count * self.side_len * self.side_len
     }
 }
@@ -48,8 +51,11 @@ pub struct Images {
 }
 
 /// What there is to train on, and to test on.
+#[derive(Debug)]
 pub struct Data {
+    /// What to train on.
     pub train: Images,
+    /// What to test on; no image of it is in `train`.
     pub test: Images,
 }
 
@@ -78,15 +84,24 @@ impl Data {
     }
 }
 
+impl std::fmt::Debug for Images {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Images").field("shape", &self.shape).field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
 impl Images {
+    /// How many images there are.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
+    /// Channels and side of every image.
     pub fn shape(&self) -> ImageShape {
         self.shape
     }

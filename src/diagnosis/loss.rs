@@ -15,7 +15,7 @@ pub const RISING: Spec = Spec {
         Number {
             name: "given_back",
             default: 0.5,
-            meaning: "of what was gained, or above the first 32 losses by that share",
+            meaning: "share of the gain that is lost again; or how far above the first 32 losses, as a share of them",
         },
     ],
 };
@@ -32,7 +32,7 @@ pub const NOT_DECREASING: Spec = Spec {
         Number {
             name: "left",
             default: 0.6,
-            meaning: "of the first losses, where the gain has to come after the first 64",
+            meaning: "share of the first losses that is left after 64 of them: below it, later losses have to beat the 64th",
         },
         Number { name: "window", default: 300.0, meaning: "losses after which it should" },
     ],

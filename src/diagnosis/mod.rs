@@ -130,6 +130,15 @@ pub struct Diagnosis {
     causes: Vec<Cause>,
 }
 
+impl std::fmt::Debug for Diagnosis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Diagnosis")
+            .field("params", &self.params.len())
+            .field("context", &self.context)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Diagnosis {
     /// Over records of these parameters, by the defaults of every rule.
     pub fn new(params: Arc<[Param]>) -> Self {
@@ -155,7 +164,10 @@ impl Diagnosis {
         }
     }
 
-    /// Takes the next record.
+    /// Takes the next record, whose tensors follow the parameters, and returns what begins or ends with it.
+    ///
+    /// # Panics
+    /// Where it has fewer tensors than there are parameters.
     pub fn examine(&mut self, record: &StepRecord) -> Vec<Finding> {
         let mut found = Vec::new();
         self.history.take(record, &self.params);

@@ -6,20 +6,28 @@ use std::collections::BTreeMap;
 /// One tunable number of a rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Number {
+    /// As in [`Rules::number`], and as `RULE.NUMBER` on the command line.
     pub name: &'static str,
+    /// Its value where nobody sets another.
     pub default: f64,
+    /// What is held against it, with its unit.
     pub meaning: &'static str,
 }
 
 /// What a rule is by default.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
+    /// Which rule this is of.
     pub rule: Rule,
+    /// How much a finding matters; a rule may tell single cases as worse or milder.
     pub severity: Severity,
+    /// What is done about a finding beside telling it.
     pub action: Action,
     /// Where the condition and its defaults come from.
     pub source: &'static str,
-    /// Every rule has `open_after` and `close_after` among them: observed steps.
+    /// Its numbers. All rules but [`Rule::Stalled`] have `open_after` and `close_after` among them: how often in a row
+    /// the condition has to hold before it is told, and not to hold before it is over, in observed steps, or in what
+    /// `meaning` says.
     pub numbers: &'static [Number],
 }
 
@@ -34,15 +42,34 @@ pub struct Rules {
 
 /// A setting that a rule does not have.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RulesError {
+    /// The rule has no number of that name.
     #[error("the rule {rule} has no number `{name}`; it has {known}")]
-    UnknownNumber { rule: Rule, name: String, known: String },
+    UnknownNumber {
+        /// The rule that was named.
+        rule: Rule,
+        /// The number that it does not have.
+        name: String,
+        /// Those that it has, in words.
+        known: String,
+    },
+    /// A number that is negative or not finite.
     #[error("{rule}.{name} = {value}: a finite number that is not negative is wanted")]
-    BadNumber { rule: Rule, name: &'static str, value: f64 },
+    BadNumber {
+        /// The rule that was named.
+        rule: Rule,
+        /// The rule's number.
+        name: &'static str,
+        /// What it was to be: negative, infinite or NaN.
+        value: f64,
+    },
+    /// The text is no setting; see [`Rules::setting`].
     #[error(
-        "`{0}`: a setting is RULE=off, note, warn, critical, snapshot or stop, or RULE.NUMBER=VALUE; docs/diagnoses.md has them"
+        "`{0}`: a setting is RULE=off, note, warn, critical, tell, snapshot or stop, or RULE.NUMBER=VALUE; docs/diagnoses.md has them"
     )]
     BadSetting(String),
+    /// No rule has that name.
     #[error(transparent)]
     UnknownRule(#[from] crate::record::UnknownRule),
 }
@@ -72,7 +99,7 @@ impl Rules {
     /// Another value for one of its numbers.
     ///
     /// # Errors
-    /// Where the rule has no such number, or the value is none.
+    /// Where the rule has no such number, or the value is negative or not finite.
     pub fn number(mut self, rule: Rule, name: &str, value: f64) -> Result<Self, RulesError> {
         let spec = spec(rule);
         let Some(number) = spec.numbers.iter().find(|number| number.name == name) else {
@@ -89,7 +116,7 @@ impl Rules {
     /// A setting as on the command line: `oscillation=off`, `non_finite=stop`, `unstable_learning.high=0.3`.
     ///
     /// # Errors
-    /// Where it is none.
+    /// Where the text is no setting, names no rule or no number of it, or its value is negative or not finite.
     pub fn setting(self, text: &str) -> Result<Self, RulesError> {
         let bad = || RulesError::BadSetting(text.to_owned());
         let (name, value) = text.split_once('=').ok_or_else(bad)?;
@@ -103,6 +130,7 @@ impl Rules {
             "note" => self.severity(rule, Severity::Note),
             "warn" => self.severity(rule, Severity::Warn),
             "critical" => self.severity(rule, Severity::Critical),
+            "tell" => self.action(rule, Action::Tell),
             "snapshot" => self.action(rule, Action::Snapshot),
             "stop" => self.action(rule, Action::Stop),
             _ => return Err(bad()),

@@ -18,7 +18,7 @@ pub const SPEC: Spec = Spec {
         Number {
             name: "least_move",
             default: 1e-5,
-            meaning: "move over weight, of it before and of the model now, below which f32 may not resolve it",
+            meaning: "move over weight: where the parameter's own last ratio and the model's are both below it, f32 may not resolve the move",
         },
     ],
 };

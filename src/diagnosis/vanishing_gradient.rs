@@ -24,7 +24,7 @@ pub const SPEC: Spec = Spec {
         Number {
             name: "loss_left",
             default: 0.5,
-            meaning: "loss over the first 32 steps' below which gradients may be small",
+            meaning: "loss, as a share of that of the first 32 steps, below which small gradients are no fault",
         },
     ],
 };

@@ -84,7 +84,6 @@ pub(super) struct Watch {
     judge: Box<dyn Judge>,
     episodes: Vec<Episode>,
     open: Vec<Open>,
-    verdicts: Verdicts,
 }
 
 impl Watch {
@@ -102,7 +101,6 @@ impl Watch {
             numbers,
             episodes: vec![],
             open: vec![],
-            verdicts: Verdicts::default(),
         }
     }
 
@@ -112,11 +110,11 @@ impl Watch {
 
     /// Takes the next record. `admit` says whether a finding is told; one that is not is a consequence.
     pub fn examine(&mut self, look: &Look<'_>, mut admit: impl FnMut(&Finding) -> bool, found: &mut Vec<Finding>) {
-        self.verdicts.0.clear();
-        self.judge.judge(look, &mut self.verdicts);
+        let mut verdicts = Verdicts::default();
+        self.judge.judge(look, &mut verdicts);
         let step = look.record.step;
         let mut opened: Vec<(usize, f64, u64)> = Vec::new();
-        for (subject, weight) in std::mem::take(&mut self.verdicts.0) {
+        for (subject, weight) in verdicts.0 {
             if subject >= self.episodes.len() {
                 self.episodes.resize(subject + 1, Episode::default());
             }

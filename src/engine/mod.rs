@@ -438,5 +438,5 @@ fn compare<'a>(
 
 /// Taps are reduced as gradients are, without history.
 fn tap_form() -> Form {
-    Form { groups: Group::Dynamics.into(), tap: true, seed: false }
+    Form { groups: Group::Dynamics.into(), tap: true, next_move: false }
 }

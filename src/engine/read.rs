@@ -156,8 +156,8 @@ impl ReadLayout {
                     record.gradient = Gradient::Observed { summary, previous_step };
                 }
                 record.parameter = fate.weighed.then(|| found.weight(numel).finish());
-                let seed = self.form.seed && fate.compared_twice;
-                record.update = fate.moved_since.map(|step| found.update().finish(step, compared, seed));
+                let next_move = self.form.next_move && fate.compared_twice;
+                record.update = fate.moved_since.map(|step| found.update().finish(step, compared, next_move));
                 Ok(record)
             })
             .collect()

@@ -33,6 +33,7 @@ pub(crate) struct Gpu {
 pub struct PretendLimits {
     /// Buffers that a dispatch binds for each role.
     pub page_count: Option<u32>,
+    /// Bytes that one storage binding may cover.
     pub binding_bytes: Option<u64>,
     /// Workgroups along one dimension.
     pub grid_len: Option<u32>,

@@ -12,7 +12,7 @@ mod words;
 pub(crate) use context::Gpu;
 #[doc(hidden)]
 pub use context::PretendLimits;
-pub(crate) use numbers::{TABLE_COUNT, TILE_LEN};
+pub(crate) use numbers::{TABLE_COUNT, TILE_LEN, VECTOR_BYTES};
 pub(crate) use plan::{Chunk, Cut, Group, Order, Plan, Reads, Slice, Span};
 pub(crate) use readback::{Flight, Ring};
 #[doc(hidden)]

@@ -6,6 +6,8 @@ pub(crate) const WORKGROUP_LEN: u32 = 256;
 pub(super) const NARROW_WORKGROUP_LEN: u32 = 64;
 /// Invocations that fold a word of a workgroup's lanes together.
 pub(super) const SEGMENT_COUNT: u32 = 8;
+/// Bytes of a vector load. cubecl aligns every tensor, slices of tensors included, to more than that.
+pub(crate) const VECTOR_BYTES: u64 = 16;
 /// Vector loads of an invocation and tile.
 pub(super) const LOAD_COUNT: u32 = 8;
 const _: () =

@@ -4,7 +4,7 @@
 //! what one workgroup folds. Both are fixed when a scope is built. Where a span lies is found anew at
 //! every step, because burn's allocations move.
 
-use super::numbers::{HAS_PREVIOUS, KEEPS, MOVED, PRESENT, ROLE_COUNT, TABLE_COUNT, TILE_LEN, WEIGHED};
+use super::numbers::{HAS_PREVIOUS, KEEPS, MOVED, PRESENT, ROLE_COUNT, TABLE_COUNT, TILE_LEN, VECTOR_BYTES, WEIGHED};
 use super::{Form, Gpu, RecordLayout};
 use crate::error::ModelTooLarge;
 use bytemuck::{Pod, Zeroable};
@@ -14,8 +14,6 @@ use std::ops::Range;
 const CHUNK_COUNT_TARGET: u64 = 4096;
 /// On software drivers: a chunk costs what it does once, however many tiles it has, and their cores are few.
 const CHUNK_COUNT_TARGET_ON_CPU: u64 = 16;
-/// Bytes of a vector load. cubecl aligns every tensor, slices of tensors included, to more than that.
-const VECTOR_BYTES: u64 = 16;
 /// Elements up to which cubecl lays tensors together into one page.
 const SHARED_PAGE_LEN_MAX: u64 = (64 << 10) / 4;
 /// Tiles of a chunk at most: longer runs save nothing and round more.

@@ -2,7 +2,7 @@
 
 use super::numbers::{MOMENTS_LEN, SCALE_LOG2};
 use crate::stats::{
-    Crossings, FirstNonfinite, Groups, INFINITY_BITS, Moments, NonfiniteKind, Partial, RetainedMove, SeedCrossings,
+    Crossings, FirstNonfinite, Groups, INFINITY_BITS, Moments, NextMoveCrossings, NonfiniteKind, Partial, RetainedMove,
     Segment, Transitions, UpdatePartial, WeightPartial, from_order_key, order_key,
 };
 
@@ -26,7 +26,7 @@ enum Of {
     Dynamics,
     Params,
     Updates,
-    Seed,
+    NextMove,
     Cosine,
     Tap,
 }
@@ -129,8 +129,8 @@ words! {
     RetainedSumBig1 = "retained_sum_big_1" Sum Updates,
     RetainedMax0 = "retained_max_0" Max Updates,
     RetainedMax1 = "retained_max_1" Max Updates,
-    SeedMinimum = "seed_minimum" Count Seed,
-    SeedMaximum = "seed_maximum" Count Seed,
+    NextMoveMinimum = "next_move_minimum" Count NextMove,
+    NextMoveMaximum = "next_move_maximum" Count NextMove,
 
     Dot = "dot" Sum Cosine,
     DotSmall = "dot_small" Sum Cosine,
@@ -172,9 +172,10 @@ pub(crate) fn segment(words: &[u32], numel: u64) -> Segment {
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Form {
+    /// What records have.
     pub groups: Groups,
-    /// Crossings in the seed-compatible pairing.
-    pub seed: bool,
+    /// Crossings by the next move.
+    pub next_move: bool,
     /// Any tensor instead of gradients: no state, and counts at the rails.
     pub tap: bool,
 }
@@ -186,7 +187,7 @@ impl Form {
             Of::Dynamics => self.groups.dynamics,
             Of::Params => self.groups.params,
             Of::Updates => self.groups.updates,
-            Of::Seed => self.seed,
+            Of::NextMove => self.next_move,
             Of::Cosine => self.groups.cosine,
             Of::Tap => self.tap,
         }
@@ -198,7 +199,7 @@ impl Form {
             ("dynamics", self.has(Of::Dynamics)),
             ("params", self.has(Of::Params)),
             ("updates", self.has(Of::Updates)),
-            ("seed", self.has(Of::Seed)),
+            ("next_move", self.has(Of::NextMove)),
             ("cosine", self.has(Of::Cosine)),
             ("tap", self.tap),
             ("state", !self.tap),
@@ -212,7 +213,7 @@ impl Form {
 
     /// Words of state for 32 elements: planes of a bit each.
     pub(crate) fn plane_count(self) -> u64 {
-        match (self.tap, self.seed, self.groups.dynamics) {
+        match (self.tap, self.next_move, self.groups.dynamics) {
             (true, ..) => 0,
             (_, true, _) => 4,
             (_, _, true) => 3,
@@ -416,7 +417,10 @@ impl Record<'_> {
                 retained(RetainedMoved0, [RetainedSum0, RetainedSumBig0], RetainedMax0),
                 retained(RetainedMoved1, [RetainedSum1, RetainedSumBig1], RetainedMax1),
             ],
-            seed: SeedCrossings { minimum_count: self.count(SeedMinimum), maximum_count: self.count(SeedMaximum) },
+            next_move: NextMoveCrossings {
+                minimum_count: self.count(NextMoveMinimum),
+                maximum_count: self.count(NextMoveMaximum),
+            },
         }
     }
 

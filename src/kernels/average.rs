@@ -2,7 +2,7 @@
 
 use super::paged::{Kernel, Paged, Terms};
 use crate::error::ModelTooLarge;
-use crate::gpu::{Cut, Gpu, Plan, Reads, Shaders, Slice, TILE_LEN, average_wgsl};
+use crate::gpu::{Cut, Gpu, Plan, Reads, Shaders, Slice, TILE_LEN, VECTOR_BYTES, average_wgsl};
 
 /// Elements that one workgroup moves on.
 const CHUNK_LEN: u64 = 4 * TILE_LEN as u64;
@@ -26,8 +26,9 @@ impl Average {
     ) -> Result<Self, ModelTooLarge> {
         let mut bytes = 0;
         let mut offset = |numel: &u64| {
-            bytes += 16 * numel.div_ceil(4);
-            bytes - 16 * numel.div_ceil(4)
+            let start = bytes;
+            bytes += (4 * numel).next_multiple_of(VECTOR_BYTES);
+            start
         };
         let offsets: Vec<u64> = numels.iter().map(&mut offset).collect();
         gpu.fits_binding("moving averages", bytes)?;
@@ -35,7 +36,7 @@ impl Average {
             let cut = |start: u64| Cut {
                 start: start as u32,
                 len: CHUNK_LEN.min(len - start) as u32,
-                extra: (offsets[tensor] / 16 + (span_start + start) / 4) as u32,
+                extra: ((offsets[tensor] + 4 * (span_start + start)) / VECTOR_BYTES) as u32,
             };
             (0..len).step_by(CHUNK_LEN as usize).map(cut).collect()
         });

@@ -45,6 +45,7 @@ impl ResNetConfig {
         Self { channel_count, ..self }
     }
 
+    /// The network with new weights on `device`: convolutions as torchvision initialises them, the head as burn does.
     pub fn init(&self, device: &Device) -> ResNet {
         let mut from = self.width;
         let mut stage = |stage: usize| -> Vec<Block> {

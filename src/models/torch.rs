@@ -16,7 +16,7 @@ pub fn name(path: &str) -> String {
     }
 }
 
-/// burn's path of the parameter that PyTorch calls `name`, among `params`.
+/// burn's path of the parameter that PyTorch calls `name`, among `params`. `None` where no parameter has that name.
 pub fn path<'a>(params: &'a [Param], name: &str) -> Option<&'a str> {
     params.iter().map(|param| param.path.as_str()).find(|path| self::name(path) == name)
 }

@@ -10,13 +10,17 @@ use burn::tensor::{Device, Int, Tensor};
 /// What a [`CharTransformer`] is made of.
 #[derive(Config, Debug)]
 pub struct CharTransformerConfig {
+    /// Letters that it tells apart.
     pub letter_count: usize,
     /// Letters that it sees at a time.
     pub context_len: usize,
+    /// Numbers that stand for a letter inside of the network; a multiple of `head_count`.
     #[config(default = 64)]
     pub width: usize,
+    /// Blocks of attention and two linear layers, one behind the other.
     #[config(default = 2)]
     pub block_count: usize,
+    /// Heads of each block's attention.
     #[config(default = 4)]
     pub head_count: usize,
 }
@@ -31,6 +35,7 @@ pub struct CharTransformer {
 }
 
 impl CharTransformerConfig {
+    /// The network with new weights on `device`. It takes any [`Tensor`] of letters up to `context_len` long.
     pub fn init(&self, device: &Device) -> CharTransformer {
         let embedding = |count| {
             let initializer = Initializer::Normal { mean: 0.0, std: 0.02 };

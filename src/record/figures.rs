@@ -23,6 +23,7 @@ pub struct Figure {
     pub name: &'static str,
     /// In words.
     pub title: &'static str,
+    /// How its values spread, and so what axis shows them.
     pub scale: Scale,
     /// `None` where the step has no such figure.
     pub of: fn(&TensorRecord) -> Option<f64>,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Severity {
     /// Worth knowing.
     Note,
@@ -29,6 +30,7 @@ impl Severity {
 /// What is done about a finding beside telling it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Action {
     /// Nothing.
     #[default]
@@ -53,8 +55,11 @@ impl Action {
 /// An episode: from its first step to its last, one finding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
+    /// What was looked for.
     pub rule: Rule,
+    /// How much it matters.
     pub severity: Severity,
+    /// What was done about it beside telling.
     #[serde(default)]
     pub action: Action,
     /// Path of the parameter, layer or tap; `None` where it is the whole model.

@@ -13,26 +13,38 @@ pub struct Global {
     pub min: Option<f32>,
     /// Largest finite element of all gradients.
     pub max: Option<f32>,
+    /// `sum |g|` over finite elements.
     pub l1_norm: f64,
     /// `sqrt(sum of squared l2 norms)`: what clipping by global norm compares, non-finite elements left out.
     pub l2_norm: f64,
+    /// Finite elements with `|g| < eps`, for each epsilon. Zeros are near zero.
     pub near_zero_count: [u64; 2],
+    /// Zeros of either sign.
     pub zero_count: u64,
+    /// Finite, non-zero elements without a sign bit.
     pub positive_count: u64,
+    /// Finite, non-zero elements with a sign bit.
     pub negative_count: u64,
+    /// Elements that are NaN.
     pub nan_count: u64,
+    /// Elements that are +infinity.
     pub pos_inf_count: u64,
+    /// Elements that are -infinity.
     pub neg_inf_count: u64,
     /// Over the tensors that could be compared with the previous step; `None` where there was none.
     pub sign_flip_count: Option<u64>,
+    /// Elements that could have flipped, over the same tensors; `None` where there were none.
     pub signed_pair_count: Option<u64>,
+    /// Non-zero elements below the smallest normal f32, where [`Group::Dynamics`](crate::Group) was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnormal_count: Option<u64>,
     /// Over the tensors that could be compared with the previous step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transitions: Option<Transitions>,
+    /// Where [`Group::Params`](crate::Group) was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<GlobalParameters>,
+    /// Where [`Group::Updates`](crate::Group) was asked for and a step before is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updates: Option<GlobalUpdates>,
 }
@@ -40,21 +52,30 @@ pub struct Global {
 /// Figures over all parameters of a step, those without a gradient included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GlobalParameters {
+    /// Elements of all parameters.
     pub numel: u64,
-    /// Smallest and largest finite element of all parameters.
+    /// Smallest finite element of all parameters.
     pub min: Option<f32>,
+    /// Largest finite element of all parameters.
     pub max: Option<f32>,
+    /// `sqrt(sum of squared l2 norms)`.
     pub l2_norm: f64,
+    /// Finite elements with `|w| < 1e-5`.
     pub near_zero_count: u64,
+    /// NaN and infinite elements.
     pub nonfinite_count: u64,
 }
 
 /// Figures over all moves of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GlobalUpdates {
+    /// Elements of the parameters whose move is known.
     pub numel: u64,
+    /// `sqrt(sum of squared l2 norms)` of the moves.
     pub l2_norm: f64,
+    /// Elements of equal bits before and after.
     pub unchanged_count: u64,
+    /// Moves with an end that is not finite, or that overflow.
     pub nonfinite_count: u64,
     /// Over the tensors whose flips could be compared.
     pub crossings: Option<Crossings>,

@@ -28,7 +28,9 @@ use std::fmt;
 pub struct Param {
     /// Module path, such as `layer1.0.conv1.weight`.
     pub path: String,
+    /// As burn has it: `[in, out]` of a linear layer's weight, `[out, in, height, width]` of a convolution's.
     pub shape: Vec<usize>,
+    /// Elements: the product of `shape`.
     pub numel: u64,
     /// Element type, such as `f32`.
     pub dtype: String,
@@ -44,7 +46,7 @@ fn yes() -> bool {
 /// What observing the step cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// The training thread's time in `gradients()` and `submit()`, all told.
+    /// Seconds of the training thread in `scalar()`, `tap()`, `gradients()` and `submit()`, all told, waiting included.
     pub submit_secs: f64,
     /// The part of it spent handing the tensors over to burn's device.
     pub handoff_secs: f64,
@@ -57,8 +59,9 @@ pub struct Cost {
     /// is full.
     #[serde(default)]
     pub encode_secs: f64,
-    /// Time on the GPU, by its own clock, copies included; `None` where the adapter has no timestamps among commands,
-    /// and without a GPU.
+    /// Seconds on the GPU, by its own clock, copies included; `None` where
+    /// [`ScopeBuilder::gpu_timer`](crate::ScopeBuilder::gpu_timer) is off, as it is by default on software drivers,
+    /// where the adapter has no timestamps among commands, and without a GPU.
     #[serde(default)]
     pub gpu_secs: Option<f64>,
     /// Tensors that had to be made contiguous, or widened to f32, first.
@@ -70,26 +73,32 @@ pub struct Cost {
 /// One observed step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
+    /// Its number, as given to [`Scope::step`](crate::Scope::step).
     pub step: u64,
+    /// As given with the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
     /// Whether this is the record of the last move alone: no step was observed, and there are no gradients.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub last_move: bool,
-    /// Named figures of the step, in the order they were given: GPU scalars and host values.
+    /// Named figures of the step, in the order they were given: GPU scalars and host values. NaN where the value was
+    /// NaN, or did not come back.
     #[serde(deserialize_with = "scalars_or_nan")]
     pub scalars: Vec<(String, f64)>,
     /// One entry for each parameter of the scope's table, in its order.
     pub tensors: Vec<TensorRecord>,
+    /// Figures over all of `tensors`.
     pub global: Global,
     /// Groups of layers, by the names they were given, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<(String, Global)>,
+    /// Tensors given by name with the step, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taps: Vec<TapRecord>,
     /// Where their schedules have them due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shapes: Option<Shapes>,
+    /// What observing this step cost.
     pub cost: Cost,
 }
 
@@ -109,6 +118,7 @@ impl StepRecord {
 /// How a run stands, in its manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum RunStatus {
     /// Records are being written, or the process was killed while they were.
     Running,
@@ -116,7 +126,8 @@ pub enum RunStatus {
     Finished,
     /// Training was asked to stop.
     Interrupted,
-    /// The scope was dropped without being finished.
+    /// The scope was dropped without being finished; of [`Run::status`](crate::Run::status), also that the process was
+    /// killed.
     Unfinished,
 }
 
@@ -135,8 +146,11 @@ impl RunStatus {
 /// What [`poll`](crate::Scope::poll) hands out.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "almost every one is the large one")]
+#[non_exhaustive]
 pub enum Event {
+    /// A step, once its figures are back; steps come in order.
     Record(StepRecord),
+    /// Something that went wrong with observing.
     Notice(Notice),
     /// A diagnosis, when it is made; and once more, closed, when it holds no longer.
     Finding(Finding),

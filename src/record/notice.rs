@@ -8,37 +8,86 @@ use std::fmt;
 pub struct Notice {
     /// The step it happened at.
     pub step: u64,
+    /// What it was.
     #[serde(flatten)]
     pub kind: NoticeKind,
 }
 
+/// What went wrong. `Display` of the [`Notice`] has it in words, with a remedy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum NoticeKind {
     /// The staging ring was full and the scope was told to drop rather than wait.
-    StepDropped { in_flight_count: usize },
+    StepDropped {
+        /// Steps that were on their way back.
+        in_flight_count: usize,
+    },
     /// A gradient's layout or element type changed; its history starts anew.
-    HistoryReset { path: String, reason: String },
+    HistoryReset {
+        /// The parameter.
+        path: String,
+        /// What changed.
+        reason: String,
+    },
     /// A gradient could not be reduced.
-    Unreadable { path: String, reason: String },
+    Unreadable {
+        /// The parameter.
+        path: String,
+        /// Why.
+        reason: String,
+    },
     /// The model has parameters that were not there when the scope was built.
-    ModelChanged { unknown_count: usize },
+    ModelChanged {
+        /// How many.
+        unknown_count: usize,
+    },
     /// A scalar could not be read.
-    ScalarSkipped { name: String, reason: String },
+    ScalarSkipped {
+        /// As it was given.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A tap could not be reduced.
-    TapSkipped { name: String, reason: String },
+    TapSkipped {
+        /// As it was given.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A gradient scale that gradients can't be divided by.
-    BadScale { scale: String },
+    BadScale {
+        /// As it was given: 0, negative, infinite or NaN.
+        scale: String,
+    },
     /// Raw tensors could not be written.
-    CaptureFailed { path: String, reason: String },
+    CaptureFailed {
+        /// The file, or the tensor.
+        path: String,
+        /// Why.
+        reason: String,
+    },
     /// The step's summaries did not come back.
-    StepLost { reason: String },
+    StepLost {
+        /// Why.
+        reason: String,
+    },
     /// The run folder can't be written; what can be kept is kept until it can, and observing goes on.
-    StoreFailed { reason: String },
+    StoreFailed {
+        /// What the file system said.
+        reason: String,
+    },
     /// What `on_finding` was given panicked.
-    CallbackPanicked { reason: String },
+    CallbackPanicked {
+        /// The panic's message.
+        reason: String,
+    },
     /// The disk is slower than training: steps are left out of the run folder, and counted there.
-    StoreBehind { queue_len: usize },
+    StoreBehind {
+        /// Steps that were waiting for the disk.
+        queue_len: usize,
+    },
 }
 
 impl fmt::Display for Notice {

@@ -8,6 +8,7 @@ macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident = $id:literal,)*) => {
         /// What was looked for. `docs/diagnoses.md` has each with an example; [`Rule::id`] does not change.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[non_exhaustive]
         pub enum Rule {
             $($(#[$doc])* #[serde(rename = $id)] $name,)*
         }
@@ -27,7 +28,7 @@ macro_rules! rules {
 }
 
 rules! {
-    /// NaNs or infinities among gradients or parameters.
+    /// NaNs or infinities among gradients or parameters, or in the loss.
     NonFinite = "non_finite",
     /// Parameters that want a gradient and have none, while others have.
     MissingGradient = "missing_gradient",
@@ -37,7 +38,7 @@ rules! {
     PoorInitialisation = "poor_initialisation",
     /// Gradients that are huge, that double step after step, or that outgrow those of the last layer.
     ExplodingGradient = "exploding_gradient",
-    /// Weights that grow or shrink at a pace that does not slow.
+    /// Weights that have grown or shrunk far early in a run, or go on doing so at a pace that does not slow.
     DivergingWeights = "diverging_weights",
     /// A weight that moves by more than it can bear, or hardly at all.
     UpdateRatioExtreme = "update_ratio_extreme",

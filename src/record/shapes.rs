@@ -6,10 +6,14 @@ use serde::{Deserialize, Serialize};
 /// Distributions of a step at which they were due.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Shapes {
+    /// Of gradients, then of parameters, where [`ScopeBuilder::histograms`](crate::ScopeBuilder::histograms) has them
+    /// due.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub histograms: Vec<HistogramRecord>,
+    /// Of weights that have a gradient, where [`ScopeBuilder::channels`](crate::ScopeBuilder::channels) has them due.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<ChannelsRecord>,
+    /// Where [`ScopeBuilder::sign_map`](crate::ScopeBuilder::sign_map) has a row due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_map: Option<SignMapRow>,
 }
@@ -19,14 +23,20 @@ pub struct Shapes {
 pub struct HistogramRecord {
     /// Place in the scope's table of parameters.
     pub param: usize,
+    /// Of which of the two.
     pub of: HistogramOf,
+    /// The counts.
     pub histogram: Histogram,
 }
 
+/// What a histogram is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum HistogramOf {
+    /// A gradient.
     Gradient,
+    /// A parameter.
     Parameter,
 }
 
@@ -61,6 +71,7 @@ impl ChannelsRecord {
 pub struct SignMapRow {
     /// The elements shown, counted through the selected parameters laid end to end.
     pub first_element: u64,
+    /// How many elements are shown.
     pub element_count: u64,
     /// A column whose parameters had no gradient has no elements.
     pub columns: Vec<Segment>,

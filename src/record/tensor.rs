@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// One parameter at one step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TensorRecord {
+    /// What there was of its gradient.
     pub gradient: Gradient,
     /// Where [`Group::Params`](crate::Group) was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -22,11 +23,14 @@ pub struct TensorRecord {
 }
 
 /// The card and the dynamics of element-wise moving averages, of a gradient and of a parameter: `x(1)` at first, then
-/// `0.9 * average + 0.1 * x`, by element. A non-finite `x` leaves its average as it was; one that never was finite is
-/// NaN.
+/// `f * average + (1 - f) * x`, by element, with `f` of
+/// [`ScopeBuilder::average_factor`](crate::ScopeBuilder::average_factor), 0.9 unless set. A non-finite `x` leaves its
+/// average as it was; one that never was finite is NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EmaRecord {
+    /// Of the average of its gradient.
     pub gradient: Option<TensorSummary>,
+    /// Of the average of the parameter.
     pub parameter: Option<TensorSummary>,
 }
 
@@ -34,9 +38,11 @@ pub struct EmaRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "almost every one is the large one")]
+#[non_exhaustive]
 pub enum Gradient {
     /// The gradient was there and was reduced.
     Observed {
+        /// Its statistics.
         #[serde(flatten)]
         summary: TensorSummary,
         /// The step that this one's dynamics compare with.
@@ -66,17 +72,26 @@ impl TensorRecord {
 }
 
 /// Exponential moving averages of a gradient's figures over the steps it was observed at: `x(1)` at first, then
-/// `0.9 * average + 0.1 * x`. A figure that a step lacks leaves its average as it was.
+/// `f * average + (1 - f) * x`, with `f` of [`ScopeBuilder::average_factor`](crate::ScopeBuilder::average_factor), 0.9
+/// unless set. A figure that a step lacks leaves its average as it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Averages {
+    /// Of `sum |g|`.
     pub l1_norm: f64,
+    /// Of `sqrt(sum g^2)`.
     pub l2_norm: f64,
+    /// Of the share of elements near zero, for each epsilon, in [0, 1].
     pub near_zero_ratio: [f64; 2],
+    /// Of the share of signs that flip, in [0, 1]; `None` while none could.
     pub sign_flip_ratio: Option<f64>,
+    /// Of the move over the weight; `None` without [`Group::Updates`](crate::Group).
     pub update_to_weight: Option<f64>,
 }
 
 impl Averages {
+    /// Share of the past where a scope is not told another.
+    pub const DEFAULT_FACTOR: f64 = 0.9;
+
     /// The averages once `record` has joined `before`; `None` while there is nothing to average.
     pub fn advance(before: Option<Self>, record: &TensorRecord, factor: f64) -> Option<Self> {
         let Some(summary) = record.summary() else { return before };
@@ -99,6 +114,7 @@ impl Averages {
 /// A tensor that was given by name, beside parameters and gradients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TapRecord {
+    /// As it was given.
     pub name: String,
     /// By the definitions for gradients; it has no history.
     pub summary: TensorSummary,

@@ -11,7 +11,7 @@ use crate::diagnosis::{Context, Diagnosis, Rules};
 use crate::engine::Settings;
 use crate::error::Error;
 use crate::gpu::{Form, PretendLimits, Shaders};
-use crate::record::Param;
+use crate::record::{Averages, Param};
 use crate::stats::{Epsilons, Groups};
 #[cfg(feature = "store")]
 use crate::store::RunPlace;
@@ -24,6 +24,7 @@ use std::sync::Arc;
 /// What happens to a step that finds the staging ring full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum WhenFull {
     /// Wait until the oldest step is back. Every step is recorded.
     #[default]
@@ -34,21 +35,37 @@ pub enum WhenFull {
 
 /// Steps that may be on their way back at once, at some tens of kilobytes each. burn lets 512 kernels run ahead: a step of
 /// four or more never finds the ring full.
-const RING_LEN: usize = 128;
+pub(crate) const RING_LEN: usize = 128;
 
 /// Steps that a snapshot has.
 #[cfg(feature = "store")]
 const FLIGHT_RECORDER_LEN: usize = 64;
 
-/// Share of the past in a moving average.
-const AVERAGE_FACTOR: f64 = 0.9;
-
 /// Settings of a [`Scope`]; every one has a default.
+///
+/// ```no_run
+/// # use burn::nn::LinearConfig;
+/// use gradscope::{Group, Schedule, Scope};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let device = gradscope::device()?;
+/// # let model = LinearConfig::new(4, 2).init(&device.burn().clone().autodiff());
+/// let scope = Scope::builder(&device)
+///     .stats(Group::Dynamics | Group::Params)
+///     .every(10)
+///     .histograms(Schedule::every(100))
+///     .select("weight")
+///     .optimizer("adam")
+///     .build(&model)?;
+/// # let _ = scope;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a builder does nothing until `build`"]
 pub struct ScopeBuilder {
     device: Device,
     groups: Groups,
-    seed_crossings: bool,
+    next_move_crossings: bool,
     epsilons: [f64; 2],
     schedule: Schedule,
     schedules_for: Vec<(String, Schedule)>,
@@ -61,7 +78,7 @@ pub struct ScopeBuilder {
     pub(super) context: Context,
     pub(super) on_finding: Option<OnFinding>,
     #[cfg(feature = "store")]
-    pub(super) flight_recorder: usize,
+    pub(super) flight_recorder_len: usize,
     include: Option<String>,
     exclude: Option<String>,
     ring_len: usize,
@@ -79,25 +96,35 @@ pub struct ScopeBuilder {
     capture: Option<(String, Schedule)>,
 }
 
+impl std::fmt::Debug for ScopeBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScopeBuilder")
+            .field("device", &self.device)
+            .field("groups", &self.groups)
+            .field("schedule", &self.schedule)
+            .finish_non_exhaustive()
+    }
+}
+
 impl ScopeBuilder {
     pub(super) fn new(device: &Device) -> Self {
         Self {
             device: device.clone(),
             groups: Groups::CARD,
-            seed_crossings: false,
+            next_move_crossings: false,
             epsilons: Epsilons::default().values(),
             schedule: Schedule::every(1),
             schedules_for: Vec::new(),
             span: Span::default(),
             layers: Vec::new(),
             survey: SurveySettings::default(),
-            average_factor: AVERAGE_FACTOR,
+            average_factor: Averages::DEFAULT_FACTOR,
             diagnose: true,
             rules: Rules::default(),
             context: Context::default(),
             on_finding: None,
             #[cfg(feature = "store")]
-            flight_recorder: FLIGHT_RECORDER_LEN,
+            flight_recorder_len: FLIGHT_RECORDER_LEN,
             include: None,
             exclude: None,
             ring_len: RING_LEN,
@@ -122,26 +149,31 @@ impl ScopeBuilder {
         self
     }
 
-    /// Adds [`SeedCrossings`](crate::stats::SeedCrossings), a pairing of moves and gradients that differs from
-    /// [`Crossings`](crate::stats::Crossings): to compare with figures of that study. Implies
+    /// Adds [`NextMoveCrossings`](crate::stats::NextMoveCrossings): minima and maxima crossed, by pairing each flip
+    /// with the *next* move, as a Keras callback that counts zero gradients does, and not with the move that led to it
+    /// ([`Crossings`](crate::stats::Crossings)). For comparing with such figures. Implies
     /// [`Group::Updates`](crate::Group). Default: off.
-    pub fn seed_crossings(mut self, on: bool) -> Self {
-        self.seed_crossings = on;
+    pub fn next_move_crossings(mut self, on: bool) -> Self {
+        self.next_move_crossings = on;
         self
     }
 
-    /// Observes every n-th step, beginning with step 0. Default: every step.
+    /// Observes every n-th step, beginning with step 0. An `n` of 0 is an error of [`ScopeBuilder::build`]. Default:
+    /// every step.
     pub fn every(self, n: u64) -> Self {
         self.schedule(Schedule::every(n))
     }
 
-    /// The steps to observe. Default: every step.
+    /// The steps to observe. A rule of it that names no step, such as `every(0)`, is an error of
+    /// [`ScopeBuilder::build`]. Default: every step.
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.schedule = schedule;
         self
     }
 
-    /// Another schedule for parameters whose path matches the regular expression. The last that matches holds.
+    /// Another schedule for parameters whose path matches the regular expression. The last that matches holds. The
+    /// expression is searched for in the whole path (`^` and `$` anchor it); one that matches no parameter is an error
+    /// of [`ScopeBuilder::build`].
     pub fn schedule_for(mut self, pattern: impl Into<String>, schedule: Schedule) -> Self {
         self.schedules_for.push((pattern.into(), schedule));
         self
@@ -154,7 +186,8 @@ impl ScopeBuilder {
     }
 
     /// Sums up, under `name`, the parameters whose path matches the regular expression:
-    /// [`StepRecord::groups`](crate::StepRecord).
+    /// [`StepRecord::groups`](crate::StepRecord). Groups may overlap. The expression is searched for in the whole path
+    /// (`^` and `$` anchor it); one that matches no parameter is an error of [`ScopeBuilder::build`].
     pub fn group(mut self, name: impl Into<String>, pattern: impl Into<String>) -> Self {
         self.layers.push((name.into(), pattern.into()));
         self
@@ -175,37 +208,45 @@ impl ScopeBuilder {
     }
 
     /// Draws a [`SignMap`] row at those observed steps that the schedule names. A pass of its own over the selected
-    /// parameters' gradients; 28 bytes read back a column and a parameter. Default: none.
+    /// parameters' gradients; 28 bytes read back a column and a parameter. Default: none. One without columns or
+    /// elements is an error of [`ScopeBuilder::build`].
     pub fn sign_map(mut self, map: SignMap, schedule: Schedule) -> Self {
         self.survey.sign_map = Some((map, schedule));
         self
     }
 
-    /// Share of the past in [`Averages`](crate::record::Averages), in [0, 1). Default: 0.9.
+    /// Share of the past in moving averages, in [0, 1): those of figures ([`Averages`](crate::record::Averages)) and,
+    /// with [`Group::Ema`](crate::Group), those of elements. Another one is an error of [`ScopeBuilder::build`].
+    /// Default: 0.9.
     pub fn average_factor(mut self, factor: f64) -> Self {
         self.average_factor = factor;
         self
     }
 
-    /// Magnitudes under which a gradient counts as near zero, ascending. Default: 1e-7 and 1e-5.
+    /// Magnitudes under which a gradient counts as near zero: two finite, positive numbers, ascending, in units of the
+    /// gradient. Default: 1e-7 and 1e-5.
     pub fn epsilons(mut self, epsilons: [f64; 2]) -> Self {
         self.epsilons = epsilons;
         self
     }
 
-    /// Observes only parameters whose path matches the regular expression. Default: all.
+    /// Observes only parameters whose path matches the regular expression. Default: all. The expression is searched for
+    /// in the whole path (`^` and `$` anchor it); one that matches no parameter is an error of [`ScopeBuilder::build`].
     pub fn select(mut self, pattern: impl Into<String>) -> Self {
         self.include = Some(pattern.into());
         self
     }
 
-    /// Leaves out parameters whose path matches the regular expression. Default: none.
+    /// Leaves out parameters whose path matches the regular expression. Default: none. The expression is searched for
+    /// in the whole path (`^` and `$` anchor it); one that matches no parameter, or leaves none, is an error of
+    /// [`ScopeBuilder::build`].
     pub fn exclude(mut self, pattern: impl Into<String>) -> Self {
         self.exclude = Some(pattern.into());
         self
     }
 
-    /// Steps that may be on their way back at once. Default: 128.
+    /// Steps that may be on their way back at once, 1 or more; each has a staging buffer of what a step reads back.
+    /// Default: 128.
     pub fn ring_len(mut self, steps: usize) -> Self {
         self.ring_len = steps;
         self
@@ -237,51 +278,62 @@ impl ScopeBuilder {
         self
     }
 
-    /// Writes a run folder of its own under `folder`. Default: nothing touches the disk.
+    /// Writes a run folder of its own under `folder`, `<UTC time>-<id>`; [`Scope::run_folder`] names it. It holds Arrow
+    /// streams, and Parquet once it has ended with the feature `parquet`. Default: nothing touches the disk.
     #[cfg(feature = "store")]
     pub fn run(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
         self.run = Some(RunPlace::New(folder.into()));
         self
     }
 
-    /// Goes on with a run folder, from step `next_step`: the one after the checkpoint's last. What the folder has of that
-    /// step and later ones, from a run that went further and was lost, is no part of the run any more. The first step
-    /// compares with none.
+    /// Goes on with a run folder, from step `next_step`: the one after the checkpoint's last. What the folder has of
+    /// that step and later ones, from a run that went further and was lost, is no part of the run any more. The first
+    /// step compares with none. Another model, a folder that is no run, and one that is being written are errors of
+    /// [`ScopeBuilder::build`].
     #[cfg(feature = "store")]
     pub fn resume(mut self, folder: impl Into<std::path::PathBuf>, next_step: u64) -> Self {
         self.run = Some(RunPlace::Resumed { folder: folder.into(), first_step: next_step });
         self
     }
 
-    /// Writes TensorBoard event files as the run goes, into `tensorboard/` in the run folder. Default: off.
+    /// Writes TensorBoard event files as the run goes, into `tensorboard/` in the run folder. Default: off. Needs
+    /// [`ScopeBuilder::run`] or [`ScopeBuilder::resume`].
     #[cfg(feature = "store")]
     pub fn tensorboard(mut self, on: bool) -> Self {
         self.tensorboard = on;
         self
     }
 
-    /// A fact of the run for its manifest: model, optimizer, seed, data.
+    /// A fact of the run for its manifest: model, optimizer, seed, data. `recipe`, `model`, `optimizer` and
+    /// `activation` are read by the command and by [`Reading`](crate::store::Reading).
     #[cfg(feature = "store")]
     pub fn fact(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
         self.facts.push((name.into(), value.into()));
         self
     }
 
-    /// Writes gradients and parameters whose path matches the regular expression, as they are, to `captures/` in the run
-    /// folder: a safetensors file a step, at those observed steps that the schedule names and at those that
-    /// [`Scope::capture_next`] asks for. A thread of its own reads and writes them; until it has read them, what changes
-    /// them makes a copy. Default: none.
+    /// Writes gradients and parameters whose path matches the regular expression, as they are, to `captures/` in the
+    /// run folder: a safetensors file a step, at those observed steps that the schedule names and at those that
+    /// [`Scope::capture_next`] asks for. A thread of its own reads and writes them; until it has read them, what
+    /// changes them makes a copy. Default: none. Files are `step-00000100.safetensors` with `gradient/PATH` and
+    /// `parameter/PATH`. Needs [`ScopeBuilder::run`] or [`ScopeBuilder::resume`]. The expression is searched for in the
+    /// whole path (`^` and `$` anchor it); one that matches no parameter is an error of [`ScopeBuilder::build`].
     #[cfg(feature = "store")]
     pub fn capture(mut self, pattern: impl Into<String>, schedule: Schedule) -> Self {
         self.capture = Some((pattern.into(), schedule));
         self
     }
 
-    /// Walks the module for its parameters and prepares everything a step needs.
+    /// Walks the module for its parameters and prepares everything a step needs: buffers, pipelines, the run folder.
     ///
     /// # Errors
-    /// On bad settings, a module on another device, or a model that the adapter's limits do not hold.
-    /// Nothing has been written then.
+    /// On settings that can't be kept ([`Error::Epsilon`], [`Error::EmptyRing`], [`Error::BadAverageFactor`],
+    /// [`Error::BadSchedule`], [`Error::BadPattern`], [`Error::NothingSelected`], [`Error::EmptySignMap`],
+    /// [`Error::CaptureWithoutRun`], [`Error::TensorboardWithoutRun`]); on a module without float parameters, on
+    /// another device, or with a tensor of 2^32 elements ([`Error::NoParameters`], [`Error::WrongDevice`],
+    /// [`Error::TensorTooLarge`]); on what the adapter can't hold ([`Error::ModelTooLarge`], [`Error::NoRoomOnGpu`]);
+    /// and on a run folder that can't be written or gone on with ([`Error::RunFolder`], [`Error::RunTaken`],
+    /// [`Error::OtherModel`], [`Error::UnreadableRun`]). Nothing has been written then.
     pub fn build<M: Module>(self, module: &M) -> Result<Scope, Error> {
         let epsilons = Epsilons::new(self.epsilons)?;
         if self.ring_len == 0 {
@@ -309,9 +361,9 @@ impl ScopeBuilder {
             }
         };
         // Moves are held against planes and weights.
-        let moves = self.seed_crossings || self.groups.updates;
+        let moves = self.next_move_crossings || self.groups.updates;
         let groups = if moves { self.groups | Groups::FULL } else { self.groups };
-        let form = Form { groups, seed: self.seed_crossings, tap: false };
+        let form = Form { groups, next_move: self.next_move_crossings, tap: false };
         let settings = Settings {
             form,
             epsilons,
@@ -441,11 +493,11 @@ impl ScopeBuilder {
             fusion: crate::bridge::BURN_FUSION,
             autotune: cfg!(feature = "autotune"),
             groups,
-            seed_crossings: self.seed_crossings,
+            next_move_crossings: self.next_move_crossings,
             tensorboard: self.tensorboard,
             settings: serde_json::json!({
                 "stats": groups.to_string(),
-                "seed_crossings": self.seed_crossings,
+                "next_move_crossings": self.next_move_crossings,
                 "epsilons": self.epsilons,
                 "schedule": self.schedule,
                 "schedules_for": self.schedules_for,
@@ -457,11 +509,16 @@ impl ScopeBuilder {
                 "select": self.include,
                 "exclude": self.exclude,
                 "diagnose": self.diagnose,
+                "pretrained": self.context.resumed,
                 "ring_len": self.ring_len,
                 "when_full": self.when_full,
             }),
             params: params.to_vec(),
-            flight_recorder: if self.diagnose && self.rules.takes_snapshots() { self.flight_recorder } else { 0 },
+            flight_recorder_len: if self.diagnose && self.rules.takes_snapshots() {
+                self.flight_recorder_len
+            } else {
+                0
+            },
             facts: self.facts(),
         }
     }

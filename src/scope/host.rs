@@ -146,8 +146,8 @@ impl HostObserver {
                     let kept = if keeping.keeps { host.kept.take() } else { None };
                     if let Some((step, before)) = kept.filter(|(at, _)| fresh(*at)) {
                         let state = compared.then_some(&host.state);
-                        let seed = self.settings.form.seed && compared_twice;
-                        record.update = Some(moved(&values, &before, state).finish(step, compared, seed));
+                        let next_move = self.settings.form.next_move && compared_twice;
+                        record.update = Some(moved(&values, &before, state).finish(step, compared, next_move));
                     }
                     if keeping.weights[tensor] {
                         host.kept = Some((given.step, values));

@@ -14,11 +14,13 @@ mod step;
 mod survey;
 mod walk;
 
+pub(crate) use builder::RING_LEN;
 pub use builder::{ScopeBuilder, WhenFull};
 pub(crate) use events::EventBuffer;
 pub use schedule::{Schedule, Span};
 pub use step::Step;
 pub use walk::GradientSource;
+pub(crate) use walk::SumOn;
 
 use crate::device::Device;
 use crate::error::Error;
@@ -44,7 +46,8 @@ type Places = std::collections::HashMap<u64, Option<usize>>;
 /// Watches the gradients of one model.
 ///
 /// Observation never stops training: what goes wrong becomes a [`Notice`] and a gap in the record. A scope
-/// holds no global state; several can watch on one device. Call it on the thread that trains.
+/// holds no global state; several can watch on one device. It may move to another thread;
+/// calls come from one thread at a time, and in the order of the steps.
 ///
 /// ```no_run
 /// # use burn::{module::Module, nn::{Linear, LinearConfig}, optim::{AdamConfig, GradientsParams, Optimizer}, tensor::Tensor};
@@ -104,6 +107,16 @@ pub struct Scope {
     snapshot_count: usize,
 }
 
+impl std::fmt::Debug for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scope")
+            .field("groups", &self.groups)
+            .field("params", &self.params.len())
+            .field("last_step", &self.last_step)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Scope {
     /// Settings for a scope on `device`.
     pub fn builder(device: &Device) -> ScopeBuilder {
@@ -130,8 +143,9 @@ impl Scope {
         self.groups
     }
 
-    /// Starts the observation of training step `number`. Dynamics compare with `number - 1`, unless the scope was
-    /// built with another [`Span`].
+    /// Starts the observation of training step `number`. Dynamics compare with `number - 1`, unless the scope was built
+    /// with another [`Span`]. Numbers ascend: a step whose number is not above the last one's compares with none, and a
+    /// run folder with steps out of order may not be drawn. Nothing is observed before [`Step::submit`].
     pub fn step(&mut self, number: u64) -> Step<'_> {
         Step::new(self, number)
     }
@@ -144,10 +158,12 @@ impl Scope {
         self.events.take()
     }
 
-    /// The record of step `number`: blocks until it is there. It stays with the events that [`Scope::poll`] returns.
+    /// The record of step `number`: blocks for all steps in flight up to that one. It stays with the events that
+    /// [`Scope::poll`] returns.
     ///
     /// # Errors
-    /// Where the step was not submitted, was lost, or was polled before.
+    /// [`Error::UnknownStep`] where the step was not submitted, not due, polled before, or has had to make room for
+    /// later events; [`Error::StepLost`] where it was dropped or did not come back.
     pub fn read(&mut self, number: u64) -> Result<StepRecord, Error> {
         loop {
             self.land();
@@ -173,7 +189,8 @@ impl Scope {
     /// A run folder that can't be completed is told of in the events; what it holds so far stays.
     ///
     /// # Errors
-    /// None so far: observing does not fail a training that has come to its end.
+    /// Never, so far. What could not be written is told of in `events`, and counted in `run.json`.
+    /// [`Hook::finish`](crate::learner::Hook::finish) is this for a model that carries its scope.
     pub fn finish<M: Module>(self, model: &M) -> Result<Finished, Error> {
         self.finish_as(model, RunStatus::Finished)
     }
@@ -215,7 +232,7 @@ impl Scope {
     }
 
     /// The finding that asks training to stop, if one has: a rule whose [`Action`](crate::record::Action) is `Stop` has
-    /// found something, and [`Scope::poll`] has handed it out. What to do about it is the loop's affair.
+    /// found something in a record that came back. What to do about it is the loop's affair.
     pub fn should_stop(&self) -> Option<&Finding> {
         self.diagnosing.as_ref().and_then(Diagnosing::stop)
     }
@@ -225,8 +242,9 @@ impl Scope {
         &self.summary
     }
 
-    /// A figure that is known only after its step, such as a validation loss after the last step of an epoch: it goes to
-    /// the run folder, and to TensorBoard, where those are written.
+    /// A figure that is known only after its step, such as a validation loss after the last step of an epoch: it goes
+    /// to the run folder, and to TensorBoard, where those are written. Nothing happens without a run folder. `name` is
+    /// the series' name, `log` its source ([`SeriesName`](crate::store::SeriesName)).
     #[cfg(feature = "store")]
     pub fn log(&mut self, step: u64, epoch: Option<u64>, name: &str, value: f64) {
         if let Some(store) = &mut self.store {
@@ -234,8 +252,9 @@ impl Scope {
         }
     }
 
-    /// Waits until every step so far is in the run folder, but not for a disk that hangs. Call it before a checkpoint is
-    /// saved: a run that goes on from there has no gap then. False where it is not all there.
+    /// Waits until every step so far is in the run folder, for half a minute at most. Call it before a checkpoint is
+    /// saved: a run that goes on from there has no gap then. False where it is not all there, and where no run folder
+    /// is written.
     #[cfg(feature = "store")]
     pub fn sync(&mut self) -> bool {
         self.drain();
@@ -247,8 +266,8 @@ impl Scope {
         crate::store::Missed { dropped_count: self.summary.dropped_count, lost_count: self.summary.lost_count }
     }
 
-    /// Captures the tensors of [`ScopeBuilder::capture`] at the next observed step, whatever their schedule: what to do when
-    /// a record shows something that wants a closer look.
+    /// Captures the tensors of [`ScopeBuilder::capture`] at the next observed step, whatever their schedule: what to do
+    /// when a record shows something that wants a closer look. Nothing happens without [`ScopeBuilder::capture`].
     #[cfg(feature = "store")]
     pub fn capture_next(&mut self) {
         if let Some(capture) = &mut self.capture {
@@ -413,10 +432,29 @@ pub struct Finished {
     pub folder: Option<std::path::PathBuf>,
 }
 
-/// One look at the gradients of `model`, by path: a scope for a single step.
+/// One look at the gradients of `model`: a scope for a single step, which blocks until the figures are there. Path and
+/// card of each parameter, in the order of the module; `None` where it has no gradient, or one that can't be reduced.
 ///
 /// # Errors
 /// As [`ScopeBuilder::build`] and [`Scope::read`].
+///
+/// ```no_run
+/// # use burn::{nn::LinearConfig, tensor::{Distribution, Tensor}};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let device = gradscope::device()?;
+/// # let training = device.burn().clone().autodiff();
+/// # let model = LinearConfig::new(4, 2).init(&training);
+/// let input = Tensor::<2>::random([8, 4], Distribution::Default, &training);
+/// let grads = model.forward(input).powf_scalar(2.0).mean().backward();
+/// for (path, summary) in gradscope::snapshot(&device, &model, &grads)? {
+///     match summary {
+///         Some(summary) => println!("{path}: {:?} to {:?}, L2 {}", summary.min, summary.max, summary.l2_norm),
+///         None => println!("{path}: no gradient"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn snapshot<M: Module, G: GradientSource>(
     device: &Device,
     model: &M,

@@ -48,7 +48,7 @@ impl ScopeBuilder {
     /// [`Snapshot`](crate::record::Action) finds something. Default: 64 steps; 0 turns them off.
     #[cfg(feature = "store")]
     pub fn flight_recorder(mut self, steps: usize) -> Self {
-        self.flight_recorder = steps;
+        self.flight_recorder_len = steps;
         self
     }
 }

@@ -4,6 +4,13 @@ use crate::error::Error;
 use serde::{Deserialize, Serialize};
 
 /// Steps to observe: those that any of its rules names.
+///
+/// ```
+/// use gradscope::Schedule;
+///
+/// let schedule = Schedule::every(100).and(Schedule::window(1000..1010, 1));
+/// assert!(schedule.is_due(1007) && schedule.is_due(1100) && !schedule.is_due(1011));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     rules: Vec<Rule>,
@@ -19,7 +26,8 @@ enum Rule {
 }
 
 impl Schedule {
-    /// Steps 0, n, 2n, and so on. `every(1)` is every step.
+    /// Steps 0, n, 2n, and so on. `every(1)` is every step. An `n` of 0 names no step; a scope refuses it when it is
+    /// built.
     pub fn every(n: u64) -> Self {
         Self { rules: vec![Rule::Window { from: 0, until: u64::MAX, every: n }] }
     }
@@ -29,12 +37,14 @@ impl Schedule {
         Self::default()
     }
 
-    /// Every n-th step of `steps`, beginning with its first: `Schedule::window(1000..1100, 1)`.
+    /// Every n-th step of `steps`, beginning with its first: `Schedule::window(1000..1100, 1)`. An `n` of 0 and an
+    /// empty range name no step; a scope refuses them when it is built.
     pub fn window(steps: std::ops::Range<u64>, n: u64) -> Self {
         Self { rules: vec![Rule::Window { from: steps.start, until: steps.end, every: n }] }
     }
 
-    /// Steps 0, 1, and then `per_decade` of each power of ten, evenly spaced on a logarithmic scale.
+    /// Steps 0, 1, and then `per_decade` of each power of ten, evenly spaced on a logarithmic scale. A `per_decade` of
+    /// 0 names no step; a scope refuses it when it is built.
     pub fn logarithmic(per_decade: u32) -> Self {
         Self { rules: vec![Rule::Logarithmic { per_decade }] }
     }
@@ -79,6 +89,7 @@ impl Schedule {
 /// Which step dynamics compare with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Span {
     /// The step right before, whatever the schedule: at that step state is captured and nothing else. A flip share
     /// then means the same at every schedule.

@@ -14,6 +14,28 @@ use burn::tensor::{Device as BurnDevice, Tensor};
 use std::time::{Duration, Instant};
 
 /// One step being described; [`Step::submit`] sends it off.
+///
+/// ```no_run
+/// # use burn::{nn::LinearConfig, tensor::{Distribution, Tensor, activation::relu}};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let device = gradscope::device()?;
+/// # let training = device.burn().clone().autodiff();
+/// # let model = LinearConfig::new(4, 2).init(&training);
+/// # let mut scope = gradscope::Scope::builder(&device).build(&model)?;
+/// let hidden = relu(model.forward(Tensor::<2>::random([8, 4], Distribution::Default, &training)));
+/// let loss = hidden.clone().powf_scalar(2.0).mean();
+/// let grads = loss.backward();
+/// scope
+///     .step(0)
+///     .epoch(1)
+///     .value("lr", 1e-3)
+///     .scalar("loss", &loss)
+///     .tap_tails("hidden", &hidden, [0.0, f32::INFINITY])
+///     .gradients(&model, &grads)
+///     .submit();
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a step is observed by `submit`"]
 pub struct Step<'a> {
     scope: &'a mut Scope,
@@ -34,6 +56,12 @@ enum Attention {
     /// The next step is observed, and compares with this one.
     Prime,
     None,
+}
+
+impl std::fmt::Debug for Step<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Step").field("step", &self.given.step).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Step<'a> {
@@ -102,14 +130,15 @@ impl<'a> Step<'a> {
         self
     }
 
-    /// A figure that the host knows.
+    /// A figure that the host knows. The rules look at `loss` and `lr`. Of two with one name both are recorded.
     pub fn value(mut self, name: &str, value: f64) -> Self {
         self.given.scalars.push((name.to_owned(), ScalarValue::Known(value)));
         self
     }
 
-    /// A figure that is still on the GPU, such as the loss: it is read back with the statistics, not by a
-    /// read of its own. One that is not a single element is left out, with a notice.
+    /// A figure that is still on the GPU, such as the loss: a tensor of one element, read back with the statistics, not
+    /// by a read of its own. Up to 64 a step; one more, one of another length and one of another device or element type
+    /// are left out, with a notice. The rules look at `loss`. Nothing is computed at a step that is not due.
     pub fn scalar<const D: usize>(mut self, name: &str, tensor: &Tensor<D>) -> Self {
         if !self.is_due() {
             return self;
@@ -129,14 +158,16 @@ impl<'a> Step<'a> {
         self
     }
 
-    /// Any float tensor by name: activations, their gradients, an optimizer's moments. It is reduced as a gradient is,
-    /// without history, and not kept.
+    /// Any float tensor by name: activations, their gradients, an optimizer's moments. The card and the dynamics are
+    /// computed of it, whatever the scope's groups; it has no history and is not kept. Up to 64 a step; one more, or
+    /// one that can't be reduced, is left out with a notice. Epsilons are the scope's, without the gradient scale.
     pub fn tap<const D: usize>(self, name: &str, tensor: &Tensor<D>) -> Self {
         self.tap_with(name, tensor, None)
     }
 
     /// As [`Step::tap`], and counts finite elements at or below `rails[0]` and at or above `rails[1]`: a sigmoid's
-    /// saturation with `[0.01, 0.99]`, a ReLU's zeros with `[0.0, f32::INFINITY]`.
+    /// saturation with `[0.01, 0.99]`, a ReLU's zeros with `[0.0, f32::INFINITY]`. A rail that is NaN is refused, with
+    /// a notice. Two rails are what [`Rule::SaturatedActivation`](crate::record::Rule) looks at.
     pub fn tap_tails<const D: usize>(self, name: &str, tensor: &Tensor<D>, rails: [f32; 2]) -> Self {
         self.tap_with(name, tensor, Some(rails))
     }
@@ -159,7 +190,10 @@ impl<'a> Step<'a> {
     }
 
     /// The gradients of `model`: burn's `Gradients`, `GradientsParams` or `MultiGradientsParams`. They are not changed
-    /// and not kept. Where the scope was asked for `Updates`, the parameters are kept until the next step.
+    /// and not kept. Where the scope was asked for `Updates`, the parameters are kept until the next step. Given twice,
+    /// the last holds. A parameter that the scope does not know is told of once
+    /// ([`NoticeKind::ModelChanged`](crate::NoticeKind)); a gradient of another element type, length or device is
+    /// [`Unreadable`](crate::record::Gradient), with a notice.
     pub fn gradients<M: Module, G: GradientSource>(self, model: &M, source: &G) -> Self {
         self.collect(model, Some(source))
     }
@@ -223,7 +257,7 @@ impl<'a> Step<'a> {
     /// As [`Step::submit`], for those who want to hear at once that the step was dropped.
     ///
     /// # Errors
-    /// Where the ring was full and the scope drops rather than waits.
+    /// [`Error::StepLost`] where the ring was full and the scope was built with [`WhenFull::Drop`].
     pub fn try_submit(self) -> Result<(), Error> {
         let due = self.is_due();
         #[cfg(feature = "store")]

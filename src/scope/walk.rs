@@ -8,6 +8,8 @@ use burn::optim::{GradientsParams, MultiGradientsParams};
 use burn::tensor::{Device as BurnDevice, Gradients, Tensor};
 
 /// Where a parameter's gradient is to be had: burn's [`Gradients`], [`GradientsParams`] and [`MultiGradientsParams`].
+/// Implement it for gradients of your own; it is asked once for each parameter and due step, on the thread that trains.
+/// What it returns has the parameter's shape; `None` is recorded as missing.
 pub trait GradientSource {
     /// The gradient of `param`, if it has one.
     fn gradient<const D: usize>(&self, param: &Param<Tensor<D>>) -> Option<Tensor<D>>;
@@ -28,10 +30,18 @@ impl GradientSource for GradientsParams {
 impl GradientSource for MultiGradientsParams {
     /// The sum over devices, on the first that has one: what burn's optimizers apply.
     fn gradient<const D: usize>(&self, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
-        let mut parts = self.grads.iter().filter_map(|(gradients, _)| gradients.get::<D>(param.id));
-        let first = parts.next()?;
-        let device = first.device();
-        Some(parts.fold(first, |sum, part| sum + part.to_device(&device)))
+        SumOn(self, None).gradient(param)
+    }
+}
+
+/// The sum of all parts, on one device, or else on the first that has one.
+pub(crate) struct SumOn<'a>(pub &'a MultiGradientsParams, pub Option<BurnDevice>);
+
+impl GradientSource for SumOn<'_> {
+    fn gradient<const D: usize>(&self, param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
+        let mut parts = self.0.grads.iter().filter_map(|(part, _)| part.get::<D>(param.id)).peekable();
+        let device = self.1.clone().or_else(|| parts.peek().map(Tensor::device))?;
+        parts.map(|part| part.to_device(&device)).reduce(|sum, part| sum + part)
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Epsilons {
 }
 
 impl Epsilons {
+    /// Two epsilons, the smaller first.
+    ///
     /// # Errors
     /// Where an epsilon is not finite, not positive, or the two do not ascend.
     pub fn new(eps: [f64; 2]) -> Result<Self, EpsilonError> {
@@ -65,9 +67,12 @@ impl From<Epsilons> for [f64; 2] {
 
 /// What is wrong with a pair of epsilons.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EpsilonError {
+    /// One that is 0, negative, infinite or NaN: its value.
     #[error("epsilon {0} is not a finite, positive number; the defaults are 1e-7 and 1e-5")]
     NotPositive(f64),
+    /// The first is not below the second: the two.
     #[error("epsilons must ascend, and {0} is not below {1}; the defaults are 1e-7 and 1e-5")]
     NotAscending(f64, f64),
 }

@@ -6,11 +6,21 @@ use super::{Moments, from_order_key};
 use serde::{Deserialize, Serialize};
 
 /// What a part of a gradient contributes to its tensor's summary.
+///
+/// ```
+/// use gradscope::cpu::grad_reduce::{State, reduce};
+/// use gradscope::stats::Epsilons;
+///
+/// let thresholds = Epsilons::default().threshold_bits();
+/// let part = |values: &[f32]| reduce(values, thresholds, &mut State::default());
+/// let whole = part(&[1.0, -2.0]).combine(part(&[3.0])).finish();
+/// assert_eq!((whole.max, whole.l1_norm), (Some(3.0), 6.0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Partial {
     /// Elements seen.
     pub numel: u64,
-    /// Elements that were compared with an earlier step.
+    /// Elements that were compared with an earlier step. `finish` tells what compares only where it is `numel`.
     pub previous_numel: u64,
     /// [`order_key`](super::order_key) of the smallest finite element; `u32::MAX` where there is none.
     pub min_key: u32,
@@ -26,11 +36,13 @@ pub struct Partial {
     pub sum: f64,
     /// Of the finite elements.
     pub moments: Moments,
-    /// Sum of `g * p` over elements that are finite now and were before, and sum of `p * p`.
+    /// Sum of `g * p` over elements that are finite now and were before; `p` is the gradient compared with.
     pub dot_previous: f64,
+    /// Sum of `p * p` over elements that were finite before.
     pub previous_l2_norm_sq: f64,
     /// Finite elements with `|g| < eps`, for each epsilon. Zeros are near zero.
     pub near_zero_count: [u64; 2],
+    /// Finite, non-zero elements below the smallest normal f32.
     pub subnormal_count: u64,
     /// Finite, non-zero elements without a sign bit.
     pub positive_count: u64,
@@ -40,26 +52,37 @@ pub struct Partial {
     pub sign_flip_count: u64,
     /// Elements that are finite and non-zero now and were before.
     pub signed_pair_count: u64,
+    /// Elements that are NaN.
     pub nan_count: u64,
+    /// Elements that are +infinity.
     pub pos_inf_count: u64,
+    /// Elements that are -infinity.
     pub neg_inf_count: u64,
     /// By its index in this part.
     pub first_nonfinite: Option<FirstNonfinite>,
+    /// What became of elements since the step compared with.
     pub transitions: Transitions,
 }
 
 /// The non-finite element of the smallest logical (row-major) index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FirstNonfinite {
+    /// From 0, in row-major order.
     pub index: u64,
+    /// What it is.
     pub kind: NonfiniteKind,
 }
 
+/// The ways not to be finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum NonfiniteKind {
+    /// No number, of either sign and any payload.
     Nan,
+    /// +infinity.
     PosInf,
+    /// -infinity.
     NegInf,
 }
 
@@ -76,13 +99,16 @@ pub struct Transitions {
     pub released_count: [u64; 2],
     /// Finite and not near zero before; near zero now.
     pub captured_count: [u64; 2],
+    /// Near zero before, non-finite now.
     pub near_zero_to_nonfinite_count: [u64; 2],
+    /// Non-finite before, near zero now.
     pub nonfinite_to_near_zero_count: [u64; 2],
     /// Sign flips among the retained.
     pub flip_in_retained_count: [u64; 2],
 }
 
 impl Transitions {
+    /// Those of both parts together.
     #[must_use]
     pub fn combine(self, other: Self) -> Self {
         let add = |a: [u64; 2], b: [u64; 2]| [a[0] + b[0], a[1] + b[1]];
@@ -146,7 +172,8 @@ impl Partial {
         },
     };
 
-    /// The summary of this part followed by `other`. Associative; exact for counts, indices and extremes.
+    /// The summary of this part followed by `other`. Associative; exact for counts, indices and extremes. Order matters
+    /// for `first_nonfinite`, and for the last bits of sums.
     #[must_use]
     pub fn combine(self, other: Self) -> Self {
         let shifted = |first: FirstNonfinite| FirstNonfinite { index: self.numel + first.index, ..first };
@@ -242,8 +269,11 @@ pub struct TensorSummary {
     pub positive_count: u64,
     /// Finite, non-zero elements with a sign bit.
     pub negative_count: u64,
+    /// Elements that are NaN.
     pub nan_count: u64,
+    /// Elements that are +infinity.
     pub pos_inf_count: u64,
+    /// Elements that are -infinity.
     pub neg_inf_count: u64,
     /// Elements that are finite and non-zero now and were at the previous step, with unequal signs.
     pub sign_flip_count: Option<u64>,
@@ -277,6 +307,7 @@ pub struct Dynamics {
     pub kurtosis: Option<f64>,
     /// In logical (row-major) order, whatever the strides.
     pub first_nonfinite: Option<FirstNonfinite>,
+    /// What became of elements since the step compared with; `None` where there is none.
     pub transitions: Option<Transitions>,
 }
 
@@ -291,7 +322,7 @@ impl TensorSummary {
         self.numel - self.nonfinite_count()
     }
 
-    /// Whether global clipping would see a NaN or an infinity.
+    /// Whether an element is NaN or infinite: clipping by the global norm would then see one.
     pub fn has_nonfinite(&self) -> bool {
         self.nonfinite_count() > 0
     }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 /// A family of statistics. What is not asked for is not computed, not kept and not read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Group {
     /// Minimum, maximum, L1, L2, near zeros, signs, sign flips, NaNs and infinities of every gradient: 2 bits of
     /// state an element, 68 bytes read back a tensor. Always on.
@@ -30,13 +31,24 @@ pub enum Group {
 }
 
 /// A set of [`Group`]s: `Group::Card | Group::Params`, or [`Groups::FULL`].
+///
+/// ```
+/// use gradscope::{Group, Groups};
+///
+/// assert_eq!("dynamics,params".parse::<Groups>(), Ok(Group::Dynamics | Group::Params));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Groups {
+    /// [`Group::Dynamics`].
     pub dynamics: bool,
+    /// [`Group::Params`].
     pub params: bool,
+    /// [`Group::Updates`]. A scope turns the first two on with it.
     pub updates: bool,
+    /// [`Group::Cosine`].
     pub cosine: bool,
+    /// [`Group::Ema`].
     pub ema: bool,
 }
 

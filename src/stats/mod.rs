@@ -18,7 +18,7 @@ pub use gradient::{Dynamics, FirstNonfinite, NonfiniteKind, Partial, TensorSumma
 pub use groups::{Group, Groups, UnknownGroup};
 pub use moments::Moments;
 pub use parameter::{
-    Crossings, ParameterSummary, RetainedMove, SeedCrossings, UpdatePartial, UpdateSummary, WeightPartial,
+    Crossings, NextMoveCrossings, ParameterSummary, RetainedMove, UpdatePartial, UpdateSummary, WeightPartial,
 };
 #[cfg(feature = "engine")]
 pub(crate) use shape::{EDGE_COUNT, scaled_edges};
@@ -28,11 +28,11 @@ pub(crate) use shape::{
 };
 
 /// The magnitude bits of an f32: everything but the sign.
-pub const MAGNITUDE_MASK: u32 = 0x7fff_ffff;
+pub(crate) const MAGNITUDE_MASK: u32 = 0x7fff_ffff;
 /// Bits of +infinity. A magnitude above it is a NaN, one below it is finite.
-pub const INFINITY_BITS: u32 = 0x7f80_0000;
+pub(crate) const INFINITY_BITS: u32 = 0x7f80_0000;
 /// Bits of the smallest normal f32. A non-zero magnitude below it is subnormal, and adds 0 to every sum.
-pub const MIN_NORMAL_BITS: u32 = 0x0080_0000;
+pub(crate) const MIN_NORMAL_BITS: u32 = 0x0080_0000;
 
 /// Order-preserving key of +0, the value that both zeros are reported as.
 const ZERO_KEY: u32 = 0x8000_0000;
@@ -47,12 +47,12 @@ pub fn order_key(bits: u32) -> u32 {
 }
 
 /// The float whose [`order_key`] is `key`.
-pub fn from_order_key(key: u32) -> f32 {
+pub(crate) fn from_order_key(key: u32) -> f32 {
     f32::from_bits(if key >> 31 == 1 { key & MAGNITUDE_MASK } else { !key })
 }
 
 /// Magnitude bits at or under which a parameter is near zero: those of 1e-5, the larger default epsilon.
-pub fn weight_threshold_bits() -> u32 {
+pub(crate) fn weight_threshold_bits() -> u32 {
     Epsilons::default().threshold_bits()[1]
 }
 

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 /// covariances and arbitrary-order statistical moments", 2008): nothing large is subtracted from anything large.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Moments {
+    /// How many values.
     pub count: u64,
+    /// Their mean; 0 of none.
     pub mean: f64,
     /// `sum (x - mean)^2`.
     pub m2: f64,

@@ -6,14 +6,21 @@ use serde::{Deserialize, Serialize};
 /// What a part of a parameter contributes to its [`ParameterSummary`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WeightPartial {
+    /// Elements seen.
     pub numel: u64,
+    /// NaN and infinite elements.
     pub nonfinite_count: u64,
-    /// [`order_key`](super::order_key)s of the finite extremes, as in [`Partial`](super::Partial).
+    /// [`order_key`](super::order_key) of the smallest finite element; `u32::MAX` where there is none.
     pub min_key: u32,
+    /// [`order_key`](super::order_key) of the largest finite element; 0 where there is none.
     pub max_key: u32,
+    /// Sum of `|w|` over finite elements.
     pub l1_norm: f64,
+    /// Sum of `w * w` over finite elements.
     pub l2_norm_sq: f64,
+    /// Sum of `w` over finite elements.
     pub sum: f64,
+    /// Of the finite elements.
     pub moments: Moments,
     /// Finite elements with `|w| < 1e-5`.
     pub near_zero_count: u64,
@@ -75,7 +82,9 @@ pub struct ParameterSummary {
     pub numel: u64,
     /// NaN and infinite elements.
     pub nonfinite_count: u64,
+    /// Smallest finite element; `None` where none is finite.
     pub min: Option<f32>,
+    /// Largest finite element; `None` where none is finite.
     pub max: Option<f32>,
     /// `sum w` over finite elements.
     pub sum: f64,
@@ -87,7 +96,9 @@ pub struct ParameterSummary {
     /// `mean((w - mean)^4) / std^4` of the finite elements, 3 of a normal distribution; `None` where `skewness` is.
     #[serde(default)]
     pub kurtosis: Option<f64>,
+    /// `sum |w|` over finite elements; subnormals add 0.
     pub l1_norm: f64,
+    /// `sqrt(sum w^2)` over finite elements; subnormals add 0.
     pub l2_norm: f64,
     /// Finite elements with `|w| < 1e-5`.
     pub near_zero_count: u64,
@@ -118,16 +129,24 @@ impl ParameterSummary {
 /// What a part of a parameter contributes to its [`UpdateSummary`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UpdatePartial {
+    /// Sum of `|w - w'|` over finite moves.
     pub l1_norm: f64,
+    /// Sum of `(w - w')^2` over finite moves.
     pub l2_norm_sq: f64,
     /// Sum of squares of the parameter before the move.
     pub weight_l2_norm_sq: f64,
+    /// Largest `|w - w'|` of a finite move; 0 of none.
     pub abs_max: f32,
+    /// Elements of equal bits before and after.
     pub unchanged_count: u64,
+    /// Moves with an end that is not finite, or that overflow.
     pub nonfinite_count: u64,
+    /// Extremes crossed where the gradient flipped.
     pub crossings: Crossings,
+    /// Moves of elements whose gradient was near zero before and now, for each epsilon.
     pub retained: [RetainedMove; 2],
-    pub seed: SeedCrossings,
+    /// Extremes crossed, in the pairing of [`NextMoveCrossings`].
+    pub next_move: NextMoveCrossings,
 }
 
 /// The moves `w - w'` of one parameter since the previous step.
@@ -148,21 +167,25 @@ pub struct UpdateSummary {
     pub update_to_weight: f64,
     /// Elements of equal bits before and after.
     pub unchanged_count: u64,
+    /// Moves with an end that is not finite, or that overflow.
     pub nonfinite_count: u64,
     /// Where the gradient's signs could be compared.
     pub crossings: Option<Crossings>,
     /// Moves of elements whose gradient was near zero before and now, for each epsilon; where that could be compared.
     pub retained: Option<[RetainedMove; 2]>,
-    /// In the seed-compatible pairing, where it was asked for.
+    /// Crossings by the next move ([`NextMoveCrossings`]), where
+    /// [`ScopeBuilder::next_move_crossings`](crate::ScopeBuilder::next_move_crossings) asked for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seed: Option<SeedCrossings>,
+    pub next_move: Option<NextMoveCrossings>,
 }
 
 /// Which extremes of the loss along a coordinate were crossed where the gradient flipped: the sign of
 /// `(w - w')(g - p)`, where `w - w'` is the move from where `p` was taken to where `g` was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crossings {
+    /// The slope turned from down to up on the way: `(w - w')(g - p) > 0`.
     pub minimum_count: u64,
+    /// The slope turned from up to down on the way: `(w - w')(g - p) < 0`.
     pub maximum_count: u64,
     /// The gradient flipped although the element did not move.
     pub flip_unmoved_count: u64,
@@ -171,6 +194,7 @@ pub struct Crossings {
 }
 
 impl Crossings {
+    /// Those of both parts together.
     #[must_use]
     pub fn combine(self, other: Self) -> Self {
         Self {
@@ -185,6 +209,7 @@ impl Crossings {
 /// What moved among elements whose gradient was retained near zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RetainedMove {
+    /// Elements that moved.
     pub moved_count: u64,
     /// `sum |w - w'|`.
     pub sum: f64,
@@ -192,12 +217,14 @@ pub struct RetainedMove {
     pub max: f32,
 }
 
-/// Crossings as a Keras study of zero gradients counted them: the change of the gradient up to step t with the *next*
-/// move, t to t + 1, among gradients retained near zero at the larger epsilon. They stand in the row of
-/// t + 1, where that has a gradient too: the last flips of a run are in none.
+/// Crossings as a Keras callback that counts zero gradients has them: the change of the gradient up to step t with the
+/// *next* move, t to t + 1, among gradients retained near zero at the larger epsilon. They stand in the row of t + 1,
+/// where that has a gradient too: the last flips of a run are in none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SeedCrossings {
+pub struct NextMoveCrossings {
+    /// Minima crossed.
     pub minimum_count: u64,
+    /// Maxima crossed.
     pub maximum_count: u64,
 }
 
@@ -212,7 +239,7 @@ impl UpdatePartial {
         nonfinite_count: 0,
         crossings: Crossings { minimum_count: 0, maximum_count: 0, flip_unmoved_count: 0, flip_at_nonfinite_count: 0 },
         retained: [RetainedMove { moved_count: 0, sum: 0.0, max: 0.0 }; 2],
-        seed: SeedCrossings { minimum_count: 0, maximum_count: 0 },
+        next_move: NextMoveCrossings { minimum_count: 0, maximum_count: 0 },
     };
 
     /// The summary of the two parts together.
@@ -231,16 +258,16 @@ impl UpdatePartial {
                 sum: self.retained[k].sum + other.retained[k].sum,
                 max: self.retained[k].max.max(other.retained[k].max),
             }),
-            seed: SeedCrossings {
-                minimum_count: self.seed.minimum_count + other.seed.minimum_count,
-                maximum_count: self.seed.maximum_count + other.seed.maximum_count,
+            next_move: NextMoveCrossings {
+                minimum_count: self.next_move.minimum_count + other.next_move.minimum_count,
+                maximum_count: self.next_move.maximum_count + other.next_move.maximum_count,
             },
         }
     }
 
-    /// The finished summary of the move made after `previous_step`. `compared`: whether flips were known; `seed`:
-    /// whether the flips of the step before were, in the seed-compatible pairing.
-    pub fn finish(&self, previous_step: u64, compared: bool, seed: bool) -> UpdateSummary {
+    /// The finished summary of the move made after `previous_step`. `compared`: whether flips were known; `next_move`:
+    /// whether the flips of the step before were, for crossings by the next move.
+    pub fn finish(&self, previous_step: u64, compared: bool, next_move: bool) -> UpdateSummary {
         let l2_norm = self.l2_norm_sq.sqrt();
         UpdateSummary {
             previous_step,
@@ -252,7 +279,7 @@ impl UpdatePartial {
             nonfinite_count: self.nonfinite_count,
             crossings: compared.then_some(self.crossings),
             retained: compared.then_some(self.retained),
-            seed: seed.then_some(self.seed),
+            next_move: next_move.then_some(self.next_move),
         }
     }
 }

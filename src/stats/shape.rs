@@ -11,8 +11,11 @@ pub const LINEAR_COUNT: usize = 64;
 /// A narrow float format, and what rounding to nearest, ties to even, makes of f32 values in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Format {
+    /// IEEE 754 binary16: largest value 65504.
     F16,
+    /// bfloat16: f32's exponents, 8 bits of precision.
     Bf16,
     /// OCP fp8 E4M3: no infinities, largest value 448.
     Fp8E4m3,
@@ -21,9 +24,10 @@ pub enum Format {
 }
 
 impl Format {
+    /// Every format, in the order of [`Histogram`]'s counts.
     pub const ALL: [Self; 4] = [Self::F16, Self::Bf16, Self::Fp8E4m3, Self::Fp8E5m2];
 
-    /// Largest magnitude that is rounded to zero: half the smallest subnormal.
+    /// Bits, as f32, of the largest magnitude that is rounded to zero: half the smallest subnormal.
     pub fn flush_bits(self) -> u32 {
         match self {
             Self::F16 => exponent_bits(-25),
@@ -34,7 +38,8 @@ impl Format {
         }
     }
 
-    /// Smallest magnitude that is rounded past the largest value: 65520, 2^128 - 2^119, just above 464, 61440.
+    /// Bits, as f32, of the smallest magnitude that is rounded past the largest value: 65520, 2^128 - 2^119, just above
+    /// 464, 61440.
     pub fn overflow_bits(self) -> u32 {
         match self {
             Self::F16 => 65520f32.to_bits(),
@@ -69,9 +74,13 @@ pub struct Histogram {
 /// Counts between edges. Bin i holds `edges[i] <= x < edges[i + 1]`, the last one its upper edge too. Exact.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LinearHistogram {
+    /// Ascending; one more than there are bins.
     pub edges: Vec<f32>,
+    /// By bin.
     pub count: Vec<u64>,
+    /// Finite elements below the first edge.
     pub underflow_count: u64,
+    /// Finite elements above the last edge.
     pub overflow_count: u64,
 }
 
@@ -105,11 +114,17 @@ impl Histogram {
     }
 
     /// Elements that are finite.
+    ///
+    /// # Panics
+    /// Where `exponent_count` has fewer than 255 bins.
     pub fn finite_count(&self) -> u64 {
         self.exponent_count[..EXPONENT_COUNT - 1].iter().sum()
     }
 
     /// A magnitude that no finite element reaches; `None` where there is none, or none that is not zero.
+    ///
+    /// # Panics
+    /// Where `exponent_count` has fewer than 255 bins.
     pub fn abs_bound(&self) -> Option<f32> {
         let bin = self.exponent_count[1..EXPONENT_COUNT - 1].iter().rposition(|count| *count > 0)? + 1;
         Some(f32::from_bits((bin as u32 + 1) << 23).min(f32::MAX))
@@ -117,6 +132,9 @@ impl Histogram {
 
     /// Approximate `q`-quantile of the magnitudes of finite elements, `q` in [0, 1]: the lower end of its exponent's
     /// bin, which the true one is at most a factor of two above. `None` where no element is finite.
+    ///
+    /// # Panics
+    /// Where `exponent_count` has fewer than 255 bins.
     pub fn approximate_abs_quantile(&self, q: f64) -> Option<f64> {
         let rank = (q.clamp(0.0, 1.0) * self.finite_count() as f64).ceil().max(1.0) as u64;
         let mut seen = 0;
@@ -127,8 +145,11 @@ impl Histogram {
         Some(if bin == 0 { 0.0 } else { 2f64.powi(bin as i32 - 127) })
     }
 
-    /// Shares of the non-zero, finite elements that `format` would round to zero, and past its largest value.
-    /// `None` where there are no such elements.
+    /// Shares of the non-zero, finite elements that `format` would round to zero, and past its largest value. `None`
+    /// where there are no such elements.
+    ///
+    /// # Panics
+    /// Where `exponent_count` has fewer than 255 bins.
     pub fn loss_in(&self, format: Format) -> Option<[f64; 2]> {
         let place = Format::ALL.iter().position(|known| *known == format)?;
         let nonzero = self.finite_count() - self.zero_count;
@@ -154,11 +175,15 @@ pub(crate) fn scaled_edges(edges: &[f32], scale: f64) -> Vec<f32> {
 /// What a stretch of a tensor holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
+    /// Elements of the stretch.
     pub numel: u64,
-    /// Non-zero elements near zero at the larger epsilon, with and without a sign bit.
+    /// Non-zero elements near zero at the larger epsilon that have a sign bit.
     pub near_zero_negative_count: u64,
+    /// Non-zero elements near zero at the larger epsilon that have none.
     pub near_zero_positive_count: u64,
+    /// Zeros of either sign.
     pub zero_count: u64,
+    /// NaN and infinite elements.
     pub nonfinite_count: u64,
     /// Sum of squares over finite elements.
     pub l2_norm_sq: f64,

@@ -12,12 +12,19 @@ use std::fmt;
 
 /// What stands in a row's column.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Value {
+    /// There is none.
     Null,
+    /// A count, a step, an index.
     Count(u64),
+    /// A figure that is kept in f32: an extreme.
     Single(f32),
+    /// A figure that is kept in f64: a norm, a sum, a scalar.
     Double(f64),
+    /// A path, a name.
     Text(String),
+    /// Counts or edges of a row that has many.
     List(Vec<Self>),
 }
 
@@ -64,7 +71,8 @@ impl Run {
         Ok(columns)
     }
 
-    /// Hands over every row of a table: its step, and the values of `columns`. A column that a segment lacks is null there.
+    /// Hands over every row of a table: its step, and the values of `columns`. A column that a segment lacks is null
+    /// there. A name that is none of [`Run::TABLES`], or a table that the run lacks, has no rows.
     ///
     /// # Errors
     /// Where a file is damaged.

@@ -29,7 +29,8 @@ pub struct Curves {
 }
 
 impl Run {
-    /// Every figure of every tensor in at most `point_count` spans of steps, from the overview where the run is long.
+    /// Every figure of every tensor in at most `point_count` spans of 2^k steps (0 is taken for 1), from the overview
+    /// where the run is long.
     ///
     /// # Errors
     /// Where a file is damaged.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// Above this many rows the first look is at the overview.
 const ROW_COUNT_MAX: u64 = 50_000;
 /// What one poll takes of a long run, at most: then there is something to show.
-const POLL_SECS_MAX: Duration = Duration::from_millis(150);
+const POLL_TIME_MAX: Duration = Duration::from_millis(150);
 /// Whether a process still writes is asked this often: asking takes the lock for a moment.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
 
@@ -114,6 +114,15 @@ impl OpenFeed {
     }
 }
 
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Follower")
+            .field("run", &self.run.folder())
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Follower {
     /// Opens a run folder, for at most `span_count_max` spans. What that does not read at once, polls do.
     ///
@@ -170,14 +179,14 @@ impl Follower {
                 .map_err(|reason| damaged(self.run.folder(), &reason))?;
             self.generation += u64::from(curves.shift() != shift);
             self.version += 1;
-            if begun.elapsed() > POLL_SECS_MAX {
+            if begun.elapsed() > POLL_TIME_MAX {
                 return Ok(true);
             }
         }
         while let Some((batch, limit)) = self.scalars.next(&self.run)? {
             self.take_scalars(&batch, limit).map_err(|reason| damaged(self.run.folder(), &reason))?;
             self.version += 1;
-            if begun.elapsed() > POLL_SECS_MAX {
+            if begun.elapsed() > POLL_TIME_MAX {
                 return Ok(true);
             }
         }
@@ -242,6 +251,7 @@ impl Follower {
         })
     }
 
+    /// The run that is followed, as its manifest was at the last poll.
     pub fn run(&self) -> &Run {
         &self.run
     }

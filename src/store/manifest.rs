@@ -2,7 +2,7 @@
 
 use super::time;
 use crate::error::Error;
-use crate::record::{Finding, Notice, Param, RunStatus};
+use crate::record::{Averages, Finding, Notice, Param, RunStatus};
 use crate::stats::Groups;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -22,15 +22,18 @@ pub const FINDINGS: &str = "findings.jsonl";
 /// The manifest of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
+    /// Version of the form: [`SCHEMA_VERSION`] of the writer.
     pub schema_version: u32,
     /// Of the writer, at the run's last start.
     pub gradscope_version: String,
     /// Version of burn that the writer was built with.
     #[serde(default)]
     pub burn_version: String,
+    /// As the writer noted it last; [`Run::status`](super::Run::status) knows of killed processes too.
     pub status: RunStatus,
     /// UTC, `2026-11-21T21:30:00Z`.
     pub start: String,
+    /// UTC, as `start`; `None` while it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
     /// Steps that the run has a record of; while it is written, some seconds ago.
@@ -45,11 +48,13 @@ pub struct Manifest {
     /// Steps, and figures, notices and findings beside them, that could not be written: the disk was full, gone or too slow.
     #[serde(default)]
     pub unwritten_count: u64,
+    /// Name, graphics API and driver, at the last start.
     pub adapter: String,
     /// Which engine reduces the gradients.
     pub engine: String,
-    /// Whether burn was built with its fusion, and whether gradscope turned its autotune on.
+    /// Whether burn was built with its fusion, whoever turned it on.
     pub fusion: bool,
+    /// Whether gradscope's feature `autotune` was on.
     #[serde(default)]
     pub autotune: bool,
     /// Of the scope, at the run's last start.
@@ -70,12 +75,15 @@ pub struct Segment {
     pub index: u32,
     /// Rows of earlier segments at or past this step are no part of the run any more. 0 for the first segment.
     pub first_step: u64,
-    /// What trained, and which engine reduced.
+    /// Name, graphics API and driver of what trained.
     #[serde(default)]
     pub adapter: String,
+    /// `wgsl` or `cpu twin`.
     #[serde(default)]
     pub engine: String,
+    /// UTC, `2026-11-21T21:30:00Z`.
     pub start: String,
+    /// UTC; `None` while it is written, and where the process was killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
 }
@@ -83,23 +91,30 @@ pub struct Segment {
 /// What is known of a run when it starts.
 #[derive(Clone, Debug)]
 pub struct RunStart {
+    /// Version of burn that the writer was built with.
     pub burn_version: String,
+    /// Name, graphics API and driver of what trains.
     pub adapter: String,
     /// Which engine reduces the gradients.
     pub engine: String,
-    /// Whether burn was built with its fusion, and whether gradscope turned its autotune on.
+    /// Whether burn was built with its fusion.
     pub fusion: bool,
+    /// Whether gradscope's feature `autotune` was on.
     pub autotune: bool,
+    /// What the manifest keeps as `settings`; readers know `stats`, `epsilons`, `average_factor`, `diagnose` and `survey`.
     pub settings: Value,
+    /// The statistics that records have: they decide which columns there are.
     pub groups: Groups,
-    pub seed_crossings: bool,
+    /// Whether records have [`NextMoveCrossings`](crate::stats::NextMoveCrossings).
+    pub next_move_crossings: bool,
     /// Whether event files are written too.
     pub tensorboard: bool,
+    /// What records' tensors are of, in order.
     pub params: Vec<Param>,
     /// The caller's own facts: model, optimizer, seed, data.
     pub facts: Vec<(String, Value)>,
     /// Records that a snapshot has; 0 for none.
-    pub flight_recorder: usize,
+    pub flight_recorder_len: usize,
 }
 
 /// Steps of which a run has no record, by the reason.
@@ -202,7 +217,7 @@ impl Manifest {
 
     /// Share of the past in moving averages.
     pub(super) fn average_factor(&self) -> f64 {
-        self.settings["average_factor"].as_f64().unwrap_or(0.9)
+        self.settings["average_factor"].as_f64().unwrap_or(Averages::DEFAULT_FACTOR)
     }
 
     /// Rows of the segment at or past this step are no part of the run: a later one goes on from there.

@@ -26,8 +26,11 @@ const COARSEST: u32 = 19;
 /// Minimum, maximum and last of a figure over a span of steps. NaN where there was none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Envelope {
+    /// Smallest value, within f32's range.
     pub min: f32,
+    /// Largest value, within f32's range.
     pub max: f32,
+    /// The last value of the span.
     pub last: f32,
 }
 

@@ -20,38 +20,53 @@ const HEALTHY_MOVES: std::ops::RangeInclusive<f64> = 1e-4..=1e-2;
 /// A short plain reading of a run. `Display` has it in words.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Reading {
+    /// The run's folder.
     pub name: String,
+    /// Steps that the run has a record of.
     pub step_count: u64,
+    /// What was diagnosed, an episode each, in the order they were found.
     pub findings: Vec<Finding>,
+    /// Where the loop gave a figure called `loss`.
     pub loss: Option<LossReading>,
     /// In the order of the module; parameters without a gradient are left out.
     pub parameters: Vec<ParameterReading>,
     /// Late in the run: L2 of all moves over that of all weights, where the run has them.
     pub update_to_weight: Option<f64>,
+    /// Late in the run: share of signs that flip, over all elements, in [0, 1].
     pub sign_flip_ratio: Option<f64>,
     /// Of the elements that crossed an extreme, those that crossed a minimum.
     pub minimum_share: Option<f64>,
     /// The last.
     pub lr: Option<f64>,
+    /// By name, as the scope was told.
     pub optimizer: Option<String>,
 }
 
 /// Losses: the first, and means over the last eighth of the run and over the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LossReading {
+    /// At the first step.
     pub first: f64,
+    /// Mean over the last eighth of the run.
     pub last: f64,
+    /// Mean over the eighth before that.
     pub before_last: f64,
 }
 
 /// One parameter's gradient: root mean squares early and late, and the share near zero.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ParameterReading {
+    /// Module path.
     pub path: String,
+    /// Whether it has two dimensions or more.
     pub is_weight: bool,
+    /// Root mean square of an element over the first eighth of the run.
     pub early_rms: f64,
+    /// The same over the last eighth; 0 where it had no gradient then.
     pub late_rms: f64,
+    /// Share of elements near zero at the smaller epsilon, late in the run, in [0, 1].
     pub near_zero_ratio: f64,
+    /// Move over weight of a step, late in the run, where the run has moves.
     pub update_to_weight: Option<f64>,
 }
 
@@ -76,7 +91,8 @@ impl Reading {
 
     fn examine(run: &Run, rules: &Rules) -> Result<Vec<Finding>, Error> {
         let fact = |name: &str| run.manifest().facts.get(name).and_then(|value| value.as_str()).map(str::to_owned);
-        let context = Context { optimizer: fact("optimizer"), activation: fact("activation"), resumed: false };
+        let resumed = run.manifest().settings["pretrained"].as_bool() == Some(true);
+        let context = Context { optimizer: fact("optimizer"), activation: fact("activation"), resumed };
         let mut diagnosis = Diagnosis::with(run.params().into(), rules, context);
         let mut findings: Vec<Finding> = Vec::new();
         let mut take = |told: Vec<Finding>| told.into_iter().for_each(|finding| finding.put_into(&mut findings));
@@ -238,6 +254,7 @@ impl Reading {
             }
             return vec!["no moves were recorded, so nothing is known of the learning rate: `updates` and `params`, or `full`, have them".into()];
         };
+        let healthy = format!("{:e} to {:e}", HEALTHY_MOVES.start(), HEALTHY_MOVES.end());
         let lr = self.lr.map_or(String::new(), |lr| format!(" of {}", short(lr)));
         let mut lines = vec![match ratio {
             ratio if !self.is_healthy() => format!(
@@ -245,15 +262,15 @@ impl Reading {
                 short(ratio)
             ),
             ratio if HEALTHY_MOVES.contains(&ratio) => format!(
-                "a step moves the weights by {} of their size, where 1e-4 to 1e-2 is healthy: the learning rate{lr} fits",
+                "a step moves the weights by {} of their size, where {healthy} is healthy: the learning rate{lr} fits",
                 short(ratio)
             ),
             ratio if ratio < *HEALTHY_MOVES.start() => format!(
-                "a step moves the weights by {} of their size, where 1e-4 to 1e-2 is healthy: the learning rate{lr} could be higher, unless the run is at its end",
+                "a step moves the weights by {} of their size, where {healthy} is healthy: the learning rate{lr} could be higher, unless the run is at its end",
                 short(ratio)
             ),
             ratio => format!(
-                "a step moves the weights by {} of their size, where 1e-4 to 1e-2 is healthy: a learning rate below{} would settle closer to a minimum",
+                "a step moves the weights by {} of their size, where {healthy} is healthy: a learning rate below{} would settle closer to a minimum",
                 short(ratio),
                 self.lr.map_or(" this one".into(), |lr| format!(" {}", short(lr)))
             ),

@@ -3,8 +3,8 @@
 use super::columns::columns;
 use crate::record::{Global, GlobalParameters, GlobalUpdates};
 use crate::stats::{
-    Crossings, Dynamics, FirstNonfinite, NonfiniteKind, ParameterSummary, RetainedMove, SeedCrossings, TensorSummary,
-    Transitions, UpdateSummary,
+    Crossings, Dynamics, FirstNonfinite, NextMoveCrossings, NonfiniteKind, ParameterSummary, RetainedMove,
+    TensorSummary, Transitions, UpdateSummary,
 };
 
 columns! { CardRow CardBuilders CardArrays {
@@ -44,7 +44,7 @@ columns! { UpdateRow UpdateBuilders UpdateArrays {
     retained_sum_1: f64, retained_sum_2: f64, retained_max_1: f32, retained_max_2: f32,
 }}
 
-columns! { SeedRow SeedBuilders SeedArrays { minimum_count: u64, maximum_count: u64 }}
+columns! { NextMoveRow NextMoveBuilders NextMoveArrays { minimum_count: u64, maximum_count: u64 }}
 
 columns! { GlobalRow GlobalBuilders GlobalArrays {
     numel: u64, min: f32, max: f32, l1_norm: f64, l2_norm: f64,
@@ -256,7 +256,7 @@ impl UpdateRow {
         row
     }
 
-    pub fn summary(&self, seed: SeedRow) -> Option<UpdateSummary> {
+    pub fn summary(&self, next_move: NextMoveRow) -> Option<UpdateSummary> {
         Some(UpdateSummary {
             previous_step: self.previous_step?,
             l1_norm: self.l1_norm?,
@@ -267,7 +267,7 @@ impl UpdateRow {
             nonfinite_count: self.nonfinite_count?,
             crossings: self.crossings(),
             retained: self.retained(),
-            seed: seed.seed(),
+            next_move: next_move.crossings(),
         })
     }
 
@@ -288,13 +288,13 @@ impl UpdateRow {
     }
 }
 
-impl SeedRow {
-    pub fn of(seed: &SeedCrossings) -> Self {
-        Self { minimum_count: Some(seed.minimum_count), maximum_count: Some(seed.maximum_count) }
+impl NextMoveRow {
+    pub fn of(next_move: &NextMoveCrossings) -> Self {
+        Self { minimum_count: Some(next_move.minimum_count), maximum_count: Some(next_move.maximum_count) }
     }
 
-    fn seed(self) -> Option<SeedCrossings> {
-        Some(SeedCrossings { minimum_count: self.minimum_count?, maximum_count: self.maximum_count? })
+    fn crossings(self) -> Option<NextMoveCrossings> {
+        Some(NextMoveCrossings { minimum_count: self.minimum_count?, maximum_count: self.maximum_count? })
     }
 }
 

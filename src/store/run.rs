@@ -24,9 +24,11 @@ use std::path::{Path, PathBuf};
 /// ```no_run
 /// # fn main() -> Result<(), gradscope::Error> {
 /// let run = gradscope::Run::open("runs/mlp/20261121T213000Z-0a1b2")?;
-/// let loss = run.series(|figure| figure.name == "loss")?;
-/// for (step, value) in &loss[0].points {
-///     println!("{step} {value}");
+/// println!("{:?}, {} steps", run.status(), run.step_count(u64::MAX)?);
+/// for series in run.series(|name| name.name == "loss")? {
+///     for (step, value) in &series.points {
+///         println!("{step} {value}");
+///     }
 /// }
 /// # Ok(())
 /// # }
@@ -43,12 +45,14 @@ pub struct SeriesName {
     /// `scalar` (given with a step), `log` (given after it), `global` (over all tensors), `group/NAME` (over a group of
     /// layers), `cost` (of observing).
     pub source: String,
+    /// The figure's own name, such as `loss` or `l2_norm`.
     pub name: String,
 }
 
 /// A figure over the steps, in the order they were recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
+    /// Whose figure it is, and which.
     pub name: SeriesName,
     /// Step and value; NaN where it was none.
     pub points: Vec<(u64, f64)>,
@@ -59,7 +63,9 @@ pub struct Series {
 /// One tensor at one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorRow {
+    /// The step's number.
     pub step: u64,
+    /// As given with the step.
     pub epoch: Option<u64>,
     /// Place in the table of parameters.
     pub tensor: usize,
@@ -85,10 +91,12 @@ impl Run {
         Manifest::is_there(folder)
     }
 
+    /// The run folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
+    /// `run.json`, as it was when the run was opened.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -98,7 +106,7 @@ impl Run {
         &self.manifest.params
     }
 
-    /// Whether a process is writing the run at this moment.
+    /// Whether a process is writing the run at this moment. False where the file system has no locks.
     pub fn is_live(&self) -> bool {
         Lock::is_held(&self.folder)
     }

@@ -36,6 +36,12 @@ pub struct EventWriter {
     pending: Vec<u8>,
 }
 
+impl std::fmt::Debug for EventWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventWriter").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 impl EventWriter {
     /// Makes an event file in `folder`, and the folder.
     ///
@@ -69,7 +75,10 @@ impl EventWriter {
         }
     }
 
-    /// A distribution: `counts[i]` values up to `limits[i]`.
+    /// A distribution: `counts[i]` values up to `limits[i]`, which ascend; there are as many as counts.
+    ///
+    /// # Panics
+    /// Where there are fewer limits than counts.
     pub fn histogram(&mut self, step: u64, tag: &str, limits: &[f64], counts: &[u64]) {
         let total: u64 = counts.iter().sum();
         let filled = |i: &usize| counts[*i] > 0;
@@ -88,7 +97,7 @@ impl EventWriter {
         self.value(step, tag, 5, &histogram);
     }
 
-    /// A PNG.
+    /// A picture: a PNG with an alpha channel, of `width` x `height` pixels.
     pub fn image(&mut self, step: u64, tag: &str, [width, height]: [u32; 2], png: &[u8]) {
         let mut image = Message::default();
         image.integer(1, u64::from(height));
@@ -183,6 +192,12 @@ pub struct Tensorboard {
     step_count: u64,
 }
 
+impl std::fmt::Debug for Tensorboard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tensorboard").field("writer", &self.writer).finish_non_exhaustive()
+    }
+}
+
 impl Tensorboard {
     /// Makes an event file in `folder`, with the run's settings and facts as text.
     ///
@@ -220,6 +235,9 @@ impl Tensorboard {
     }
 
     /// Writes what a record holds: its figures, those over all tensors, those of every tensor, histograms.
+    ///
+    /// # Panics
+    /// Where a histogram is of a parameter that the manifest does not have.
     pub fn record(&mut self, record: &StepRecord) {
         let step = record.step;
         if !record.last_move {

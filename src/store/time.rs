@@ -1,4 +1,4 @@
-//! UTC in the two forms a run folder uses. A date library would be the only user of itself here.
+//! UTC in the two forms a run folder uses. Nothing else here would use a date library.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -17,6 +17,7 @@ pub struct TracePoint {
 /// A figure over the steps: minimum, maximum and last value of spans that are as short as their number allows.
 #[derive(Clone, Debug)]
 pub struct Trace {
+    /// Whose figure it is, and which.
     pub name: SeriesName,
     span_count_max: usize,
     /// log2 of the steps that a span has room for.
@@ -52,6 +53,7 @@ impl Trace {
         }
     }
 
+    /// The spans, in order of their steps.
     pub fn points(&self) -> &[TracePoint] {
         &self.points
     }

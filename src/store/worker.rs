@@ -79,7 +79,7 @@ impl Worker {
     ) -> Self {
         let params: Arc<[Param]> = start.params.into();
         let figures: Vec<_> = Figure::of_groups(start.groups).collect();
-        let stats = StatsTable::new(start.groups, start.seed_crossings, Arc::clone(&params));
+        let stats = StatsTable::new(start.groups, start.next_move_crossings, Arc::clone(&params));
         Self {
             overview: Overview::new(&figures, params.len(), |level| overview::path(folder, index, level)),
             stats: SegmentFile::new(folder, index, stats),
@@ -93,7 +93,7 @@ impl Worker {
             index,
             manifest,
             tensorboard,
-            flight: FlightRecorder::new(start.flight_recorder),
+            flight: FlightRecorder::new(start.flight_recorder_len),
             state: State::Writing,
             failing,
             _lock: lock,

@@ -22,7 +22,7 @@ const QUEUE_LEN: usize = 256;
 /// The folder of event files in a run folder.
 pub const TENSORBOARD: &str = "tensorboard";
 /// A disk that takes longer than this is not waited for.
-const SYNC_SECS_MAX: Duration = Duration::from_secs(30);
+const SYNC_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Where a run is written.
 #[derive(Clone, Debug)]
@@ -30,7 +30,12 @@ pub enum RunPlace {
     /// A folder of its own, `<parent>/<UTC time>-<id>`.
     New(PathBuf),
     /// A run folder, which goes on from a step: rows at or past it are no part of the run any more.
-    Resumed { folder: PathBuf, first_step: u64 },
+    Resumed {
+        /// The run folder itself.
+        folder: PathBuf,
+        /// The step after the checkpoint's last.
+        first_step: u64,
+    },
 }
 
 /// The way to the writing thread.
@@ -45,6 +50,12 @@ pub struct RunWriter {
     thread_is_gone: bool,
     /// The failure that was told last.
     told: Option<String>,
+}
+
+impl std::fmt::Debug for RunWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunWriter").field("folder", &self.folder).finish_non_exhaustive()
+    }
 }
 
 impl RunWriter {
@@ -104,11 +115,14 @@ impl RunWriter {
         })
     }
 
+    /// The run folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Sends a record off; it is on disk half a second later. Never waits: one that finds the queue full is left out, and counted.
+    /// Sends a record off; it is on disk half a second later. Never waits: one that finds the queue full is left out,
+    /// and counted. Its tensors follow [`RunStart::params`](super::RunStart); with more of them the writing thread
+    /// dies, which [`RunWriter::failures`] tells. Steps ascend.
     pub fn write(&mut self, record: &StepRecord) {
         self.send(Message::Record(Box::new(record.clone())));
     }
@@ -145,12 +159,12 @@ impl RunWriter {
         loop {
             match queue.try_send(message) {
                 Ok(()) => break,
-                Err(TrySendError::Full(back)) if begun.elapsed() < SYNC_SECS_MAX => message = back,
+                Err(TrySendError::Full(back)) if begun.elapsed() < SYNC_TIME_MAX => message = back,
                 Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return false,
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        wait.recv_timeout(SYNC_SECS_MAX.saturating_sub(begun.elapsed())).unwrap_or(false)
+        wait.recv_timeout(SYNC_TIME_MAX.saturating_sub(begun.elapsed())).unwrap_or(false)
     }
 
     /// What went wrong since it was last asked; each failure is told once.

@@ -13,8 +13,9 @@ pub struct Summary {
     pub step_count: u64,
     /// The last step recorded.
     pub last_step: Option<u64>,
-    /// Smallest and largest finite gradient of the run, over all parameters.
+    /// Smallest finite element of all gradients of the run.
     pub min: Option<f32>,
+    /// Largest finite element of all gradients of the run.
     pub max: Option<f32>,
     /// Figures over all gradients at the last step.
     pub last_global: Global,
@@ -30,12 +31,14 @@ pub struct Summary {
     pub submit_secs: f64,
     /// Time spent on records that came back: decoding, summing up, writing.
     pub record_secs: f64,
+    /// One for each parameter, in order.
     pub rows: Vec<Row>,
 }
 
 /// One parameter over the run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
+    /// Module path.
     pub path: String,
     /// Elements of the parameter.
     pub numel: u64,
@@ -43,8 +46,9 @@ pub struct Row {
     pub observed_count: u64,
     /// The last of those.
     pub last: Option<TensorSummary>,
-    /// Smallest and largest finite element over the run.
+    /// Smallest finite element of its gradients over the run.
     pub min: Option<f32>,
+    /// Largest finite element of its gradients over the run.
     pub max: Option<f32>,
     observed_numel: u64,
     near_zero_count: [u64; 2],
@@ -54,9 +58,11 @@ pub struct Row {
     pub nonfinite_count: u64,
     /// Over the run; `None` where no two steps were compared, or nobody asked.
     pub transitions: Option<Transitions>,
+    /// Extremes crossed over the run; `None` where no moves were compared, or nobody asked.
     pub crossings: Option<Crossings>,
-    /// The last that was told, each where it was asked for.
+    /// The last that was told, where [`Group::Params`](crate::Group) was asked for.
     pub last_parameter: Option<ParameterSummary>,
+    /// The last that was told, where [`Group::Updates`](crate::Group) was asked for.
     pub last_update: Option<UpdateSummary>,
 }
 
@@ -95,7 +101,7 @@ impl Summary {
         Self { rows: params.iter().map(row).collect(), ..Self::default() }
     }
 
-    /// Adds the next step; its tensors follow the parameters.
+    /// Adds the next step; its tensors follow the parameters. A record of the last move counts no step.
     pub fn add(&mut self, record: &StepRecord) {
         for (row, tensor) in self.rows.iter_mut().zip(&record.tensors) {
             row.last_parameter = tensor.parameter.or(row.last_parameter);

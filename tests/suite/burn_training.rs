@@ -108,8 +108,8 @@ fn check_a_run(device: &Device) {
         .into_iter()
         .filter_map(|event| match event {
             Event::Record(record) => Some(record),
-            Event::Finding(_) => None,
             Event::Notice(notice) => panic!("{notice}"),
+            _ => None,
         })
         .collect();
     assert_eq!(records.len(), STEPS + 1, "every step, and the last move");

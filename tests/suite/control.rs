@@ -25,8 +25,8 @@ fn run(device: &Device, builder: ScopeBuilder, steps: &[Values], epoch: impl Fn(
     let events = scope.finish(&model).unwrap().events.into_iter();
     let records = events.filter_map(|event| match event {
         Event::Record(record) => Some(record),
-        Event::Finding(_) => None,
         Event::Notice(notice) => panic!("{notice}"),
+        _ => None,
     });
     records.filter(|record| !record.last_move).collect()
 }
@@ -256,7 +256,7 @@ fn the_last_move_carries_nothing_else() {
     let device = device();
     let model = bag(&device, &[4]);
     let builder = Scope::builder(&device)
-        .seed_crossings(true)
+        .next_move_crossings(true)
         .stats(Group::Cosine)
         .histograms(Schedule::every(1))
         .when_full(gradscope::WhenFull::Drop)

@@ -130,7 +130,7 @@ fn every_column_has_its_definition() {
     let device = device();
     let lens = [40];
     let model = bag(&device, &lens);
-    let builder = Scope::builder(&device).stats(Groups::FULL | Group::Cosine | Group::Ema).seed_crossings(true);
+    let builder = Scope::builder(&device).stats(Groups::FULL | Group::Cosine | Group::Ema).next_move_crossings(true);
     let mut scope = builder.run(dir.path().join("run")).build(&model).unwrap();
     let values = vec![Some(vec![1.0; 40])];
     for step in 0..2 {
@@ -150,4 +150,32 @@ fn every_column_has_its_definition() {
             [name, &format!("{stem}_1"), &format!("{stem}_…")].iter().any(|name| format.contains(&format!("`{name}`")));
         assert!(stands, "docs/run-format.md has no `{name}`");
     }
+}
+
+#[test]
+fn no_file_is_too_long_to_be_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<_> =
+        ["src", "shaders", "cli/src", "cli/assets/page", "cli/tests", "tests", "benches", "examples"]
+            .map(|name| root.join(name))
+            .into();
+    let mut count = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+            if path.is_dir() {
+                folders.extend((path.file_name().unwrap() != "target").then_some(path));
+            } else if ["rs", "wgsl", "js"].contains(&extension) {
+                let line_count = std::fs::read_to_string(&path).unwrap().lines().count();
+                assert!(
+                    line_count <= 500,
+                    "{} has {line_count} lines: what of it is a room of its own?",
+                    path.display()
+                );
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 200, "{count}");
 }

@@ -85,6 +85,10 @@ fn a_callback_that_panics_is_told_of_and_training_goes_on() {
 
 /// The run that these sheets make, in a folder.
 fn recorded(parent: &std::path::Path, sheets: &[Sheet]) -> Run {
+    recorded_with(parent, sheets, json!({ "stats": "full" }))
+}
+
+fn recorded_with(parent: &std::path::Path, sheets: &[Sheet], settings: serde_json::Value) -> Run {
     let start = RunStart {
         burn_version: "0".into(),
         adapter: "none".into(),
@@ -92,12 +96,12 @@ fn recorded(parent: &std::path::Path, sheets: &[Sheet]) -> Run {
         fusion: false,
         autotune: false,
         groups: gradscope::Groups::FULL,
-        seed_crossings: false,
+        next_move_crossings: false,
         tensorboard: false,
-        settings: serde_json::json!({ "stats": "full" }),
+        settings,
         params: params(),
         facts: vec![("optimizer".into(), "adam".into())],
-        flight_recorder: 0,
+        flight_recorder_len: 0,
     };
     let mut writer = RunWriter::open(&RunPlace::New(parent.to_owned()), start).unwrap();
     for (n, sheet) in (0..).zip(sheets) {
@@ -153,6 +157,26 @@ fn a_run_is_read_in_words() {
     let slow =
         Reading::examined(&recorded(parent.path(), &slow), &Rules::default().off(Rule::UnstableLearning)).unwrap();
     assert!(slow.to_string().contains("could be higher"), "{slow}");
+}
+
+#[test]
+fn a_run_folder_knows_that_its_model_was_pretrained() {
+    let (device, parent) = (device(), tempfile::tempdir().unwrap());
+    let model = bag(&device, &[8]);
+    let mut scope = Scope::builder(&device).run(parent.path()).pretrained(true).build(&model).unwrap();
+    scope.step(0).gradients(&model, &model.gradients(&device, &[Some(vec![1.0; 8])])).submit();
+    let folder = scope.finish(&model).unwrap().folder.unwrap();
+    let mut settings = Run::open(folder).unwrap().manifest().settings.clone();
+    settings["diagnose"] = false.into();
+    let large = sheets(100, |_, sheet| sheet.tensors[2].weight_rms = 3.0);
+    let complains = |settings: &serde_json::Value| {
+        let reading = Reading::of(&recorded_with(parent.path(), &large, settings.clone())).unwrap();
+        reading.findings.iter().any(|finding| finding.rule == Rule::PoorInitialisation)
+    };
+    settings["stats"] = "full".into();
+    assert!(!complains(&settings), "{settings}");
+    settings["pretrained"] = false.into();
+    assert!(complains(&settings), "{settings}");
 }
 
 #[test]

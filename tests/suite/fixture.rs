@@ -161,8 +161,8 @@ pub fn observe_weights(
     let events = scope.finish(&model).expect("nothing is written").events;
     let records = events.into_iter().filter_map(|event| match event {
         gradscope::Event::Record(record) => Some(record),
-        gradscope::Event::Finding(_) => None,
         gradscope::Event::Notice(notice) => panic!("{notice}"),
+        _ => None,
     });
     records.collect()
 }

@@ -29,8 +29,8 @@ fn watch_constant_gradients(device: &Device, steps: u64) {
     let mut keep = |events: Vec<Event>| {
         records.extend(events.into_iter().filter_map(|event| match event {
             Event::Record(record) => Some(record),
-            Event::Finding(_) => None,
             Event::Notice(notice) => panic!("{notice}"),
+            _ => None,
         }));
     };
     for step in 0..steps {
@@ -147,7 +147,7 @@ fn a_full_ring_waits_or_drops_and_counts() {
         );
         match when_full {
             WhenFull::Wait => assert!(records == 30 && waits > 0, "{records} records, {waits} waits"),
-            WhenFull::Drop => {
+            _ => {
                 let dropped = dropped.count();
                 assert!(records + dropped == 30 && dropped > 0, "{records} records, {dropped} dropped");
                 assert_eq!((waits, finished.summary.dropped_count), (0, dropped as u64));
@@ -275,7 +275,7 @@ fn events_of_a_caller_who_never_polls_are_bounded_and_counted() {
 fn bad_settings_name_the_object_and_the_remedy() {
     let device = device();
     let model = bag(&device, &[10]);
-    let error = |builder: gradscope::ScopeBuilder| builder.build(&model).err().expect("it is refused").to_string();
+    let error = |builder: gradscope::ScopeBuilder| builder.build(&model).expect_err("it is refused").to_string();
     for (found, expected) in [
         (error(Scope::builder(&device).epsilons([f64::NAN, 1.0])), "epsilon NaN is not a finite, positive number"),
         (error(Scope::builder(&device).epsilons([1.0, 0.5])), "1 is not below 0.5"),

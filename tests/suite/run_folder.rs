@@ -28,11 +28,11 @@ pub fn start(params: &[Param]) -> RunStart {
         autotune: false,
         settings: serde_json::json!({ "stats": "card,dynamics" }),
         groups: gradscope::Group::Dynamics.into(),
-        seed_crossings: false,
+        next_move_crossings: false,
         tensorboard: false,
         params: params.to_vec(),
         facts: vec![],
-        flight_recorder: 64,
+        flight_recorder_len: 64,
     }
 }
 

@@ -70,7 +70,7 @@ fn histograms_count_every_element() {
             for record in &shapes.histograms {
                 let values = match record.of {
                     HistogramOf::Gradient => values[record.param].as_ref().unwrap(),
-                    HistogramOf::Parameter => &weights[record.param],
+                    _ => &weights[record.param],
                 };
                 let what = format!("{:?} {} at step {step}", record.of, record.param);
                 check_histogram(&record.histogram, values, &what);

@@ -161,7 +161,7 @@ impl Tensor {
             nonfinite_count: 0,
             crossings: Some(Crossings { minimum_count, maximum_count: flips - minimum_count, ..Crossings::default() }),
             retained: None,
-            seed: None,
+            next_move: None,
         };
         let parameter = ParameterSummary {
             numel,

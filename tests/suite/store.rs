@@ -66,7 +66,7 @@ fn everything_a_scope_records_is_read_back_as_it_was() {
         let mut model = bag(&device, &[64, 65, 700]);
         let mut scope = Scope::builder(&device)
             .stats(Groups::FULL | Group::Cosine | Group::Ema)
-            .seed_crossings(true)
+            .next_move_crossings(true)
             .group("first", "tensors.0")
             .group("<b>/ünï", "tensors.[12]")
             .schedule_for("tensors.2", Schedule::every(3))
@@ -168,7 +168,7 @@ fn a_full_disk_stops_the_record_not_the_training() {
                     Event::Record(_) => records += 1,
                     Event::Notice(notice) if matches!(notice.kind, NoticeKind::StoreFailed { .. }) => failures += 1,
                     Event::Notice(notice) => panic!("{notice}"),
-                    Event::Finding(_) => {}
+                    _ => {}
                 }
             }
         }

@@ -92,13 +92,13 @@ pub struct Options {
     checkpoint_every: u64,
 
     /// Go on with a run from its last checkpoint, in the same folder; RUN is a run folder, or a folder of runs, of which the
-    /// newest is taken. Its own options hold; --epochs, --steps and --device may be given anew, --plots and --tensorboard
-    /// added.
+    /// newest is taken. Its own options hold; --epochs, --steps, --device and --rule may be given anew, --plots and
+    /// --tensorboard added.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
 
-    /// A rule of the diagnoses, again and again: RULE=off, note, warn, critical, snapshot or stop, or RULE.NUMBER=VALUE, such
-    /// as `non_finite=stop`. `gradscope explain --rules` lists them.
+    /// A rule of the diagnoses, again and again: RULE=off, note, warn, critical, tell, snapshot or stop, or
+    /// RULE.NUMBER=VALUE, such as `non_finite=stop`. `gradscope explain --rules` lists them.
     #[arg(long, value_name = "SETTING", conflicts_with = "no_scope")]
     rule: Vec<String>,
 

@@ -100,7 +100,7 @@ impl Progress {
                 Event::Notice(notice) => self.notice(&notice.to_string()),
                 // When it ends stands in the table at the end.
                 Event::Finding(finding) if finding.open || self.manner == Manner::Json => self.finding(finding),
-                Event::Finding(_) | Event::Record(_) => {}
+                _ => {}
             }
         }
     }

@@ -107,6 +107,7 @@ fn findings(run: &Run) -> Result<String> {
         RunStatus::Finished => "finished",
         RunStatus::Interrupted => "was interrupted",
         RunStatus::Unfinished => "was not finished: its process was killed, or dropped its scope",
+        other => other.id(),
     };
     let lacking = [
         (manifest.dropped_count, "left out because the staging ring was full"),

@@ -1,16 +1,16 @@
 //! As many of a long run's items as a picture has room for, evenly chosen, without holding the rest.
 
 pub struct Thinned<T> {
-    max_len: usize,
+    len_min: usize,
     stride: usize,
     seen_count: usize,
     kept: Vec<T>,
 }
 
 impl<T> Thinned<T> {
-    /// Keeps `max_len` to twice as many, once there are.
-    pub fn new(max_len: usize) -> Self {
-        Self { max_len, stride: 1, seen_count: 0, kept: Vec::new() }
+    /// Keeps `len_min` to twice as many, once there are.
+    pub fn new(len_min: usize) -> Self {
+        Self { len_min, stride: 1, seen_count: 0, kept: Vec::new() }
     }
 
     pub fn push(&mut self, item: T) {
@@ -18,7 +18,7 @@ impl<T> Thinned<T> {
             self.kept.push(item);
         }
         self.seen_count += 1;
-        if self.kept.len() > 2 * self.max_len {
+        if self.kept.len() > 2 * self.len_min {
             let mut place = 0;
             self.kept.retain(|_| {
                 place += 1;

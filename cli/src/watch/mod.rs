@@ -42,7 +42,8 @@ pub struct Place {
     #[arg(long, value_name = "N")]
     port: Option<u16>,
 
-    /// Address to serve on. Any but 127.0.0.1 lets others on the network reach the page, who need the token in its URL.
+    /// Address to serve on. Any but this machine's own (127.0.0.1, ::1) lets others on the network reach the page, who need
+    /// the token in its URL.
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
 

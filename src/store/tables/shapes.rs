@@ -2,7 +2,7 @@
 
 use super::{Keys, Table, batch, key_fields, numbers, text};
 use crate::record::{ChannelsRecord, HistogramOf, HistogramRecord, Param, SignMapRow, StepRecord};
-use crate::stats::{Histogram, LinearHistogram, Segment};
+use crate::stats::{EXPONENT_COUNT, Histogram, LINEAR_COUNT, LinearHistogram, Segment};
 use crate::store::columns::{bound, cell, done};
 use arrow_array::builder::{
     Float32Builder, Float64Builder, ListBuilder, PrimitiveBuilder, StringBuilder, UInt64Builder,
@@ -159,12 +159,21 @@ pub(in crate::store) fn histogram_rows(
         items::<UInt64Type>(lists, row).and_then(|items| items.try_into().ok()).unwrap_or_default()
     };
     for row in 0..batch.num_rows() {
+        let exponent_count = items::<UInt64Type>(exponents, row).unwrap_or_default();
+        if exponent_count.len() != EXPONENT_COUNT {
+            return Err(format!(
+                "a histogram has {} counts by exponent, where {EXPONENT_COUNT} belong",
+                exponent_count.len()
+            ));
+        }
         let linear = items::<Float32Type>(edges, row).zip(items::<UInt64Type>(counts, row));
-        if linear.as_ref().is_some_and(|(edges, counts)| counts.is_empty() || edges.len() != counts.len() + 1) {
-            return Err("a histogram's counts do not lie between its edges".into());
+        let is_whole =
+            |(edges, counts): &(Vec<f32>, Vec<u64>)| counts.len() == LINEAR_COUNT && edges.len() == LINEAR_COUNT + 1;
+        if !linear.as_ref().is_none_or(is_whole) {
+            return Err(format!("a histogram's counts are not {LINEAR_COUNT} between as many edges and one"));
         }
         let found = Histogram {
-            exponent_count: items::<UInt64Type>(exponents, row).unwrap_or_default(),
+            exponent_count,
             zero_count: zero_count.value(row),
             flush_count: four(flushes, row),
             overflow_count: four(overflows, row),

@@ -6,8 +6,8 @@ use crate::stats::{Groups, TensorSummary};
 use crate::store::columns::{ArrayOf, Columns, bound, cell, done};
 use crate::store::rows::{
     CardArrays, CardBuilders, CardRow, CosineArrays, CosineBuilders, CosineRow, DynamicsArrays, DynamicsBuilders,
-    DynamicsRow, ParameterArrays, ParameterBuilders, ParameterRow, SeedArrays, SeedBuilders, SeedRow, UpdateArrays,
-    UpdateBuilders, UpdateRow,
+    DynamicsRow, NextMoveArrays, NextMoveBuilders, NextMoveRow, ParameterArrays, ParameterBuilders, ParameterRow,
+    UpdateArrays, UpdateBuilders, UpdateRow,
 };
 use arrow_array::builder::{StringBuilder, UInt64Builder};
 use arrow_array::{RecordBatch, StringArray};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 const PARAMETER: &str = "param_";
 const UPDATE: &str = "update_";
-const SEED: &str = "seed_";
+const NEXT_MOVE: &str = "next_move_";
 const EMA: [&str; 2] = ["ema_gradient_", "ema_parameter_"];
 
 /// What the column `gradient` says.
@@ -30,7 +30,7 @@ pub(in crate::store) struct StatsTable {
     groups: Groups,
     params: Arc<[Param]>,
     schema: SchemaRef,
-    seed_crossings: bool,
+    next_move_crossings: bool,
     keys: Keys,
     step_count: u64,
     tensor: UInt64Builder,
@@ -42,17 +42,17 @@ pub(in crate::store) struct StatsTable {
     dynamics: DynamicsBuilders,
     parameter: ParameterBuilders,
     update: UpdateBuilders,
-    seed: SeedBuilders,
+    next_move: NextMoveBuilders,
     ema: [(CardBuilders, DynamicsBuilders); 2],
 }
 
 impl StatsTable {
-    pub fn new(groups: Groups, seed_crossings: bool, params: Arc<[Param]>) -> Self {
+    pub fn new(groups: Groups, next_move_crossings: bool, params: Arc<[Param]>) -> Self {
         Self {
-            schema: schema(groups, seed_crossings),
+            schema: schema(groups, next_move_crossings),
             groups,
             params,
-            seed_crossings,
+            next_move_crossings,
             keys: Keys::default(),
             step_count: 0,
             tensor: UInt64Builder::new(),
@@ -64,7 +64,7 @@ impl StatsTable {
             dynamics: DynamicsBuilders::default(),
             parameter: ParameterBuilders::default(),
             update: UpdateBuilders::default(),
-            seed: SeedBuilders::default(),
+            next_move: NextMoveBuilders::default(),
             ema: Default::default(),
         }
     }
@@ -111,9 +111,9 @@ impl StatsTable {
         if self.groups.updates {
             found.update.as_ref().map(UpdateRow::of).unwrap_or_default().append(&mut self.update);
         }
-        if self.seed_crossings {
-            let seed = found.update.as_ref().and_then(|update| update.seed.as_ref());
-            seed.map(SeedRow::of).unwrap_or_default().append(&mut self.seed);
+        if self.next_move_crossings {
+            let next_move = found.update.as_ref().and_then(|update| update.next_move.as_ref());
+            next_move.map(NextMoveRow::of).unwrap_or_default().append(&mut self.next_move);
         }
         if self.groups.ema {
             let ema = found.ema.as_deref().copied().unwrap_or_default();
@@ -125,7 +125,7 @@ impl StatsTable {
     }
 }
 
-fn schema(groups: Groups, seed_crossings: bool) -> SchemaRef {
+fn schema(groups: Groups, next_move_crossings: bool) -> SchemaRef {
     let mut fields = key_fields();
     fields.extend([
         Field::new("tensor", DataType::UInt64, false),
@@ -146,8 +146,8 @@ fn schema(groups: Groups, seed_crossings: bool) -> SchemaRef {
     if groups.updates {
         fields.extend(UpdateRow::fields(UPDATE));
     }
-    if seed_crossings {
-        fields.extend(SeedRow::fields(SEED));
+    if next_move_crossings {
+        fields.extend(NextMoveRow::fields(NEXT_MOVE));
     }
     if groups.ema {
         for prefix in EMA {
@@ -191,8 +191,8 @@ impl Table for StatsTable {
         if self.groups.updates {
             columns.extend(UpdateRow::finish(&mut self.update));
         }
-        if self.seed_crossings {
-            columns.extend(SeedRow::finish(&mut self.seed));
+        if self.next_move_crossings {
+            columns.extend(NextMoveRow::finish(&mut self.next_move));
         }
         if self.groups.ema {
             for (card, dynamics) in &mut self.ema {
@@ -216,7 +216,7 @@ pub(in crate::store) struct StatsArrays {
     dynamics: DynamicsArrays,
     parameter: ParameterArrays,
     update: UpdateArrays,
-    seed: SeedArrays,
+    next_move: NextMoveArrays,
     ema: [(CardArrays, DynamicsArrays); 2],
 }
 
@@ -235,7 +235,7 @@ impl StatsArrays {
             dynamics: DynamicsRow::bind(batch, ""),
             parameter: ParameterRow::bind(batch, PARAMETER),
             update: UpdateRow::bind(batch, UPDATE),
-            seed: SeedRow::bind(batch, SEED),
+            next_move: NextMoveRow::bind(batch, NEXT_MOVE),
             ema: EMA.map(|prefix| (CardRow::bind(batch, prefix), DynamicsRow::bind(batch, prefix))),
         })
     }
@@ -271,7 +271,7 @@ impl StatsArrays {
         TensorRecord {
             gradient,
             parameter: ParameterRow::at(&self.parameter, row).summary(),
-            update: UpdateRow::at(&self.update, row).summary(SeedRow::at(&self.seed, row)),
+            update: UpdateRow::at(&self.update, row).summary(NextMoveRow::at(&self.next_move, row)),
             averages: None,
             ema: (ema != EmaRecord::default()).then(|| Box::new(ema)),
         }
