@@ -81,12 +81,8 @@ fn summary(n: u64, place: usize, numel: u64) -> TensorSummary {
         zero_count: count(0.05),
         positive_count: count(0.45),
         negative_count: count(0.45),
-        nan_count: 0,
-        pos_inf_count: 0,
-        neg_inf_count: 0,
         sign_flip_count: Some(count(0.4)),
         signed_pair_count: Some(count(0.9)),
-        cosine_previous: None,
         dynamics: Some(Dynamics {
             abs_min_nonzero: Some(1e-9),
             subnormal_count: 0,
@@ -94,13 +90,14 @@ fn summary(n: u64, place: usize, numel: u64) -> TensorSummary {
             std: Some(1e-3),
             skewness: Some(0.1),
             kurtosis: Some(20.0),
-            first_nonfinite: None,
             transitions: Some(Transitions {
                 retained_count: [count(0.05), count(0.1)],
                 released_count: [count(0.05), count(0.1)],
                 ..Transitions::default()
             }),
+            ..Dynamics::default()
         }),
+        ..TensorSummary::default()
     }
 }
 

@@ -51,12 +51,8 @@ fn tensor(param: &Param, place: usize, step: u64, w: &mut Wander) -> TensorRecor
         zero_count: 0,
         positive_count: w.share(n, 0.5),
         negative_count: w.share(n, 0.5),
-        nan_count: 0,
-        pos_inf_count: 0,
-        neg_inf_count: 0,
         sign_flip_count: Some(w.share(n, 0.4)),
         signed_pair_count: Some(w.share(n, 0.95)),
-        cosine_previous: None,
         dynamics: Some(Dynamics {
             abs_min_nonzero: Some(w.near(1e-9) as f32),
             subnormal_count: 0,
@@ -64,7 +60,6 @@ fn tensor(param: &Param, place: usize, step: u64, w: &mut Wander) -> TensorRecor
             std: Some(w.near(size)),
             skewness: Some(w.near(0.1)),
             kurtosis: Some(w.near(20.0)),
-            first_nonfinite: None,
             transitions: Some(Transitions {
                 retained_count: pair(w, 0.15),
                 released_count: pair(w, 0.05),
@@ -72,7 +67,9 @@ fn tensor(param: &Param, place: usize, step: u64, w: &mut Wander) -> TensorRecor
                 flip_in_retained_count: pair(w, 0.02),
                 ..Transitions::default()
             }),
+            ..Dynamics::default()
         }),
+        ..TensorSummary::default()
     };
     let moved = |w: &mut Wander| RetainedMove {
         moved_count: w.share(n, 0.1),

@@ -43,14 +43,11 @@ fn tensor_reduce(
         var moments = Moments();
         for (var chunk = first + invocation; chunk < end; chunk += WORKGROUP_LEN) {
             let at = chunk * RECORD_LEN + #;
-            moments = merge(moments, Moments(
-                records[at],
-                bitcast<f32>(records[at + 1u]),
-                bitcast<f32>(records[at + 2u]),
-                bitcast<f32>(records[at + 3u]),
-                bitcast<f32>(records[at + 4u]),
-                records[at + 5u],
-            ));
+            moments = merge(moments, unpacked(array<u32, MOMENTS_LEN>(
+                //#each_word
+                records[at + #u],
+                //#end
+            )));
         }
         store_moments(reduce_moments(moments, invocation), summary + #, invocation);
     }

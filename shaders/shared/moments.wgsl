@@ -64,29 +64,34 @@ fn scaled_down(x: f32) -> f32 {
     return bitcast<f32>(select(0u, word - SCALE, (word & MAGNITUDE) >= SCALE + MIN_NORMAL));
 }
 
+// The words of a record that it stands in, in the order of its fields.
+fn packed(m: Moments) -> array<u32, MOMENTS_LEN> {
+    return array<u32, MOMENTS_LEN>(
+        m.count, bitcast<u32>(m.mean), bitcast<u32>(m.m2), bitcast<u32>(m.m3_per_m2), bitcast<u32>(m.m4_per_m2), m.scale,
+    );
+}
+
+fn unpacked(w: array<u32, MOMENTS_LEN>) -> Moments {
+    return Moments(w[0], bitcast<f32>(w[1]), bitcast<f32>(w[2]), bitcast<f32>(w[3]), bitcast<f32>(w[4]), w[5]);
+}
+
 // Merges every invocation's; the result is invocation 0's. Call it in uniform control flow.
 fn reduce_moments(lane: Moments, invocation: u32) -> Moments {
     var total = lane;
     for (var len = SHARED_LEN; len > 0u; len /= 2u) {
         if invocation >= len && invocation < 2u * len {
-            let at = invocation - len;
-            shared_words[at] = total.count;
-            shared_words[at + SHARED_LEN] = bitcast<u32>(total.mean);
-            shared_words[at + 2u * SHARED_LEN] = bitcast<u32>(total.m2);
-            shared_words[at + 3u * SHARED_LEN] = bitcast<u32>(total.m3_per_m2);
-            shared_words[at + 4u * SHARED_LEN] = bitcast<u32>(total.m4_per_m2);
-            shared_words[at + 5u * SHARED_LEN] = total.scale;
+            let words = packed(total);
+            //#each_word
+            shared_words[invocation - len + #u * SHARED_LEN] = words[#];
+            //#end
         }
         workgroupBarrier();
         if invocation < len {
-            total = merge(total, Moments(
-                shared_words[invocation],
-                bitcast<f32>(shared_words[invocation + SHARED_LEN]),
-                bitcast<f32>(shared_words[invocation + 2u * SHARED_LEN]),
-                bitcast<f32>(shared_words[invocation + 3u * SHARED_LEN]),
-                bitcast<f32>(shared_words[invocation + 4u * SHARED_LEN]),
-                shared_words[invocation + 5u * SHARED_LEN],
-            ));
+            total = merge(total, unpacked(array<u32, MOMENTS_LEN>(
+                //#each_word
+                shared_words[invocation + #u * SHARED_LEN],
+                //#end
+            )));
         }
         workgroupBarrier();
     }
@@ -95,11 +100,9 @@ fn reduce_moments(lane: Moments, invocation: u32) -> Moments {
 
 fn store_moments(moments: Moments, at: u32, invocation: u32) {
     if invocation == 0u {
-        store(at, moments.count);
-        store(at + 1u, bitcast<u32>(moments.mean));
-        store(at + 2u, bitcast<u32>(moments.m2));
-        store(at + 3u, bitcast<u32>(moments.m3_per_m2));
-        store(at + 4u, bitcast<u32>(moments.m4_per_m2));
-        store(at + 5u, moments.scale);
+        let words = packed(moments);
+        //#each_word
+        store(at + #u, words[#]);
+        //#end
     }
 }

@@ -179,6 +179,7 @@ fn constants(words: &[(&str, Kind)], workgroup_len: u32) -> String {
         ("MINS_END", before(Kind::Max) as u32),
         ("MAXES_END", before(Kind::Count) as u32),
         ("RECORD_LEN", words.len() as u32),
+        ("MOMENTS_LEN", MOMENTS_LEN as u32),
     ];
     numbers.iter().map(|(name, value)| format!("const {name} = {value}u;\n")).collect()
 }
@@ -190,8 +191,8 @@ fn has_moments(layout: &RecordLayout) -> bool {
 /// What folds the records of a layout.
 fn folds(layout: &RecordLayout, workgroup_len: u32) -> String {
     let words: Vec<_> = layout.words().take(layout.end_before(Kind::Moments)).collect();
-    let moments = if has_moments(layout) { include_str!("../../shaders/shared/moments.wgsl") } else { "" };
-    lanes(&words, workgroup_len) + moments
+    let moments = || conditional(include_str!("../../shaders/shared/moments.wgsl"), &[], &[each_moment_word()]);
+    lanes(&words, workgroup_len) + &if has_moments(layout) { moments() } else { String::new() }
 }
 
 /// Tables, and the arithmetic of values.
@@ -204,7 +205,11 @@ fn shared(moments: bool) -> String {
 fn of_form(form: Form, layout: &RecordLayout, source: &str) -> String {
     let moments = (layout.end_before(Kind::Moments)..layout.len()).step_by(MOMENTS_LEN);
     let moments = ("each_moments", moments.map(|place| format!("{place}u")).collect());
-    conditional(source, &form.conditions(), &[repeated("each", LOAD_COUNT, ""), moments])
+    conditional(source, &form.conditions(), &[repeated("each", LOAD_COUNT, ""), moments, each_moment_word()])
+}
+
+fn each_moment_word() -> (&'static str, Vec<String>) {
+    repeated("each_word", MOMENTS_LEN as u32, "")
 }
 
 /// A repetition of the numbers below `count`.

@@ -249,7 +249,7 @@ impl Partial {
 /// Extremes are `None` where no element is finite. What compares with the previous step is `None`
 /// where there is none: at the first observed step, after a missing gradient, after a change of
 /// shape, layout or element type.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TensorSummary {
     /// Elements of the tensor.
     pub numel: u64,
@@ -289,7 +289,7 @@ pub struct TensorSummary {
 }
 
 /// What [`Group::Dynamics`](super::Group) adds to a [`TensorSummary`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Dynamics {
     /// Smallest magnitude of a finite, non-zero element, subnormals included.
     pub abs_min_nonzero: Option<f32>,

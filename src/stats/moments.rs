@@ -88,3 +88,28 @@ impl Moments {
         Self { count, mean, m2: sum(2, 1.0), m3: sum(3, skewness.unwrap_or(0.0)), m4: sum(4, kurtosis.unwrap_or(0.0)) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: &[f64]) -> Moments {
+        values.iter().map(|value| Moments::of(*value)).fold(Moments::IDENTITY, Moments::combine)
+    }
+
+    #[test]
+    fn shapes_that_are_known() {
+        let uniform: Vec<f64> = (0..1000).map(|i| 1e3 + f64::from(i)).collect();
+        let ten_of_one_kind: Vec<f64> = (0..10).map(|i| f64::from(u8::from(i == 9))).collect();
+        // For a share p of ones, (1 - 2p) / sqrt(p (1 - p)) and 1 / (p (1 - p)) - 3.
+        for (values, skewness, kurtosis) in
+            [(&[-1.0, 1.0][..], 0.0, 1.0), (&uniform, 0.0, 1.8), (&ten_of_one_kind, 0.8 / 0.3, 1.0 / 0.09 - 3.0)]
+        {
+            let found = of(values);
+            assert!((found.skewness().unwrap() - skewness).abs() < 1e-9, "{found:?}");
+            assert!((found.kurtosis().unwrap() - kurtosis).abs() < 1e-5, "{found:?}");
+        }
+        assert_eq!(of(&[0.1; 7]).kurtosis(), None);
+        assert_eq!(Moments::IDENTITY.skewness(), None);
+    }
+}

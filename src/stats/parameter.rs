@@ -76,7 +76,7 @@ impl WeightPartial {
 }
 
 /// The statistics of one parameter at one step, by the definitions of [`TensorSummary`](super::TensorSummary).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ParameterSummary {
     /// Elements of the tensor.
     pub numel: u64,
@@ -153,7 +153,7 @@ pub struct UpdatePartial {
 ///
 /// A move counts as non-finite, and is left out of norms, where one of its ends is non-finite or it overflows.
 /// Subnormal weights and moves are zero.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct UpdateSummary {
     /// The step that `w'` is of: the move was made after it.
     pub previous_step: u64,

@@ -112,19 +112,9 @@ fn summary(numel: u64, rms: f64, zero_ratio: f64, nan_count: u64, pairs: Option<
         positive_count: signed / 2,
         negative_count: signed - signed / 2,
         nan_count,
-        pos_inf_count: 0,
-        neg_inf_count: 0,
         sign_flip_count: pairs.map(|(flips, _)| (flips * signed as f64) as u64),
         signed_pair_count: pairs.map(|_| signed),
-        cosine_previous: None,
         dynamics: Some(gradscope::stats::Dynamics {
-            abs_min_nonzero: None,
-            subnormal_count: 0,
-            sum: 0.0,
-            std: None,
-            skewness: None,
-            kurtosis: None,
-            first_nonfinite: None,
             transitions: pairs.map(|(_, retained)| {
                 let retained = (retained * zero_count as f64).round() as u64;
                 Transitions {
@@ -133,7 +123,9 @@ fn summary(numel: u64, rms: f64, zero_ratio: f64, nan_count: u64, pairs: Option<
                     ..Transitions::default()
                 }
             }),
+            ..Default::default()
         }),
+        ..TensorSummary::default()
     }
 }
 
@@ -153,28 +145,19 @@ impl Tensor {
         let minimum_count = (self.minimum_share * flips as f64).round() as u64;
         let update = UpdateSummary {
             previous_step: step.saturating_sub(1),
-            l1_norm: 0.0,
             l2_norm: if self.unchanged { 0.0 } else { self.update_to_weight * l2_norm },
-            abs_max: 0.0,
             update_to_weight: if self.unchanged { 0.0 } else { self.update_to_weight },
             unchanged_count: if self.unchanged { numel } else { 0 },
-            nonfinite_count: 0,
             crossings: Some(Crossings { minimum_count, maximum_count: flips - minimum_count, ..Crossings::default() }),
-            retained: None,
-            next_move: None,
+            ..UpdateSummary::default()
         };
         let parameter = ParameterSummary {
             numel,
-            nonfinite_count: 0,
-            min: None,
-            max: None,
-            sum: 0.0,
             std: Some(self.weight_rms),
-            skewness: None,
-            kurtosis: None,
             l1_norm: self.weight_rms * numel as f64,
             l2_norm,
             near_zero_count: (self.weight_zero_ratio * numel as f64) as u64,
+            ..ParameterSummary::default()
         };
         TensorRecord { parameter: Some(parameter), update: (n > 0).then_some(update), ..TensorRecord::of(gradient) }
     }
