@@ -16,10 +16,10 @@
 //! # Internals
 //! Arrows point down: a module uses what stands below it, never above.
 //! - [`learner`]: scopes behind a handle that a model carries through burn's `Learner`.
-//! - `scope`: [`Scope`]; `builder` checks settings, `rules` those of the diagnoses, `schedule` and `survey` say what is
-//!   due, `step` describes one step, `walk` visits the module, `observer` holds the engine, `host` is the one without a
-//!   GPU, `parcel` is what passes between these, `diagnosing` says who is told of findings, `capture` writes raw
-//!   tensors, `events` keeps what nobody has polled.
+//! - `scope`: [`Scope`]; `builder` checks settings, `rules` those of the diagnoses, `selection` says which parameters
+//!   a pattern means, `schedule` and `survey` what is due, `step` describes one step, `walk` visits the module,
+//!   `observer` holds the engine, `host` is the one without a GPU, `parcel` is what passes between these, `diagnosing`
+//!   says who is told of findings, `capture` writes raw tensors, `events` keeps what nobody has polled.
 //! - `engine`: a step's tensors from the hand-off to the map (`averages`, `survey`), and what comes back (`read`).
 //! - `store`: the run folder. `writer` is the thread that writes: records become rows (`tables`, `rows`, `columns`),
 //!   rows batches of a stream (`segment`), and the `overview`; `run` reads them back through `source` (a stream's

@@ -4,8 +4,9 @@
 use super::capture::{Capture, Capturing};
 use super::diagnosing::{Diagnosing, OnFinding};
 use super::schedule::{Schedule, Span};
+use super::selection::{matching, selected};
 use super::survey::{Survey, SurveySettings};
-use super::{EventBuffer, Observer, Places, Scope, walk};
+use super::{EventBuffer, Observer, Scope, walk};
 use crate::device::Device;
 use crate::diagnosis::{Context, Diagnosis, Rules};
 use crate::engine::Settings;
@@ -18,7 +19,6 @@ use crate::store::RunPlace;
 use crate::summary::Summary;
 use crate::survey::SignMap;
 use burn::module::Module;
-use regex::Regex;
 use std::sync::Arc;
 
 /// What happens to a step that finds the staging ring full.
@@ -343,7 +343,7 @@ impl ScopeBuilder {
             return Err(Error::BadAverageFactor(self.average_factor));
         }
         let table = walk::parameters(module, &self.device)?;
-        let (places, params) = self.selection(table)?;
+        let (places, params) = selected(&table, self.include.as_deref(), self.exclude.as_deref())?;
         let params: Arc<[Param]> = params.into();
         let (schedules, schedule_of) = self.schedules(&params)?;
         let layers = self.layers.iter().map(|(name, pattern)| Ok((name.clone(), matching(pattern, &params)?)));
@@ -430,35 +430,6 @@ impl ScopeBuilder {
         })
     }
 
-    /// For each path, by its key, the selected tensor, and the table of those.
-    fn selection(&self, table: Vec<Param>) -> Result<(Places, Vec<Param>), Error> {
-        if table.is_empty() {
-            return Err(Error::NoParameters);
-        }
-        if let Some(param) = table.iter().find(|param| param.numel > u64::from(u32::MAX)) {
-            return Err(Error::TensorTooLarge { path: param.path.clone(), numel: param.numel });
-        }
-        let (include, exclude) = (compile(self.include.as_deref())?, compile(self.exclude.as_deref())?);
-        for pattern in [&include, &exclude].into_iter().flatten() {
-            if !table.iter().any(|param| pattern.is_match(&param.path)) {
-                return Err(nothing_selected(pattern.as_str(), &table));
-            }
-        }
-        let mut places = Places::with_capacity(table.len());
-        let mut params = Vec::new();
-        for param in &table {
-            let selected = include.as_ref().is_none_or(|pattern| pattern.is_match(&param.path))
-                && !exclude.as_ref().is_some_and(|pattern| pattern.is_match(&param.path));
-            places.insert(walk::path_key(param.path.split('.')), selected.then_some(params.len()));
-            params.extend(selected.then(|| param.clone()));
-        }
-        match (params.is_empty(), &include, &exclude) {
-            (true, Some(include), _) => Err(nothing_selected(&format!("{include} without the excluded"), &table)),
-            (true, None, Some(exclude)) => Err(nothing_selected(&format!("all but {exclude}"), &table)),
-            _ => Ok((places, params)),
-        }
-    }
-
     /// The schedules, and for each parameter which is its own.
     fn schedules(&self, params: &[Param]) -> Result<(Vec<Schedule>, Vec<usize>), Error> {
         let mut schedules = vec![self.schedule.clone()];
@@ -522,27 +493,4 @@ impl ScopeBuilder {
             facts: self.facts(),
         }
     }
-}
-
-/// Places of the parameters whose path matches.
-fn matching(pattern: &str, params: &[Param]) -> Result<Vec<usize>, Error> {
-    let Some(regex) = compile(Some(pattern))? else { return Ok(vec![]) };
-    let places: Vec<usize> = (0..params.len()).filter(|&place| regex.is_match(&params[place].path)).collect();
-    if places.is_empty() { Err(nothing_selected(pattern, params)) } else { Ok(places) }
-}
-
-fn nothing_selected(pattern: &str, params: &[Param]) -> Error {
-    let examples: Vec<&str> = params.iter().take(5).map(|param| param.path.as_str()).collect();
-    Error::NothingSelected { pattern: pattern.to_owned(), count: params.len(), examples: examples.join(", ") }
-}
-
-fn compile(pattern: Option<&str>) -> Result<Option<Regex>, Error> {
-    pattern
-        .map(|pattern| {
-            Regex::new(pattern).map_err(|error| Error::BadPattern {
-                pattern: pattern.to_owned(),
-                reason: error.to_string().lines().last().unwrap_or_default().trim().to_owned(),
-            })
-        })
-        .transpose()
 }

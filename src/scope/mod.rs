@@ -10,6 +10,7 @@ mod observer;
 mod parcel;
 mod rules;
 mod schedule;
+mod selection;
 mod step;
 mod survey;
 mod walk;
