@@ -108,7 +108,6 @@ fn device_of(primitive: &Primitive) -> CubeDevice {
 }
 
 /// Of the burn that this is written for.
-#[cfg(feature = "store")]
 pub const BURN_VERSION: &str = "0.22.1";
 
 /// Whether burn was built with fusion, by whoever in the dependency tree.

@@ -385,7 +385,10 @@ impl Watching {
             main.get_or_insert(finished);
         }
         self.merge(true);
-        main.map(|main| Finished { summary: std::mem::take(&mut self.summary), events: self.events.take(), ..main })
+        let mut main = main?;
+        main.summary = std::mem::take(&mut self.summary);
+        main.events = self.events.take();
+        Some(main)
     }
 }
 

@@ -66,6 +66,10 @@ pub(super) enum ScalarValue {
 }
 
 /// A tensor on its way to an engine.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "burn's handle is large without its fusion, and a scope has either kind alone"
+)]
 #[derive(Clone)]
 pub(super) enum Payload {
     Gpu(Primitive),

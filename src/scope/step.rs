@@ -7,7 +7,9 @@ use super::schedule::Span;
 use super::walk::{self, GradientSource};
 use super::{Places, Scope, WhenFull};
 use crate::error::Error;
-use crate::record::{Notice, NoticeKind, Param as ParamEntry};
+#[cfg(feature = "store")]
+use crate::record::Param as ParamEntry;
+use crate::record::{Notice, NoticeKind};
 use crate::survey::SurveyDue;
 use burn::module::{Module, Param};
 use burn::tensor::{Device as BurnDevice, Tensor};
