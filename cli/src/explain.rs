@@ -1,7 +1,7 @@
 //! A run in words, and the rules that read it.
 
 use crate::runs::{self, say};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use gradscope::diagnosis::{Rules, spec};
 use gradscope::record::{Action, Rule};
@@ -12,11 +12,11 @@ use std::path::PathBuf;
 #[derive(Args)]
 pub struct Options {
     /// Run folder, or a folder of runs, of which the newest is taken. It may still be written.
-    #[arg(value_name = "RUN", required_unless_present = "rules")]
-    run: Option<PathBuf>,
+    #[arg(value_name = "RUN", default_value = "runs")]
+    run: PathBuf,
 
     /// Examine the run anew, with a rule's setting: RULE=off, note, warn or critical, or RULE.NUMBER=VALUE.
-    #[arg(long, value_name = "SETTING", requires = "run")]
+    #[arg(long, value_name = "SETTING", conflicts_with = "rules")]
     rule: Vec<String>,
 
     /// One JSON object instead of words.
@@ -24,7 +24,7 @@ pub struct Options {
     json: bool,
 
     /// List the rules: what each looks at, its numbers, and where they come from.
-    #[arg(long, conflicts_with = "run")]
+    #[arg(long)]
     rules: bool,
 }
 
@@ -34,8 +34,7 @@ pub fn explain(options: &Options) -> Result<()> {
         Rule::ALL.iter().for_each(|rule| list(*rule));
         return Ok(());
     }
-    let Some(path) = &options.run else { bail!("RUN is missing") };
-    let run = runs::find(path)?;
+    let run = runs::find(&options.run)?;
     let rules = options.rule.iter().try_fold(Rules::default(), |rules, setting| rules.setting(setting));
     let rules = rules.context("--rule")?;
     let reading = if options.rule.is_empty() { Reading::of(&run)? } else { Reading::examined(&run, &rules)? };

@@ -22,7 +22,7 @@ pub struct LsOptions {
 #[derive(Args)]
 pub struct ShowOptions {
     /// Run folder, or a folder of runs, of which the newest is taken. It may still be written.
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", default_value = "runs")]
     run: PathBuf,
 
     /// One JSON object instead of tables.

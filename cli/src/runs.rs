@@ -1,6 +1,6 @@
 //! Finding the run that a path means, and tidying it.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use gradscope::{Finding, Run};
 use std::fmt;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 pub struct CompactOptions {
     /// Run folder, or a folder of runs, of which the newest is taken.
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", default_value = "runs")]
     run: PathBuf,
 }
 
@@ -28,6 +28,7 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
     if Run::is_at(path) {
         return Ok(vec![Run::open(path)?]);
     }
+    ensure!(path.exists(), "{}: there is no such folder", path.display());
     let mut found = Vec::new();
     for folder in folders(path).with_context(|| format!("{}", path.display()))? {
         match Run::open(&folder) {

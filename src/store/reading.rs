@@ -212,6 +212,12 @@ impl fmt::Display for LossReading {
         let gain = (before_last - last) / before_last.abs().max(f64::MIN_POSITIVE);
         match gain {
             gain if !gain.is_finite() => write!(f, "it is not finite"),
+            gain if gain > 0.02 && last > first => write!(
+                f,
+                "it comes down by {:.0}% against the eighth before, but is {} times what it was at first",
+                100.0 * gain,
+                short(last / first)
+            ),
             gain if gain > 0.02 => write!(f, "it still comes down, by {:.0}% against the eighth before", 100.0 * gain),
             gain if gain < -0.02 => write!(f, "it goes up, by {:.0}% against the eighth before", -100.0 * gain),
             _ => write!(f, "it stands where it was the eighth before"),
@@ -233,14 +239,14 @@ impl Reading {
         let ratio = self.first_to_last()?;
         Some(match ratio {
             ratio if EVEN.contains(&ratio) => {
-                format!("they reach the first layer: it has {} times the gradient of the last", short(ratio))
+                format!("gradients reach the first layer: it has {} times the gradient of the last", short(ratio))
             }
             ratio if ratio < 1.0 => format!(
-                "they shrink on their way back: the first layer has {} of the gradient of the last: put norm layers or residual connections in between",
+                "gradients shrink on their way back: the first layer has {} of the gradient of the last: put norm layers or residual connections in between",
                 short(ratio)
             ),
             ratio => format!(
-                "they grow on their way back: the first layer has {} times the gradient of the last; clip by norm, or normalise the inputs",
+                "gradients grow on their way back: the first layer has {} times the gradient of the last; clip by norm, or normalise the inputs",
                 short(ratio)
             ),
         })
@@ -335,14 +341,14 @@ impl Reading {
     pub fn lines(&self) -> Vec<String> {
         let biases = self.biases_to_weights().map(|ratio| match ratio {
             ratio if EVEN.contains(&ratio) => {
-                format!("biases have {} times the gradient of weights, by element: in step", short(ratio))
+                format!("element by element, biases have {} times the gradient of weights: within the usual range", short(ratio))
             }
             ratio if ratio > 1.0 => format!(
-                "biases have {} times the gradient of weights, by element: what comes into the layers is small, or mostly zero",
+                "element by element, biases have {} times the gradient of weights: what comes into the layers is small, or mostly zero",
                 short(ratio)
             ),
             ratio => format!(
-                "biases have {} of the gradient of weights, by element: what comes into the layers is large; normalise it",
+                "element by element, biases have {} of the gradient of weights: what comes into the layers is large; normalise it",
                 short(ratio)
             ),
         });

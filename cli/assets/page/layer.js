@@ -25,7 +25,7 @@ const CHARTS = [
   ["Move norm", "log", { update_l2_norm: "L2" }],
   ["Weights, smallest and largest", "linear", { param_min: "smallest", param_max: "largest" }],
   ["Weight norm", "log", { param_l2_norm: "L2" }],
-  ["Kurtosis, 3 of a normal distribution", "log", { kurtosis: "of the gradient", param_kurtosis: "of the weights" }],
+  ["Kurtosis (3 for a normal distribution)", "log", { kurtosis: "of the gradient", param_kurtosis: "of the weights" }],
   ["Elements that did not move", "ratio", { unchanged_ratio: "did not move" }],
   ["Extremes crossed", "ratio", { minimum_ratio: "a minimum", maximum_ratio: "a maximum" }],
 ];

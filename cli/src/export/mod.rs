@@ -17,7 +17,7 @@ pub use tensorboard::write_pictures as write_tensorboard_pictures;
 #[derive(Args)]
 pub struct Options {
     /// Run folder, or a folder of runs, of which the newest is taken.
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", default_value = "runs")]
     run: PathBuf,
 
     /// json: one file, name -> statistics by step, and figures by epoch. csv, parquet: a file a table, with histograms and

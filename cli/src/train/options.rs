@@ -150,7 +150,9 @@ pub enum ModelName {
 
 fn elements(text: &str) -> Result<Range<u64>, String> {
     let range = text.split_once("..").and_then(|(first, end)| Some(first.parse().ok()?..end.parse().ok()?));
-    range.filter(|range: &Range<u64>| !range.is_empty()).ok_or_else(|| "two numbers are needed, such as 0..1024".into())
+    range
+        .filter(|range: &Range<u64>| !range.is_empty())
+        .ok_or_else(|| "FIRST..END is needed, FIRST below END, such as 0..1024".into())
 }
 
 impl ModelName {

@@ -28,7 +28,7 @@ pub use thinned::Thinned;
 #[derive(Args)]
 pub struct PlotOptions {
     /// Run folder, or a folder of runs, of which the newest is taken.
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", default_value = "runs")]
     run: PathBuf,
 
     /// Where the pictures go [default: plots/ in the run folder].

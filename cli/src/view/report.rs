@@ -14,7 +14,7 @@ use std::path::PathBuf;
 #[derive(Args)]
 pub struct ReportOptions {
     /// Run folder, or a folder of runs, of which the newest is taken.
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", default_value = "runs")]
     run: PathBuf,
 
     /// A second run, to lie beside the first.
@@ -123,6 +123,9 @@ fn findings(run: &Run) -> Result<String> {
         && let Some((step, count)) = pictures::first_nonfinite(run)?
     {
         lines.push(format!("<b class=\"bad\">non-finite gradients</b> from step {step} on: {count} elements there"));
+    }
+    if lines.is_empty() {
+        lines.push("nothing is wrong, as far as the rules see".into());
     }
     lines.push(format!("the run {status}, with {} steps recorded", run.step_count(u64::MAX)?));
     lines.extend(lacking.map(|line| format!("<b class=\"bad\">{line}</b>")));
