@@ -12,7 +12,7 @@
 //!
 //! Nothing is wrong, as far as the rules see.
 //! [...]
-//! - they reach the first layer: it has 0.465 times the gradient of the last
+//! - gradients reach the first layer: it has 0.465 times the gradient of the last
 //! - a step moves the weights by 0.00134 of their size, where 1e-4 to 1e-2 is healthy: the learning rate of 0.05 fits
 //! ```
 //! The run is kept in `runs`: `gradscope plot runs` draws it, `gradscope explain runs` says the same again.
