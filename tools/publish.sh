@@ -1,9 +1,9 @@
 #!/bin/sh
-# Packs both crates as they would be published, builds what was packed, and holds each against the registry's limit of 10 MB.
+# Packs both crates as they would be published, holds each against the registry's limit of 10 MB, and builds what was packed.
 set -eu
 cd "$(dirname "$0")/.."
 
-cargo publish --workspace --dry-run "$@"
+cargo package --workspace --no-verify "$@"
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 for name in gradscope gradscope-cli; do
     file=${CARGO_TARGET_DIR:-target}/package/$name-$version.crate
@@ -11,3 +11,4 @@ for name in gradscope gradscope-cli; do
     echo "$file: $bytes bytes"
     [ "$bytes" -lt 10000000 ] || { echo "$file is over 10 MB" >&2; exit 1; }
 done
+cargo publish --workspace --dry-run "$@"
