@@ -40,7 +40,7 @@ fn bad_input_names_the_object_and_the_remedy() {
     refused(&["train", "--stats", "cards"], &["--stats", "cards", "card, dynamics, params, updates"]);
     refused(&["train", "--every", "0"], &["--every"]);
     refused(&["train", "--rule", "oscilation=off"], &["--rule", "oscilation", "oscillation"]);
-    refused(&["explain"], &["RUN"]);
+    refused(&["explain"], &["runs", "no such folder"]);
     refused(&["explain", "nowhere"], &["nowhere", "no such folder"]);
     refused(&["watch", "nowhere"], &["nowhere", "no such folder"]);
     refused(&["train", "--open"], &["--open", "--watch"]);
@@ -87,7 +87,7 @@ fn runs_are_listed_and_shown_and_the_machine_is_examined() {
     assert_eq!(json["self_test"]["ok"], true);
     assert!(out(&["completions", "bash"]).contains("explain"));
     assert_eq!(out(&["ls", "."]).lines().count(), 1);
-    refused(&["ls", "nowhere"], &["nowhere"]);
+    refused(&["ls", "nowhere"], &["nowhere", "no such folder"]);
     refused(&["completions", "tcsh"], &["tcsh"]);
 }
 
