@@ -150,8 +150,10 @@ fn copy(from: &Path, to: &Path) {
             copy(&path, &to.join(name));
         } else {
             match fs::copy(&path, to.join(name)) {
-                // The writer that goes on has renamed it since it was listed.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                // The writer that goes on has given it its name since it was listed.
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::NotFound
+                        && path.extension().is_some_and(|kind| kind == "partial") => {}
                 copied => assert!(copied.is_ok(), "{copied:?}"),
             }
         }

@@ -24,7 +24,7 @@ pub struct Options {
     json: bool,
 
     /// List the rules: what each looks at, its numbers, and where they come from.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "run")]
     rules: bool,
 }
 

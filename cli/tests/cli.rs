@@ -41,6 +41,7 @@ fn bad_input_names_the_object_and_the_remedy() {
     refused(&["train", "--every", "0"], &["--every"]);
     refused(&["train", "--rule", "oscilation=off"], &["--rule", "oscilation", "oscillation"]);
     refused(&["explain"], &["runs", "no such folder"]);
+    refused(&["explain", "nowhere", "--rules"], &["--rules"]);
     refused(&["explain", "nowhere"], &["nowhere", "no such folder"]);
     refused(&["watch", "nowhere"], &["nowhere", "no such folder"]);
     refused(&["train", "--open"], &["--open", "--watch"]);

@@ -110,7 +110,13 @@ mod tests {
                     l1_norm: 0.0,
                     l2_norm: 0.0,
                     cosine_previous: None,
-                    dynamics: summary.dynamics.map(|dynamics| Dynamics { sum: 0.0, std: None, skewness: None, kurtosis: None, ..dynamics }),
+                    dynamics: summary.dynamics.map(|dynamics| Dynamics {
+                        sum: 0.0,
+                        std: None,
+                        skewness: None,
+                        kurtosis: None,
+                        ..dynamics
+                    }),
                     ..*summary
                 };
                 // An empty part was never compared with anything.
