@@ -8,6 +8,8 @@
 use crate::gpu::{Order, Slice};
 use burn::backend::{Backend, BackendTypes, Cube, DType, DeviceHandle};
 use burn::tensor::{Device as BurnDevice, Tensor};
+use burn_cubecl::cubecl::features::TypeUsage;
+use burn_cubecl::cubecl::ir::{ElemType, FloatKind};
 use burn_cubecl::cubecl::server::{ServerError, ServerStorage};
 use burn_cubecl::cubecl::wgpu::{AutoCompiler, WgpuResource, WgpuServer};
 use burn_cubecl::kernel::{cast, into_contiguous};
@@ -34,20 +36,40 @@ type Pin = Box<dyn Any + Send>;
 /// What becomes of each tensor of a hand-off.
 pub(crate) type Resolutions = Vec<Result<Resolved, String>>;
 
+/// Element types that kernels can read on wgpu, after widening.
+fn is_readable(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::Flex32 | DType::F16 | DType::BF16)
+}
+
 /// The inner primitive of a tensor that lives on `device`.
 ///
 /// # Errors
-/// Where it lives elsewhere, or `device` is none of wgpu's.
+/// Where it lives elsewhere, `device` is none of wgpu's, or its element type can't be read there.
 pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>, device: &BurnDevice) -> Result<Primitive, String> {
     let tensor = tensor.inner();
     let found = tensor.device();
     if found != *device {
         return Err(format!("it lives on {found:?}, and the scope observes {device:?}"));
     }
+    if !is_readable(tensor.dtype()) {
+        return Err(unsupported(tensor.dtype()));
+    }
     match tensor.try_into_primitive::<Cube>() {
         Ok(primitive) if matches!(device_of(&primitive), CubeDevice::Wgpu(_)) => Ok(primitive),
         _ => Err(format!("{found:?} is no wgpu device")),
     }
+}
+
+/// The sum of two tensors of one shape.
+///
+/// # Errors
+/// Where their shapes or element types differ.
+pub(crate) fn sum(one: Primitive, other: Primitive) -> Result<Primitive, String> {
+    use burn::backend::TensorMetadata as Metadata;
+    if Metadata::shape(&one) != Metadata::shape(&other) || Metadata::dtype(&one) != Metadata::dtype(&other) {
+        return Err("its gradients of several backward passes differ in shape or element type".into());
+    }
+    Ok(<Cube as burn::backend::ops::FloatTensorOps<Cube>>::float_add(one, other))
 }
 
 /// What a kernel needs of the order of a tensor's elements in memory.
@@ -130,8 +152,11 @@ impl HandOff for CubeBackend {
         // The client's own service: a device's name may stand for it under another number.
         let device = DeviceHandle::<Server>::new(tensors[0].client.service_id().device);
         let stream = StreamId::current();
-        // Bindings, not handles, wait in the queue: a handle would keep burn from updating in place.
-        let prepared = prepare(tensors, &needs).into_iter();
+        // Bindings, not handles, wait in the queue: a handle would keep burn from updating in place. Until the task is
+        // queued the handles count as owners: no other thread updates in place, or is given their memory, before it.
+        let prepared = prepare(tensors, &needs);
+        let owners: Vec<CubeTensor> = prepared.iter().flatten().map(|(tensor, _)| tensor.clone()).collect();
+        let prepared = prepared.into_iter();
         let prepared: Vec<_> =
             prepared.map(|prepared| prepared.map(|(tensor, lies)| (tensor.handle.binding(), lies))).collect();
         let task: Box<dyn FnOnce(&mut Server) + Send> = Box::new(move |server| {
@@ -142,6 +167,7 @@ impl HandOff for CubeBackend {
             work(prepared.into_iter().map(|prepared| prepared.and_then(&mut resolve)).collect());
         });
         device.submit(|server| task(server));
+        drop(owners);
     }
 
     fn drain(device: &CubeDevice) {
@@ -238,12 +264,35 @@ struct Dense {
     copied: bool,
 }
 
+/// Whether the device converts the tensor's element type. A kernel that converts one which it does not know would leave
+/// whatever the memory held before: wgpu's own shading language has no bf16.
+fn can_widen(tensor: &CubeTensor) -> bool {
+    let kind = match tensor.dtype {
+        DType::F16 => FloatKind::F16,
+        DType::BF16 => FloatKind::BF16,
+        _ => return true,
+    };
+    let usage = tensor.client.properties().type_usage(ElemType::Float(kind));
+    usage.is_superset(TypeUsage::Buffer | TypeUsage::Conversion)
+}
+
+/// Why tensors of an element type are not read.
+pub(crate) fn unsupported(dtype: DType) -> String {
+    match dtype {
+        DType::QFloat(_) => "it is quantised, and statistics are of floats".into(),
+        DType::F16 | DType::BF16 => {
+            format!("its element type is {}, which this adapter does not convert", dtype.name())
+        }
+        _ => format!("its element type is {}, and wgpu reads f32, f16 and bf16", dtype.name()),
+    }
+}
+
 fn densely(tensor: CubeTensor) -> Result<Dense, String> {
     let dtype = tensor.dtype;
     let (tensor, widened) = match dtype {
         DType::F32 | DType::Flex32 => (tensor, false),
-        DType::F16 | DType::BF16 => (cast(tensor, DType::F32), true),
-        other => return Err(format!("tensors of element type {} are not supported", other.name())),
+        DType::F16 | DType::BF16 if can_widen(&tensor) => (cast(tensor, DType::F32), true),
+        other => return Err(unsupported(other)),
     };
     let dense = is_dense(&tensor);
     let tensor = if dense { tensor } else { into_contiguous(tensor) };

@@ -235,13 +235,7 @@ mod tests {
     use super::*;
 
     fn params(shapes: &[&[usize]]) -> Vec<Param> {
-        let param = |shape: &&[usize]| Param {
-            path: String::new(),
-            shape: shape.to_vec(),
-            numel: shape.iter().product::<usize>() as u64,
-            dtype: "f32".into(),
-            trainable: true,
-        };
+        let param = |shape: &&[usize]| Param::new(String::new(), shape.to_vec());
         shapes.iter().map(param).collect()
     }
 

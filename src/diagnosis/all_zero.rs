@@ -12,6 +12,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Snapshot,
     source: "SageMaker Debugger, AllZero",
+    needs: &[],
     numbers: &[
         // Layers before one that begins at zero (a residual branch's last scale) have no gradient at first.
         Number { name: "open_after", default: 10.0, meaning: "steps in which all of it is zero" },

@@ -12,6 +12,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Tell,
     source: "AUTOTRAINER (zeros >= 0.7); by units of a layer, and those that stay dead: gradscope",
+    needs: &[],
     numbers: &[
         Number { name: "open_after", default: 32.0, meaning: "observed steps" },
         Number { name: "close_after", default: 16.0, meaning: "observed steps" },

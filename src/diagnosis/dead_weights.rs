@@ -1,5 +1,6 @@
 //! Weights that are nearly all zero. Vectors may be: biases begin so. Needs `Group::Params`.
 
+use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};
 use super::watch::{Judge, Look, Told, Verdicts};
 use crate::record::{Action, Rule, Severity};
@@ -9,6 +10,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Tell,
     source: "TheDeepChecker (|w| < 1e-5 for more than 95%)",
+    needs: &[Need::Params],
     numbers: &[
         Number { name: "open_after", default: 50.0, meaning: "observed steps" },
         Number { name: "close_after", default: 16.0, meaning: "observed steps" },

@@ -1,6 +1,7 @@
 //! Weights that grow, or shrink, at a pace that does not slow. Healthy weights grow, too: fast at first, then ever slower. Needs
 //! `Group::Params`.
 
+use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};
 use super::watch::{Judge, Look, Told, Verdicts};
 use crate::record::{Action, Rule, Severity};
@@ -10,6 +11,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Snapshot,
     source: "TheDeepChecker (mean |w| > 1e8, or five doublings); early growth, and growth at a pace that does not slow: gradscope",
+    needs: &[Need::Params],
     numbers: &[
         Number { name: "open_after", default: 1.0, meaning: "observed steps" },
         Number { name: "close_after", default: 16.0, meaning: "observed steps" },

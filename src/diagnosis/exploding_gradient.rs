@@ -9,6 +9,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Critical,
     action: Action::Snapshot,
     source: "TheDeepChecker (mean |g|, doublings); AUTOTRAINER (first to last layer); growth since the start: gradscope",
+    needs: &[],
     numbers: &[
         Number { name: "open_after", default: 1.0, meaning: "observed steps" },
         Number { name: "close_after", default: 64.0, meaning: "observed steps" },

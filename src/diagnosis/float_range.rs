@@ -1,5 +1,6 @@
 //! What smaller float formats would do to the gradients, from their exponents. Needs histograms.
 
+use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};
 use super::watch::{Judge, Look, Told, Verdicts};
 use crate::record::{Action, HistogramOf, HistogramRecord, Rule, Severity};
@@ -10,6 +11,7 @@ pub const UNDERFLOW: Spec = Spec {
     severity: Severity::Note,
     action: Action::Tell,
     source: "gradscope, from the exponent histogram",
+    needs: &[Need::Histograms],
     numbers: &[
         Number { name: "open_after", default: 3.0, meaning: "histograms" },
         Number { name: "close_after", default: 3.0, meaning: "histograms" },
@@ -22,6 +24,7 @@ pub const OVERFLOW: Spec = Spec {
     severity: Severity::Note,
     action: Action::Tell,
     source: "gradscope",
+    needs: &[],
     numbers: &[
         Number { name: "open_after", default: 3.0, meaning: "observed steps" },
         Number { name: "close_after", default: 16.0, meaning: "observed steps" },

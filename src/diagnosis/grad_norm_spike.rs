@@ -9,6 +9,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Note,
     action: Action::Tell,
     source: "OLMo-core (mean + 6 sigma of the last 128 norms)",
+    needs: &[],
     numbers: &[
         Number { name: "open_after", default: 1.0, meaning: "observed steps" },
         Number { name: "close_after", default: 64.0, meaning: "observed steps" },

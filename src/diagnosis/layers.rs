@@ -75,13 +75,7 @@ mod tests {
 
     #[test]
     fn layers_follow_the_paths() {
-        let param = |path: &str, shape: &[usize]| Param {
-            path: path.into(),
-            shape: shape.to_vec(),
-            numel: 1,
-            dtype: "f32".into(),
-            trainable: true,
-        };
+        let param = |path: &str, shape: &[usize]| Param::new(path, shape.to_vec());
         let layers = Layers::new(&[
             param("a.conv.weight", &[8, 4, 3, 3]),
             param("a.conv.bias", &[8]),

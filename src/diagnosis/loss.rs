@@ -1,5 +1,6 @@
 //! What the loss itself shows: the scalar `loss` of each step. It names no layer.
 
+use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};
 use super::watch::{Judge, Look, Told, Verdicts};
 use crate::record::{Action, Rule, Severity};
@@ -9,6 +10,7 @@ pub const RISING: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Snapshot,
     source: "gradscope",
+    needs: &[Need::Loss],
     numbers: &[
         Number { name: "open_after", default: 16.0, meaning: "observed steps" },
         Number { name: "close_after", default: 16.0, meaning: "observed steps" },
@@ -25,6 +27,7 @@ pub const NOT_DECREASING: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Tell,
     source: "SageMaker Debugger, LossNotDecreasing (5%); from the start of the run only: gradscope",
+    needs: &[Need::Loss],
     numbers: &[
         Number { name: "open_after", default: 1.0, meaning: "observed steps" },
         Number { name: "close_after", default: 16.0, meaning: "observed steps" },
@@ -43,6 +46,7 @@ pub const FLUCTUATING: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Tell,
     source: "TheDeepChecker; by quartiles of 32 losses: gradscope",
+    needs: &[Need::Loss],
     numbers: &[
         Number { name: "open_after", default: 32.0, meaning: "observed steps" },
         Number { name: "close_after", default: 16.0, meaning: "observed steps" },

@@ -9,6 +9,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Tell,
     source: "gradscope",
+    needs: &[],
     numbers: &[
         Number { name: "open_after", default: 3.0, meaning: "steps without a gradient" },
         Number { name: "close_after", default: 64.0, meaning: "steps with one" },

@@ -3,6 +3,7 @@
 //! part of the cause's finding. `docs/diagnoses.md` has the rules.
 
 mod context;
+mod coverage;
 mod episode;
 mod history;
 mod layers;
@@ -31,6 +32,7 @@ mod vanishing_depth;
 mod vanishing_gradient;
 
 pub use context::Context;
+pub use coverage::{Coverage, Material, Need};
 pub use settings::{Number, Rules, RulesError, Spec, spec};
 
 use crate::record::{Action, Finding, Param, Rule, Severity, StepRecord};
@@ -119,7 +121,7 @@ struct Stall {
 
 /// All rules over one run. An open finding is handed out when it is found, and once more, closed, when it has ended.
 pub struct Diagnosis {
-    params: Arc<[Param]>,
+    params: Vec<Param>,
     layers: Layers,
     context: Context,
     history: History,
@@ -160,8 +162,16 @@ impl Diagnosis {
                 action: rules.action_of(&stalled::SPEC),
             }),
             causes: vec![],
-            params,
+            params: params.to_vec(),
         }
+    }
+
+    /// Whether a gradient is asked for a parameter, from the next record on: of one that is frozen or unfrozen on the way.
+    ///
+    /// # Panics
+    /// Where there is no such parameter.
+    pub fn set_trainable(&mut self, tensor: usize, trainable: bool) {
+        self.params[tensor].trainable = trainable;
     }
 
     /// Takes the next record, whose tensors follow the parameters, and returns what begins or ends with it.

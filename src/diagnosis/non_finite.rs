@@ -12,6 +12,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Critical,
     action: Action::Snapshot,
     source: "SageMaker Debugger, ExplodingTensor",
+    needs: &[],
     numbers: &[
         Number { name: "open_after", default: 1.0, meaning: "steps with a NaN or an infinity" },
         Number { name: "close_after", default: 10.0, meaning: "steps without" },

@@ -3,6 +3,7 @@
 //! Where the noise of batches makes a gradient flip, as many moves cross a maximum as a minimum; where curvature does, they cross
 //! minima. Needs `Group::Updates`.
 
+use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};
 use super::watch::{Judge, Look, Told, Verdicts};
 use crate::record::{Action, Rule, Severity};
@@ -12,6 +13,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Tell,
     source: "gradscope, from sign flips and crossed minima",
+    needs: &[Need::Updates],
     numbers: &[
         Number { name: "open_after", default: 16.0, meaning: "observed steps" },
         Number { name: "close_after", default: 16.0, meaning: "observed steps" },

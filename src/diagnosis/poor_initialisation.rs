@@ -4,6 +4,7 @@
 //! SageMaker's rule compares variances of layers, which differ by design where widths do; the gain of He (2015) and Glorot (2010) does
 //! not. Vectors, embeddings and weights that begin at zero on purpose have none.
 
+use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};
 use super::watch::{Judge, Look, Told, Verdicts};
 use crate::record::{Action, Rule, Severity};
@@ -13,6 +14,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Tell,
     source: "SageMaker Debugger, PoorWeightInitialization, by the gain of He and Glorot instead of variance ratios",
+    needs: &[Need::Params],
     numbers: &[
         Number { name: "open_after", default: 1.0, meaning: "observed steps" },
         Number { name: "close_after", default: 1.0, meaning: "observed steps" },

@@ -1,5 +1,6 @@
 //! Tapped activations that sit at the rails of their function, where it passes nothing back.
 
+use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};
 use super::watch::{Judge, Look, Told, Verdicts};
 use crate::record::{Action, Rule, Severity, TapRecord};
@@ -9,6 +10,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Tell,
     source: "SageMaker Debugger, Saturation and DeadRelu",
+    needs: &[Need::Taps],
     numbers: &[
         Number { name: "open_after", default: 16.0, meaning: "observed steps" },
         Number { name: "close_after", default: 16.0, meaning: "observed steps" },

@@ -1,5 +1,6 @@
 //! The numbers of the rules: each has its defaults in its own file, and a user's settings over them.
 
+use super::coverage::Need;
 use crate::record::{Action, Rule, Severity};
 use std::collections::BTreeMap;
 
@@ -25,10 +26,22 @@ pub struct Spec {
     pub action: Action,
     /// Where the condition and its defaults come from.
     pub source: &'static str,
+    /// What it needs beside the basic statistics of gradients: without one of these it has nothing to judge.
+    pub needs: &'static [Need],
     /// Its numbers. All rules but [`Rule::Stalled`] have `open_after` and `close_after` among them: how often in a row
     /// the condition has to hold before it is told, and not to hold before it is over, in observed steps, or in what
     /// `meaning` says.
     pub numbers: &'static [Number],
+}
+
+impl Spec {
+    /// Observed steps before which the rule reports nothing.
+    pub fn least_steps(&'static self, rules: &Rules) -> u64 {
+        let numbers = rules.numbers_of(self);
+        let waits = ["open_after", "warm_up", "window"];
+        let own = self.numbers.iter().filter(|number| waits.contains(&number.name));
+        own.map(|number| u64::from(numbers.count(number.name))).sum()
+    }
 }
 
 /// Settings of all rules: which are off, what is done about them, and numbers that differ from the defaults.

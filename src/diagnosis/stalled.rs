@@ -8,5 +8,6 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Note,
     action: Action::Tell,
     source: "SageMaker Debugger, StalledTrainingRule (30 minutes)",
+    needs: &[],
     numbers: &[Number { name: "secs", default: 1800.0, meaning: "between two steps" }],
 };

@@ -1,6 +1,7 @@
 //! Elements whose gradient stays near zero, step after step. Dead pixels of the input do that to a first layer: worth a note. Needs
 //! `Group::Dynamics`.
 
+use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};
 use super::watch::{Judge, Look, Told, Verdicts};
 use crate::record::{Action, Rule, Severity};
@@ -10,6 +11,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Note,
     action: Action::Tell,
     source: "gradscope, from the dynamics of near zeros",
+    needs: &[Need::Dynamics],
     numbers: &[
         Number { name: "open_after", default: 100.0, meaning: "observed steps" },
         Number { name: "close_after", default: 16.0, meaning: "observed steps" },

@@ -1,5 +1,6 @@
 //! Parameters that do not move although their gradient is not zero. Needs `Group::Updates`.
 
+use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};
 use super::watch::{Judge, Look, Told, Verdicts};
 use crate::record::{Action, Gradient, Rule, Severity};
@@ -10,6 +11,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Tell,
     source: "SageMaker Debugger, UnchangedTensor",
+    needs: &[Need::Updates],
     numbers: &[
         Number { name: "open_after", default: 3.0, meaning: "moves in which no element changes" },
         Number { name: "close_after", default: 64.0, meaning: "moves in which one does" },

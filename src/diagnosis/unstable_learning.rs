@@ -1,5 +1,6 @@
 //! Moves of the whole model that are too large for its weights, or too small to get anywhere. Needs `Group::Updates`.
 
+use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};
 use super::watch::{Judge, Look, Told, Verdicts};
 use crate::record::{Action, Rule, Severity};
@@ -9,6 +10,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Tell,
     source: "TheDeepChecker (log10 of moves to weights outside [-4, -1])",
+    needs: &[Need::Updates],
     numbers: &[
         Number { name: "open_after", default: 1.0, meaning: "observed steps" },
         Number { name: "close_after", default: 16.0, meaning: "observed steps" },

@@ -1,5 +1,6 @@
 //! A weight that moves by more than its own size, or by nothing that counts. Needs `Group::Updates`.
 
+use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};
 use super::watch::{Judge, Look, Told, Verdicts};
 use crate::record::{Action, Rule, Severity};
@@ -9,6 +10,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Tell,
     source: "SageMaker Debugger, WeightUpdateRatio (10 and 1e-8)",
+    needs: &[Need::Updates],
     numbers: &[
         Number { name: "open_after", default: 3.0, meaning: "observed steps" },
         Number { name: "close_after", default: 16.0, meaning: "observed steps" },

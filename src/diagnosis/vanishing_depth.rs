@@ -9,6 +9,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Tell,
     source: "AUTOTRAINER (l2 of the first layer over the last < 1e-3, and < 1e-4)",
+    needs: &[],
     numbers: &[
         Number { name: "open_after", default: 8.0, meaning: "observed steps" },
         Number { name: "close_after", default: 16.0, meaning: "observed steps" },

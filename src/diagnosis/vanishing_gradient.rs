@@ -3,6 +3,7 @@
 //! At the end of a run gradients are small because the loss is, in all layers alike. What vanishes is told apart by its own layer's
 //! past and by the other layers: absolute smallness counts only where the loss is still what it was.
 
+use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};
 use super::watch::{Judge, Look, Told, Verdicts};
 use crate::record::{Action, Rule, Severity};
@@ -12,6 +13,7 @@ pub const SPEC: Spec = Spec {
     severity: Severity::Warn,
     action: Action::Tell,
     source: "SageMaker Debugger, VanishingGradient (mean |g| < 1e-7); against the layer's own past: gradscope",
+    needs: &[Need::Loss],
     numbers: &[
         Number { name: "open_after", default: 16.0, meaning: "observed steps" },
         Number { name: "close_after", default: 16.0, meaning: "observed steps" },

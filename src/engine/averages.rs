@@ -3,6 +3,7 @@
 use super::{Observation, Settings};
 use crate::error::ModelTooLarge;
 use crate::gpu::{Form, Gpu, Reads, RecordLayout, Slice};
+use crate::kernels::Pipelines;
 use crate::kernels::average::Average;
 use crate::kernels::paged::Terms;
 use crate::kernels::reduction::Reduction;
@@ -32,9 +33,10 @@ pub(super) struct AverageFate {
 impl GpuAverages {
     pub fn new(gpu: &Gpu, numels: &[u64], settings: &Settings) -> Result<Self, ModelTooLarge> {
         let twice = [numels, numels].concat();
+        let pipelines = Pipelines::default();
         Ok(Self {
             average: Average::new(gpu, &twice, settings.shaders, settings.limits.page_count)?,
-            reduction: Reduction::new(gpu, averages_form(), &twice, settings.shaders, settings.limits, None)?,
+            reduction: Reduction::new(gpu, averages_form(), &twice, settings.shaders, settings.limits, &pipelines)?,
             layouts: vec![None; twice.len()],
             steps: vec![None; twice.len()],
         })
@@ -44,6 +46,14 @@ impl GpuAverages {
     pub fn forget(&mut self) {
         self.layouts.fill(None);
         self.steps.fill(None);
+    }
+
+    /// Starts over for these tensors, their gradients and parameters.
+    pub fn forget_tensors(&mut self, tensors: &[usize]) {
+        let count = self.layouts.len() / 2;
+        for place in tensors.iter().flat_map(|&tensor| [tensor, count + tensor]) {
+            (self.layouts[place], self.steps[place]) = (None, None);
+        }
     }
 
     /// Bytes of the summaries of so many tensors.

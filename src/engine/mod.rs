@@ -10,6 +10,7 @@ pub(crate) use read::{Outcome, ReadLayout};
 use crate::bridge::{Resolutions, Resolved};
 use crate::error::ModelTooLarge;
 use crate::gpu::{Flight, Form, Gpu, PretendLimits, Reads, RecordLayout, Shaders, Slice, Timer};
+use crate::kernels::Pipelines;
 use crate::kernels::paged::Terms;
 use crate::kernels::reduction::Reduction;
 use crate::record::{NoticeKind, Param};
@@ -51,6 +52,8 @@ pub(crate) struct Observation {
     pub visited: Vec<usize>,
     /// Tensors that had their turn at steps the engine never heard of, since nothing was there.
     pub lost: Vec<usize>,
+    /// Tensors whose parameter is another one than before: nothing of it is compared with.
+    pub replaced: Vec<usize>,
     /// Tensors of which only state is captured.
     pub primed: Vec<usize>,
     /// What gradients come multiplied by.
@@ -102,7 +105,7 @@ struct History {
 struct Load<'a> {
     reads: Vec<Reads<'a>>,
     surveyed: SurveyReads<'a>,
-    scalars: Vec<Option<&'a Slice>>,
+    scalars: Vec<Result<&'a Slice, String>>,
     taps: Vec<([f32; 2], Result<&'a Slice, String>)>,
 }
 
@@ -116,6 +119,7 @@ pub(crate) struct Engine {
     reduction: Reduction,
     /// By the elements of the taps.
     taps: Vec<(Vec<u64>, Reduction)>,
+    tap_pipelines: Pipelines,
     survey: GpuSurvey,
     averages: Option<GpuAverages>,
     average_factor: f64,
@@ -131,11 +135,12 @@ impl Engine {
         let numels: Vec<u64> = params.iter().map(|param| param.numel).collect();
         Ok(Self {
             survey: GpuSurvey::new(&gpu, survey, &numels, shaders, limits)?,
-            reduction: Reduction::new(&gpu, form, &numels, shaders, limits, None)?,
+            reduction: Reduction::new(&gpu, form, &numels, shaders, limits, &Pipelines::default())?,
             averages: form.groups.ema.then(|| GpuAverages::new(&gpu, &numels, settings)).transpose()?,
             average_factor,
             timer: gpu_timer.unwrap_or(!gpu.is_software()).then(|| Timer::new(&gpu)).flatten(),
             taps: Vec::new(),
+            tap_pipelines: Pipelines::default(),
             gpu,
             form,
             epsilons,
@@ -181,7 +186,8 @@ impl Engine {
         let mut reads = vec![Reads { keeps: observation.keeps, ..Reads::default() }; count];
         // Set once the commands are on the queue: a step that fails before leaves no state to compare with.
         let mut before = std::mem::replace(&mut self.history, vec![None; count]);
-        observation.lost.iter().for_each(|&tensor| before[tensor] = None);
+        observation.lost.iter().chain(&observation.replaced).for_each(|&tensor| before[tensor] = None);
+        self.averages.iter_mut().for_each(|averages| averages.forget_tensors(&observation.replaced));
         let mut after = before.clone();
         if observation.keeps {
             observation.visited.iter().for_each(|&tensor| after[tensor] = None);
@@ -198,7 +204,7 @@ impl Engine {
         for (&cargo, resolution) in observation.cargo.iter().zip(resolutions) {
             let resolution = resolution.as_ref().map_err(Clone::clone);
             match cargo {
-                Cargo::Scalar => scalars.push(resolution.ok().map(|resolved| &resolved.slice)),
+                Cargo::Scalar => scalars.push(resolution.map(|resolved| &resolved.slice)),
                 Cargo::Tap { rails } => taps.push((rails, resolution.map(|resolved| &resolved.slice))),
                 Cargo::Gradient(tensor)
                 | Cargo::Ordered(tensor)
@@ -269,6 +275,8 @@ impl Engine {
     /// Leaves nothing of a step that was lost: neither what was made for it, nor anything to compare the next with.
     pub fn forget(&mut self) {
         self.taps.clear();
+        // One that failed to compile is not used again.
+        self.tap_pipelines = Pipelines::default();
         self.history.fill(None);
         self.averages.iter_mut().for_each(GpuAverages::forget);
     }
@@ -302,10 +310,10 @@ impl Engine {
         self.reduction.copy_to(&mut encoder, staging, 0);
         let mut end = averages_at + self.averages.as_ref().map_or(0, |_| GpuAverages::bytes(count));
         for scalar in scalars {
-            if let Some(slice) = scalar {
+            if let Ok(slice) = &scalar {
                 encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, staging, end, Some(4));
             }
-            outcome.scalars.push(scalar.is_some());
+            outcome.scalars.push(scalar.map(|_| ()));
             end += 4;
         }
         if !taps.is_empty() {
@@ -376,8 +384,7 @@ impl Engine {
 
     /// For taps of these lengths.
     fn tap_reduction(&self, numels: &[u64]) -> Result<Reduction, ModelTooLarge> {
-        let like = self.taps.first().map(|(_, reduction)| reduction);
-        Reduction::new(&self.gpu, tap_form(), numels, self.shaders, self.limits, like)
+        Reduction::new(&self.gpu, tap_form(), numels, self.shaders, self.limits, &self.tap_pipelines)
     }
 
     fn terms(&self, scale: f64) -> Terms {
@@ -395,6 +402,11 @@ impl Engine {
                 Err(format!("it has {now} elements, and the model had {planned} when the scope was built"))
             }
         }
+    }
+
+    /// Number of pipelines that taps have been compiled for.
+    pub fn tap_pipeline_count(&self) -> usize {
+        self.tap_pipelines.count()
     }
 
     /// What [`ReadLayout::read`] needs on the training thread, while the engine works on burn's.

@@ -12,8 +12,8 @@ pub(crate) struct Outcome {
     pub(super) stamp: u32,
     pub(super) scale: f64,
     pub(super) tensors: Vec<Fate>,
-    /// Which of the step's GPU scalars were copied, in order.
-    pub scalars: Vec<bool>,
+    /// Of each of the step's GPU scalars, in order, whether it was copied, or why not.
+    pub scalars: Vec<Result<(), String>>,
     /// Elements and chunks of each tap, or why it was left out.
     pub(super) taps: Vec<Result<(u64, u32), String>>,
     pub(super) survey: Option<SurveyOutcome>,

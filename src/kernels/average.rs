@@ -1,5 +1,6 @@
 //! Launcher of `average.wgsl`: element-wise moving averages of tensors, in a buffer of our own.
 
+use super::Pipelines;
 use super::paged::{Kernel, Paged, Terms};
 use crate::error::ModelTooLarge;
 use crate::gpu::{Cut, Gpu, Plan, Reads, Shaders, Slice, TILE_LEN, VECTOR_BYTES, average_wgsl};
@@ -43,7 +44,7 @@ impl Average {
         let averages = gpu.storage_buffer("gradscope averages", bytes, wgpu::BufferUsages::empty());
         let outputs = vec![averages.clone()];
         let kernel = Kernel { name: "average", wgsl: Box::new(average_wgsl), role_count: 1, outputs };
-        let paged = Paged::new(gpu, kernel, &plan, shaders, page_count_max);
+        let paged = Paged::new(gpu, kernel, &plan, shaders, page_count_max, &Pipelines::default());
         Ok(Self { plan, paged, averages, offsets })
     }
 

@@ -1,5 +1,6 @@
 //! Launcher of `grad_reduce.wgsl`: gradients, parameters and the state of the step before to one record a chunk.
 
+use super::Pipelines;
 use super::paged::{Kernel, Paged};
 use crate::gpu::{self, Form, Gpu, Plan, RecordLayout, Shaders};
 
@@ -11,7 +12,15 @@ pub(crate) struct GradReduce {
 }
 
 impl GradReduce {
-    pub fn new(gpu: &Gpu, form: Form, plan: &Plan, shaders: Shaders, page_count_max: Option<u32>) -> Self {
+    /// `pipelines` are of the same form.
+    pub fn new(
+        gpu: &Gpu,
+        form: Form,
+        plan: &Plan,
+        shaders: Shaders,
+        page_count_max: Option<u32>,
+        pipelines: &Pipelines,
+    ) -> Self {
         let usage = wgpu::BufferUsages::empty();
         let record_bytes = plan.chunks.len() as u64 * RecordLayout::new(form).bytes();
         let records = gpu.storage_buffer("gradscope records", record_bytes, usage);
@@ -24,6 +33,6 @@ impl GradReduce {
         }
         let wgsl = Box::new(move |page_count| gpu::grad_reduce_wgsl(form, page_count));
         let kernel = Kernel { name: "grad_reduce", wgsl, role_count: form.role_count() as u32, outputs };
-        Self { paged: Paged::new(gpu, kernel, plan, shaders, page_count_max), records }
+        Self { paged: Paged::new(gpu, kernel, plan, shaders, page_count_max, pipelines), records }
     }
 }

@@ -1,5 +1,6 @@
 //! Launcher of `histogram.wgsl`: counts a tensor, for gradients and then for parameters.
 
+use super::Pipelines;
 use super::paged::{Kernel, Paged, Terms};
 use crate::error::ModelTooLarge;
 use crate::gpu::{Cut, Gpu, Plan, Reads, Shaders, histogram_wgsl};
@@ -45,7 +46,7 @@ impl HistogramKernel {
             role_count: 1,
             outputs: vec![counts.clone(), edges.clone()],
         };
-        let paged = Paged::new(gpu, kernel, &plan, shaders, page_count_max);
+        let paged = Paged::new(gpu, kernel, &plan, shaders, page_count_max, &Pipelines::default());
         Ok(Self { gpu: gpu.clone(), plan, paged, counts, edges })
     }
 

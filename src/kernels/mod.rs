@@ -9,6 +9,7 @@ pub(crate) mod segment_reduce;
 pub(crate) mod tensor_reduce;
 
 use crate::gpu::{Gpu, Shaders};
+use std::sync::{Arc, Mutex};
 
 /// The extent of a dispatch of `count` workgroups where one dimension holds `len_max`.
 ///
@@ -18,14 +19,41 @@ pub(crate) fn grid(count: u32, len_max: u32) -> (u32, u32) {
     (count.div_ceil(rows), rows)
 }
 
+/// A pipeline, and the layout of its one bind group.
+#[derive(Clone)]
+struct Compiled {
+    layout: wgpu::BindGroupLayout,
+    pipeline: wgpu::ComputePipeline,
+}
+
+/// The pipelines of one form, each compiled when it is first needed. Clones share them, so that plans for other lengths
+/// compile nothing anew.
+#[derive(Clone, Default)]
+pub(crate) struct Pipelines(Arc<Mutex<Vec<(PipelineKey, Compiled)>>>);
+
+/// A kernel's name, and its size: pages a role, or invocations of a workgroup.
+type PipelineKey = (&'static str, u32);
+
+impl Pipelines {
+    /// The pipeline of that kernel and size.
+    fn get(&self, kernel: &'static str, size: u32, compile: impl FnOnce() -> Compiled) -> Compiled {
+        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((_, compiled)) = known.iter().find(|(key, _)| *key == (kernel, size)) {
+            return compiled.clone();
+        }
+        let compiled = compile();
+        known.push(((kernel, size), compiled.clone()));
+        compiled
+    }
+
+    /// Number of pipelines that have been compiled.
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).len()
+    }
+}
+
 /// A compute pipeline whose entry point bears the shader's name, and the layout of its one bind group.
-fn pipeline(
-    gpu: &Gpu,
-    name: &str,
-    entries: &[wgpu::BindGroupLayoutEntry],
-    wgsl: String,
-    shaders: Shaders,
-) -> (wgpu::BindGroupLayout, wgpu::ComputePipeline) {
+fn pipeline(gpu: &Gpu, name: &str, entries: &[wgpu::BindGroupLayoutEntry], wgsl: String, shaders: Shaders) -> Compiled {
     let layout = gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(name), entries });
     let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
         label: Some(name),
@@ -44,7 +72,7 @@ fn pipeline(
         },
         cache: None,
     });
-    (layout, pipeline)
+    Compiled { layout, pipeline }
 }
 
 /// A bind group whose bindings count up from 0.

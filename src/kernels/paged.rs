@@ -1,6 +1,6 @@
 //! What kernels that read burn's buffers share: a dispatch for each group of pages, a workgroup for each chunk.
 
-use super::grid;
+use super::{Compiled, Pipelines, grid};
 use crate::gpu::{Chunk, Gpu, Group, Plan, Reads, Shaders, Span, TABLE_COUNT};
 use crate::stats::{MAGNITUDE_MASK, weight_threshold_bits};
 use bytemuck::{Pod, Zeroable};
@@ -11,6 +11,21 @@ const PAGE_COUNT_MAX: u32 = 24;
 /// On software drivers, which run every case of the choice among pages, masked, whichever is taken: on llvmpipe
 /// 24 pages take 4.9 times as long as one.
 const PAGE_COUNT_MAX_ON_CPU: u32 = 1;
+/// Of the tables, those that are uniforms: the dispatch's.
+const UNIFORM_COUNT: u32 = 1;
+
+/// Buffers of all kinds that a stage may bind. Metal has 31 places for them, of which wgpu keeps two for itself.
+const BUFFER_COUNT_MAX: u32 = 29;
+
+/// Pages that a kernel may bind, all roles together: no more than are `asked` for, than the adapter's storage buffers
+/// leave beside the kernel's own, and than all kinds of buffers leave.
+fn page_count_bound(asked: u32, storage_buffer_count_max: u32, output_count: u32) -> u32 {
+    let own_count = TABLE_COUNT + output_count;
+    asked
+        .min(PAGE_COUNT_MAX)
+        .min(storage_buffer_count_max.saturating_sub(own_count - UNIFORM_COUNT))
+        .min(BUFFER_COUNT_MAX - own_count)
+}
 
 /// The uniform of a dispatch, as the shaders read it.
 #[repr(C)]
@@ -57,22 +72,14 @@ pub(crate) struct Kernel {
     pub outputs: Vec<wgpu::Buffer>,
 }
 
-/// The shader compiled for so many pages a role.
-#[derive(Clone)]
-struct Variant {
-    page_count: u32,
-    layout: wgpu::BindGroupLayout,
-    pipeline: wgpu::ComputePipeline,
-}
-
 /// Pipelines and tables of a kernel for one plan.
 pub(crate) struct Paged {
     gpu: Gpu,
     shaders: Shaders,
     kernel: Kernel,
     page_count_max: u32,
-    /// Compiled when a step first needs them.
-    variants: Vec<Variant>,
+    /// By pages a role.
+    pipelines: Pipelines,
     dispatches: wgpu::Buffer,
     dispatch_stride: u64,
     chunks: wgpu::Buffer,
@@ -82,15 +89,20 @@ pub(crate) struct Paged {
 }
 
 impl Paged {
-    /// `page_count_max` bounds the buffers a role has in one dispatch, below what the adapter allows.
-    pub fn new(gpu: &Gpu, kernel: Kernel, plan: &Plan, shaders: Shaders, page_count_max: Option<u32>) -> Self {
+    /// `page_count_max` bounds the buffers a role has in one dispatch, below what the adapter allows. `pipelines` are of
+    /// the same form of the kernel.
+    pub fn new(
+        gpu: &Gpu,
+        kernel: Kernel,
+        plan: &Plan,
+        shaders: Shaders,
+        page_count_max: Option<u32>,
+        pipelines: &Pipelines,
+    ) -> Self {
         let by_default = if gpu.is_software() { PAGE_COUNT_MAX_ON_CPU } else { PAGE_COUNT_MAX };
-        let own_storage_count = TABLE_COUNT - 1 + kernel.outputs.len() as u32;
-        let page_count_max = page_count_max
-            .map_or(by_default, |count| count * kernel.role_count)
-            .min(gpu.storage_buffer_count_max.saturating_sub(own_storage_count))
-            .min(PAGE_COUNT_MAX)
-            / kernel.role_count;
+        let asked = page_count_max.map_or(by_default, |count| count * kernel.role_count);
+        let page_count_max =
+            page_count_bound(asked, gpu.storage_buffer_count_max, kernel.outputs.len() as u32) / kernel.role_count;
         let copy_dst = wgpu::BufferUsages::COPY_DST;
         let chunk_bytes = bytemuck::cast_slice::<Chunk, u8>(&plan.chunks);
         let chunks = gpu.storage_buffer("gradscope chunks", chunk_bytes.len() as u64, copy_dst);
@@ -108,7 +120,7 @@ impl Paged {
             shaders,
             kernel,
             page_count_max: page_count_max.max(1),
-            variants: Vec::new(),
+            pipelines: pipelines.clone(),
             dispatches,
             dispatch_stride,
             chunks,
@@ -116,11 +128,6 @@ impl Paged {
             rows: Vec::new(),
             uniforms: Vec::new(),
         }
-    }
-
-    /// Takes over what has been compiled for another plan of the same kernel.
-    pub fn adopt(&mut self, other: &Self) {
-        self.variants.clone_from(&other.variants);
     }
 
     /// Records the step's dispatches over what `reads` names; their tables are written to the queue before the next
@@ -155,9 +162,9 @@ impl Paged {
 
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         for (index, group) in groups.iter().enumerate() {
-            let variant = self.variant(group);
-            pass.set_pipeline(&self.variants[variant].pipeline);
-            let bind_group = self.bind(&self.variants[variant], group);
+            let (page_count, compiled) = self.compiled(group);
+            pass.set_pipeline(&compiled.pipeline);
+            let bind_group = self.bind(&compiled.layout, page_count, group);
             pass.set_bind_group(0, &bind_group, &[(index as u64 * self.dispatch_stride) as u32]);
             let (x, y) = grid(group.chunks.end - group.chunks.start, self.gpu.grid_len_max);
             pass.dispatch_workgroups(x, y, 1);
@@ -165,19 +172,16 @@ impl Paged {
         true
     }
 
-    /// The smallest variant that holds the group.
-    fn variant(&mut self, group: &Group) -> usize {
+    /// The pipeline with the fewest pages that hold the group, and their number.
+    fn compiled(&self, group: &Group) -> (u32, Compiled) {
         let needed = group.windows.iter().map(Vec::len).max().unwrap_or(0) as u32;
         let page_count = [1, 4].into_iter().find(|&pages| needed <= pages).unwrap_or(self.page_count_max);
         let page_count = page_count.min(self.page_count_max);
-        let found = self.variants.iter().position(|variant| variant.page_count == page_count);
-        found.unwrap_or_else(|| {
-            self.variants.push(Variant::new(&self.gpu, &self.kernel, page_count, self.shaders));
-            self.variants.len() - 1
-        })
+        let compile = || compile(&self.gpu, &self.kernel, page_count, self.shaders);
+        (page_count, self.pipelines.get(self.kernel.name, page_count, compile))
     }
 
-    fn bind(&self, variant: &Variant, group: &Group) -> wgpu::BindGroup {
+    fn bind(&self, layout: &wgpu::BindGroupLayout, page_count: u32, group: &Group) -> wgpu::BindGroup {
         let dispatch = wgpu::BufferBinding {
             buffer: &self.dispatches,
             offset: 0,
@@ -192,8 +196,7 @@ impl Paged {
         // A slot without a page of its own repeats one of the group's: it is never chosen, and it is bound read-only.
         let any = group.windows.iter().flatten().next();
         for windows in &group.windows[..self.kernel.role_count as usize] {
-            let slots =
-                (0..variant.page_count as usize).filter_map(|page| windows.get(page).or(windows.last()).or(any));
+            let slots = (0..page_count as usize).filter_map(|page| windows.get(page).or(windows.last()).or(any));
             resources.extend(slots.map(|window| {
                 wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: &window.buffer,
@@ -202,23 +205,44 @@ impl Paged {
                 })
             }));
         }
-        super::bind_group(&self.gpu, self.kernel.name, &variant.layout, resources)
+        super::bind_group(&self.gpu, self.kernel.name, layout, resources)
     }
 }
 
-impl Variant {
-    fn new(gpu: &Gpu, kernel: &Kernel, page_count: u32, shaders: Shaders) -> Self {
-        let mut entries = vec![
-            Gpu::uniform_entry(0, size_of::<Dispatch>() as u64),
-            Gpu::storage_entry(1, true),
-            Gpu::storage_entry(2, true),
-        ];
-        let first_page = TABLE_COUNT + kernel.outputs.len() as u32;
-        entries.extend((TABLE_COUNT..first_page).map(|binding| Gpu::storage_entry(binding, false)));
-        let pages = page_count * kernel.role_count;
-        entries.extend((0..pages).map(|page| Gpu::storage_entry(first_page + page, true)));
-        let wgsl = (kernel.wgsl)(page_count);
-        let (layout, pipeline) = super::pipeline(gpu, kernel.name, &entries, wgsl, shaders);
-        Self { page_count, layout, pipeline }
+fn compile(gpu: &Gpu, kernel: &Kernel, page_count: u32, shaders: Shaders) -> Compiled {
+    let mut entries = vec![
+        Gpu::uniform_entry(0, size_of::<Dispatch>() as u64),
+        Gpu::storage_entry(1, true),
+        Gpu::storage_entry(2, true),
+    ];
+    let first_page = TABLE_COUNT + kernel.outputs.len() as u32;
+    entries.extend((TABLE_COUNT..first_page).map(|binding| Gpu::storage_entry(binding, false)));
+    let pages = page_count * kernel.role_count;
+    entries.extend((0..pages).map(|page| Gpu::storage_entry(first_page + page, true)));
+    super::pipeline(gpu, kernel.name, &entries, (kernel.wgsl)(page_count), shaders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Form;
+    use crate::stats::{Group, Groups};
+
+    #[test]
+    fn every_form_fits_metals_places_and_webgpus_default_limits() {
+        /// Storage buffers a stage: of WebGPU by default, and of adapters that have more than anybody needs.
+        const LIMITS: [u32; 3] = [8, 31, 500_000];
+        let all = Groups::FULL | Group::Cosine | Group::Ema;
+        for groups in [Groups::CARD, Group::Cosine.into(), Groups::FULL, all] {
+            let form = Form { groups, ..Form::default() };
+            for limit in LIMITS {
+                let pages = page_count_bound(PAGE_COUNT_MAX, limit, form.output_count()) / form.role_count() as u32;
+                assert!(pages >= 1, "{groups} with {limit} storage buffers");
+                let storage_count =
+                    TABLE_COUNT - UNIFORM_COUNT + form.output_count() + pages * form.role_count() as u32;
+                assert!(storage_count <= limit, "{groups}: {storage_count} of {limit} storage buffers");
+                assert!(storage_count + UNIFORM_COUNT <= BUFFER_COUNT_MAX, "{groups}: {storage_count} and a uniform");
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `grad_reduce` and `tensor_reduce` over one list of tensors: elements in, one summary a tensor out.
 
+use super::Pipelines;
 use super::grad_reduce::GradReduce;
 use super::paged::Terms;
 use super::tensor_reduce::TensorReduce;
@@ -13,7 +14,7 @@ pub(crate) struct Reduction {
 }
 
 impl Reduction {
-    /// `like` is one of the same form for other tensors, if there is one: what it has compiled is used again.
+    /// `pipelines` are of the same form.
     ///
     /// # Errors
     /// Where the tensors, by their elements, outgrow the adapter's limits.
@@ -23,16 +24,12 @@ impl Reduction {
         numels: &[u64],
         shaders: Shaders,
         limits: PretendLimits,
-        like: Option<&Self>,
+        pipelines: &Pipelines,
     ) -> Result<Self, ModelTooLarge> {
         let plan = Plan::new(gpu, form, numels);
         plan.check(gpu)?;
-        let mut grad_reduce = GradReduce::new(gpu, form, &plan, shaders, limits.page_count);
-        if let Some(like) = like {
-            grad_reduce.paged.adopt(&like.grad_reduce.paged);
-        }
-        let tensor_reduce =
-            TensorReduce::new(gpu, form, &plan, &grad_reduce.records, shaders, like.map(|like| &like.tensor_reduce));
+        let grad_reduce = GradReduce::new(gpu, form, &plan, shaders, limits.page_count, pipelines);
+        let tensor_reduce = TensorReduce::new(gpu, form, &plan, &grad_reduce.records, shaders, pipelines);
         Ok(Self { plan, grad_reduce, tensor_reduce })
     }
 

@@ -1,5 +1,6 @@
 //! Launcher of `segment_reduce.wgsl`: stretches of tensors to one record each.
 
+use super::Pipelines;
 use super::paged::{Kernel, Paged, Terms};
 use crate::error::ModelTooLarge;
 use crate::gpu::{Cut, Gpu, Plan, Reads, SEGMENT_WORDS, Shaders, segment, segment_reduce_wgsl};
@@ -80,7 +81,7 @@ impl SegmentReduce {
             role_count: 1,
             outputs: vec![records.clone()],
         };
-        let paged = Paged::new(gpu, kernel, &plan, shaders, page_count_max);
+        let paged = Paged::new(gpu, kernel, &plan, shaders, page_count_max, &Pipelines::default());
         Ok(Self { plan, paged, records, layout })
     }
 

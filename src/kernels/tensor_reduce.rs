@@ -1,12 +1,10 @@
 //! Launcher of `tensor_reduce.wgsl`: chunk records to one summary a tensor.
 
-use super::grid;
+use super::{Compiled, Pipelines, grid};
 use crate::gpu::{self, Form, Gpu, Plan, RecordLayout, Shaders};
 
 /// Pipeline and buffers of the kernel for one plan.
 pub(crate) struct TensorReduce {
-    workgroup_len: u32,
-    layout: wgpu::BindGroupLayout,
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     /// One record a tensor, in the order of the plan.
@@ -16,20 +14,18 @@ pub(crate) struct TensorReduce {
 }
 
 impl TensorReduce {
-    /// `like` is one of the same form for another plan, if there is one: what it has compiled is used again.
+    /// `pipelines` are of the same form.
     pub fn new(
         gpu: &Gpu,
         form: Form,
         plan: &Plan,
         records: &wgpu::Buffer,
         shaders: Shaders,
-        like: Option<&Self>,
+        pipelines: &Pipelines,
     ) -> Self {
         let entries = [Gpu::storage_entry(0, true), Gpu::storage_entry(1, true), Gpu::storage_entry(2, false)];
         let workgroup_len = gpu::fold_workgroup_len(plan.tensors.iter().map(|chunks| chunks.count).max().unwrap_or(0));
-        let like = like.filter(|like| like.workgroup_len == workgroup_len);
-        let compiled = like.map(|like| (like.layout.clone(), like.pipeline.clone()));
-        let (layout, pipeline) = compiled.unwrap_or_else(|| {
+        let Compiled { layout, pipeline } = pipelines.get("tensor_reduce", workgroup_len, || {
             let wgsl = gpu::tensor_reduce_wgsl(form, workgroup_len);
             super::pipeline(gpu, "tensor_reduce", &entries, wgsl, shaders)
         });
@@ -46,15 +42,7 @@ impl TensorReduce {
         let summaries = gpu.storage_buffer("gradscope summaries", bytes, wgpu::BufferUsages::COPY_SRC);
         let resources = vec![tensors.as_entire_binding(), records.as_entire_binding(), summaries.as_entire_binding()];
         let bind_group = super::bind_group(gpu, "tensor_reduce", &layout, resources);
-        Self {
-            workgroup_len,
-            layout,
-            pipeline,
-            bind_group,
-            summaries,
-            grid: grid(plan.tensors.len() as u32, gpu.grid_len_max),
-            bytes,
-        }
+        Self { pipeline, bind_group, summaries, grid: grid(plan.tensors.len() as u32, gpu.grid_len_max), bytes }
     }
 
     /// Bytes that come back: a record a tensor.

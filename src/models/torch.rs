@@ -38,13 +38,7 @@ mod tests {
     fn names_go_both_ways() {
         let paths = ["conv1.weight", "bn1.gamma", "bn1.beta", "layer1.0.downsample.1.gamma", "fc.weight", "fc.bias"];
         let names = ["conv1.weight", "bn1.weight", "bn1.bias", "layer1.0.downsample.1.weight", "fc.weight", "fc.bias"];
-        let param = |path: &str| Param {
-            path: path.into(),
-            shape: vec![10, 512],
-            numel: 5120,
-            dtype: "f32".into(),
-            trainable: true,
-        };
+        let param = |path: &str| Param::new(path, vec![10, 512]);
         let params = paths.map(param);
         for (path, name) in paths.into_iter().zip(names) {
             assert_eq!(super::name(path), name);

@@ -31,17 +31,20 @@ pub struct Figure {
     pub is_in: fn(Groups) -> bool,
 }
 
+/// A figure over the finite elements of a gradient. Without one there is none: norms of nothing would be zeros.
 fn gradient(record: &TensorRecord, of: impl FnOnce(&TensorSummary) -> Option<f64>) -> Option<f64> {
-    record.summary().and_then(of)
+    record.summary().filter(|summary| summary.finite_count() > 0).and_then(of)
 }
 
+/// As [`gradient`], of a parameter.
 fn parameter(record: &TensorRecord, of: impl FnOnce(&ParameterSummary) -> Option<f64>) -> Option<f64> {
-    record.parameter.as_ref().and_then(of)
+    record.parameter.as_ref().filter(|parameter| parameter.nonfinite_count < parameter.numel).and_then(of)
 }
 
+/// As [`gradient`], of an update, with the elements of its parameter.
 fn update(record: &TensorRecord, of: impl FnOnce(&UpdateSummary, u64) -> Option<f64>) -> Option<f64> {
     let numel = record.parameter.as_ref()?.numel;
-    record.update.as_ref().and_then(|update| of(update, numel))
+    record.update.as_ref().filter(|update| update.nonfinite_count < numel).and_then(|update| of(update, numel))
 }
 
 fn released(record: &TensorRecord, epsilon: usize) -> Option<f64> {
@@ -75,7 +78,7 @@ impl Figure {
         near_zero_ratio_1 Ratio card "near-zero gradients, smaller epsilon" = |r| gradient(r, |s| Some(s.near_zero_ratio()[0]));
         near_zero_ratio_2 Ratio card "near-zero gradients, larger epsilon" = |r| gradient(r, |s| Some(s.near_zero_ratio()[1]));
         sign_flip_ratio Ratio card "sign flips" = |r| gradient(r, TensorSummary::sign_flip_ratio);
-        nonfinite_count Count card "non-finite gradients" = |r| gradient(r, |s| Some(s.nonfinite_count() as f64));
+        nonfinite_count Count card "non-finite gradients" = |r| r.summary().map(|s| s.nonfinite_count() as f64);
         cosine_previous Linear cosine "cosine with the gradient before" = |r| gradient(r, |s| s.cosine_previous);
         mean Linear dynamics "mean gradient" = |r| gradient(r, TensorSummary::mean);
         std Log dynamics "standard deviation of the gradient" = |r| gradient(r, |s| s.dynamics?.std);
@@ -86,7 +89,7 @@ impl Figure {
         param_max Linear params "largest weight" = |r| parameter(r, |p| p.max.map(f64::from));
         param_l2_norm Log params "weight L2 norm" = |r| parameter(r, |p| Some(p.l2_norm));
         param_kurtosis Log params "kurtosis of the weights" = |r| parameter(r, |p| p.kurtosis);
-        param_nonfinite_count Count params "non-finite weights" = |r| parameter(r, |p| Some(p.nonfinite_count as f64));
+        param_nonfinite_count Count params "non-finite weights" = |r| r.parameter.as_ref().map(|p| p.nonfinite_count as f64);
         update_l2_norm Log updates "L2 norm of the move" = |r| update(r, |u, _| Some(u.l2_norm));
         update_to_weight Log updates "move / weight norm" = |r| update(r, |u, _| Some(u.update_to_weight));
         unchanged_ratio Ratio updates "weights that did not move" =

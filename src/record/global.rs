@@ -148,6 +148,11 @@ impl Global {
         self.nan_count + self.pos_inf_count + self.neg_inf_count
     }
 
+    /// Finite elements.
+    pub fn finite_count(&self) -> u64 {
+        self.numel - self.nonfinite_count().min(self.numel)
+    }
+
     /// `near_zero_count / numel` for each epsilon, in [0, 1]; `None` where nothing was observed.
     pub fn near_zero_ratio(&self) -> Option<[f64; 2]> {
         (self.numel > 0).then(|| self.near_zero_count.map(|count| count as f64 / self.numel as f64))

@@ -32,6 +32,7 @@ impl StepRecord {
         Some(Self {
             step: first.step,
             epoch: first.epoch,
+            unix_secs: first.unix_secs,
             last_move: first.last_move,
             scalars: scalars(parts),
             global: Global::of(&tensors),

@@ -13,6 +13,8 @@ mod tensor;
 pub use figures::{Figure, Scale};
 pub use finding::{Action, Finding, Severity};
 pub use global::{Global, GlobalParameters, GlobalUpdates};
+#[cfg(feature = "store")]
+pub(crate) use notice::FOLDER_GONE;
 pub use notice::{Notice, NoticeKind};
 #[cfg(feature = "store")]
 pub(crate) use prose::short;
@@ -34,9 +36,20 @@ pub struct Param {
     pub numel: u64,
     /// Element type, such as `f32`.
     pub dtype: String,
-    /// Whether a gradient is asked for it: not of frozen parameters, nor of running statistics.
+    /// Whether a gradient is asked for it: not of frozen parameters. In a manifest it is as it was last.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub trainable: bool,
+    /// Other module paths of the same parameter, where layers share it. It is observed once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tied: Vec<String>,
+}
+
+impl Param {
+    /// A trainable parameter in f32 at one path; `numel` follows from `shape`.
+    pub fn new(path: impl Into<String>, shape: Vec<usize>) -> Self {
+        let numel = shape.iter().map(|&len| len as u64).product();
+        Self { path: path.into(), shape, numel, dtype: "f32".into(), trainable: true, tied: vec![] }
+    }
 }
 
 fn yes() -> bool {
@@ -78,6 +91,9 @@ pub struct StepRecord {
     /// As given with the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// Unix time, in seconds, at which the step was submitted; `None` in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unix_secs: Option<f64>,
     /// Whether this is the record of the last move alone: no step was observed, and there are no gradients.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub last_move: bool,

@@ -11,6 +11,47 @@ pub struct Notice {
     /// What it was.
     #[serde(flatten)]
     pub kind: NoticeKind,
+    /// Times that it happened, counted until the notice was written. What may come at every step is reported when it
+    /// happens first, and its count at the end of the run.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub count: u64,
+}
+
+/// Why a run folder that is not there any more can't be written.
+#[cfg(feature = "store")]
+pub(crate) const FOLDER_GONE: &str = "the folder was removed, moved or taken away, and nothing more is recorded";
+#[cfg(not(feature = "store"))]
+const FOLDER_GONE: &str = "";
+
+fn once() -> u64 {
+    1
+}
+
+fn is_once(count: &u64) -> bool {
+    *count == 1
+}
+
+impl Notice {
+    /// Something that happened once so far.
+    pub fn new(step: u64, kind: NoticeKind) -> Self {
+        Self { step, kind, count: 1 }
+    }
+
+    /// Whether the two report the same: the same kind of thing, of the same object.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self.kind.key(), other.kind.key()) {
+            (Some(own), Some(others)) => own == others,
+            _ => self.step == other.step && self.kind == other.kind,
+        }
+    }
+
+    /// Replaces the notice that reports the same, or adds itself.
+    pub fn put_into(self, notices: &mut Vec<Self>) {
+        match notices.iter_mut().find(|known| known.is_same(&self)) {
+            Some(known) => *known = self,
+            None => notices.push(self),
+        }
+    }
 }
 
 /// What went wrong. `Display` of the [`Notice`] has it in words, with a remedy.
@@ -30,7 +71,7 @@ pub enum NoticeKind {
         /// What changed.
         reason: String,
     },
-    /// A gradient could not be reduced.
+    /// A gradient, or a parameter, could not be reduced.
     Unreadable {
         /// The parameter.
         path: String,
@@ -41,6 +82,37 @@ pub enum NoticeKind {
     ModelChanged {
         /// How many.
         unknown_count: usize,
+    },
+    /// Numbers of steps did not ascend; the steps are counted on from there.
+    StepsRenumbered {
+        /// The number that was given.
+        given: u64,
+        /// The number of the step before.
+        last: u64,
+        /// The number that was recorded in its place.
+        recorded: u64,
+    },
+    /// Numbers of steps ascend by more than one, so no step has a neighbour to compare with.
+    NoNeighbours {
+        /// The number of the step before.
+        last: u64,
+    },
+    /// One parameter id stands at several paths of the model.
+    TiedParameters {
+        /// The path that it is recorded by.
+        path: String,
+        /// The other paths.
+        tied: Vec<String>,
+    },
+    /// Rules that have nothing to judge by, for want of what the scope was not asked for.
+    RulesUnjudged {
+        /// Which, and what each needs.
+        coverage: String,
+    },
+    /// Captures found the disk too many of them behind, and were left out.
+    CaptureBehind {
+        /// Captures that were waiting for the disk.
+        queue_len: usize,
     },
     /// A scalar could not be read.
     ScalarSkipped {
@@ -90,9 +162,40 @@ pub enum NoticeKind {
     },
 }
 
+impl NoticeKind {
+    /// Whether something went wrong; `false` of what is only worth knowing.
+    pub fn is_fault(&self) -> bool {
+        !matches!(self, Self::RulesUnjudged { .. })
+    }
+
+    /// What the notice is about, of a kind that may come at every step. `None` of a gap in the record, which is a
+    /// notice of its own each time.
+    pub fn key(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::StepDropped { .. } | Self::StepLost { .. } => None,
+            Self::HistoryReset { path, .. } => Some(("history_reset", path)),
+            Self::Unreadable { path, .. } => Some(("unreadable", path)),
+            Self::ModelChanged { .. } => None,
+            Self::StepsRenumbered { .. } => Some(("steps_renumbered", "")),
+            Self::NoNeighbours { .. } => Some(("no_neighbours", "")),
+            Self::RulesUnjudged { .. } => Some(("rules_unjudged", "")),
+            Self::TiedParameters { path, .. } => Some(("tied_parameters", path)),
+            Self::CaptureBehind { .. } => Some(("capture_behind", "")),
+            Self::ScalarSkipped { name, .. } => Some(("scalar_skipped", name)),
+            Self::TapSkipped { name, .. } => Some(("tap_skipped", name)),
+            Self::BadScale { .. } => Some(("bad_scale", "")),
+            Self::CaptureFailed { .. } => Some(("capture_failed", "")),
+            Self::StoreFailed { .. } | Self::CallbackPanicked { .. } | Self::StoreBehind { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "step {}: ", self.step)?;
+        match self.count {
+            0 | 1 => write!(f, "step {}: ", self.step)?,
+            n => write!(f, "step {} and {} later ones: ", self.step, n - 1)?,
+        }
         match &self.kind {
             NoticeKind::StepDropped { in_flight_count } => {
                 write!(
@@ -105,6 +208,24 @@ impl fmt::Display for Notice {
             NoticeKind::ModelChanged { unknown_count } => write!(
                 f,
                 "{unknown_count} parameters of the model were not there when the scope was built, and are not observed; build a new scope for a changed model"
+            ),
+            NoticeKind::StepsRenumbered { given, last, recorded } => write!(
+                f,
+                "its number was given as {given}, and the step before was {last}: numbers have to ascend over the whole run, so steps are counted on from {recorded}; `scope.next_step()` counts by itself"
+            ),
+            NoticeKind::NoNeighbours { last } => write!(
+                f,
+                "the step before was {last}, and only neighbours are compared: there are no sign flips and no updates; number steps by one, or compare with the last observed step (`Span::Sample`)"
+            ),
+            NoticeKind::TiedParameters { path, tied } => write!(
+                f,
+                "{path} has the same parameter id as {}: it is observed once. burn's optimizers update the first of these places alone, so their values differ after a step unless they are tied again; use one layer in both places to share it",
+                tied.join(", ")
+            ),
+            NoticeKind::RulesUnjudged { coverage } => write!(f, "diagnoses: {coverage}"),
+            NoticeKind::CaptureBehind { queue_len } => write!(
+                f,
+                "not captured: {queue_len} captures were waiting for the disk; capture less often, or fewer tensors"
             ),
             NoticeKind::ScalarSkipped { name, reason } => write!(f, "scalar `{name}` was skipped: {reason}"),
             NoticeKind::TapSkipped { name, reason } => write!(f, "tap `{name}` was skipped: {reason}"),
@@ -123,10 +244,9 @@ impl fmt::Display for Notice {
                 )
             }
             NoticeKind::StoreFailed { reason } => {
-                write!(
-                    f,
-                    "the run folder can't be written: {reason}; training goes on, and what the folder lacks is counted in its run.json"
-                )
+                let kept =
+                    if reason == FOLDER_GONE { "" } else { ", and what the folder lacks is counted in its run.json" };
+                write!(f, "the run folder can't be written: {reason}; training goes on{kept}")
             }
             NoticeKind::StoreBehind { queue_len } => write!(
                 f,

@@ -62,6 +62,11 @@ impl TensorRecord {
         Self { gradient, parameter: None, update: None, averages: None, ema: None }
     }
 
+    /// Whether the schedule of this parameter has the step: whatever is lacking then is a gap.
+    pub fn was_due(&self) -> bool {
+        self.gradient != Gradient::NotDue || self.parameter.is_some() || self.update.is_some()
+    }
+
     /// The statistics of the gradient, where it was observed.
     pub fn summary(&self) -> Option<&TensorSummary> {
         match &self.gradient {

@@ -3,16 +3,18 @@
 #[cfg(feature = "store")]
 use super::capture::{Capture, Capturing};
 use super::diagnosing::{Diagnosing, OnFinding};
+use super::notices::Notices;
+use super::numbering::Numbering;
 use super::schedule::{Schedule, Span};
-use super::selection::{matching, selected};
+use super::selection::{Selected, matching, selected};
 use super::survey::{Survey, SurveySettings};
-use super::{EventBuffer, Observer, Scope, walk};
+use super::{EventBuffer, Known, Observer, Scope, walk};
 use crate::device::Device;
-use crate::diagnosis::{Context, Diagnosis, Rules};
+use crate::diagnosis::{Context, Coverage, Diagnosis, Material, Rules};
 use crate::engine::Settings;
 use crate::error::Error;
 use crate::gpu::{Form, PretendLimits, Shaders};
-use crate::record::{Averages, Param};
+use crate::record::{Averages, NoticeKind, Param};
 use crate::stats::{Epsilons, Groups};
 #[cfg(feature = "store")]
 use crate::store::RunPlace;
@@ -63,37 +65,37 @@ const FLIGHT_RECORDER_LEN: usize = 64;
 /// ```
 #[must_use = "a builder does nothing until `build`"]
 pub struct ScopeBuilder {
-    device: Device,
-    groups: Groups,
-    next_move_crossings: bool,
-    epsilons: [f64; 2],
-    schedule: Schedule,
-    schedules_for: Vec<(String, Schedule)>,
-    span: Span,
-    layers: Vec<(String, String)>,
-    survey: SurveySettings,
-    average_factor: f64,
+    pub(super) device: Device,
+    pub(super) groups: Groups,
+    pub(super) next_move_crossings: bool,
+    pub(super) epsilons: [f64; 2],
+    pub(super) schedule: Schedule,
+    pub(super) schedules_for: Vec<(String, Schedule)>,
+    pub(super) span: Span,
+    pub(super) layers: Vec<(String, String)>,
+    pub(super) survey: SurveySettings,
+    pub(super) average_factor: f64,
     pub(super) diagnose: bool,
     pub(super) rules: Rules,
     pub(super) context: Context,
     pub(super) on_finding: Option<OnFinding>,
     #[cfg(feature = "store")]
     pub(super) flight_recorder_len: usize,
-    include: Option<String>,
-    exclude: Option<String>,
-    ring_len: usize,
-    when_full: WhenFull,
-    shaders: Shaders,
-    gpu_timer: Option<bool>,
-    limits: PretendLimits,
+    pub(super) include: Option<String>,
+    pub(super) exclude: Option<String>,
+    pub(super) ring_len: usize,
+    pub(super) when_full: WhenFull,
+    pub(super) shaders: Shaders,
+    pub(super) gpu_timer: Option<bool>,
+    pub(super) limits: PretendLimits,
     #[cfg(feature = "store")]
-    run: Option<RunPlace>,
+    pub(super) run: Option<RunPlace>,
     #[cfg(feature = "store")]
-    tensorboard: bool,
+    pub(super) tensorboard: bool,
     #[cfg(feature = "store")]
-    facts: Vec<(String, serde_json::Value)>,
+    pub(super) facts: Vec<(String, serde_json::Value)>,
     #[cfg(feature = "store")]
-    capture: Option<(String, Schedule)>,
+    pub(super) capture: Option<(String, Schedule)>,
 }
 
 impl std::fmt::Debug for ScopeBuilder {
@@ -158,7 +160,7 @@ impl ScopeBuilder {
         self
     }
 
-    /// Observes every n-th step, beginning with step 0. An `n` of 0 is an error of [`ScopeBuilder::build`]. Default:
+    /// Observes every n-th step that the scope is given, beginning with the first. An `n` of 0 is an error of [`ScopeBuilder::build`]. Default:
     /// every step.
     pub fn every(self, n: u64) -> Self {
         self.schedule(Schedule::every(n))
@@ -343,7 +345,9 @@ impl ScopeBuilder {
             return Err(Error::BadAverageFactor(self.average_factor));
         }
         let table = walk::parameters(module, &self.device)?;
-        let (places, params) = selected(&table, self.include.as_deref(), self.exclude.as_deref())?;
+        #[cfg(feature = "store")]
+        let buffers = table.buffers.clone();
+        let Selected { places, params, ids } = selected(table, self.include.as_deref(), self.exclude.as_deref())?;
         let params: Arc<[Param]> = params.into();
         let (schedules, schedule_of) = self.schedules(&params)?;
         let layers = self.layers.iter().map(|(name, pattern)| Ok((name.clone(), matching(pattern, &params)?)));
@@ -377,7 +381,7 @@ impl ScopeBuilder {
         #[cfg(feature = "store")]
         let store = match &self.run {
             Some(place) => {
-                let start = self.run_start(groups, &params, &observer);
+                let start = self.run_start::<M>(groups, &params, buffers, &observer);
                 Some(crate::store::RunWriter::open(place, start)?)
             }
             None if self.tensorboard => return Err(Error::TensorboardWithoutRun),
@@ -392,14 +396,36 @@ impl ScopeBuilder {
             _ => None,
         };
         #[cfg(feature = "store")]
-        let resumed = matches!(self.run, Some(RunPlace::Resumed { .. }));
+        let (resumed, first_step) = match self.run {
+            Some(RunPlace::Resumed { first_step, .. }) => (true, first_step),
+            _ => (false, 0),
+        };
         #[cfg(not(feature = "store"))]
-        let resumed = false;
+        let (resumed, first_step) = (false, 0);
+        let material = Material {
+            groups,
+            step_count: u64::MAX,
+            has_loss: None,
+            has_taps: None,
+            has_histograms: survey.plan.histograms,
+            is_live: true,
+        };
+        let coverage = Some(Coverage::of(&material, &self.rules)).filter(|_| self.diagnose);
+        let unjudged = coverage.filter(|coverage| !coverage.not_judged.is_empty());
+        let unjudged = unjudged.map(|coverage| NoticeKind::RulesUnjudged { coverage: coverage.to_string() });
         let diagnosing = self.diagnose.then(|| {
             let context = Context { resumed: resumed || self.context.resumed, ..self.context };
             Diagnosing::new(Diagnosis::with(Arc::clone(&params), &self.rules, context), self.on_finding)
         });
+        let known = ids.into_iter().zip(params.iter());
+        let known = known.map(|(id, param)| Known { id, trainable: param.trainable, seen: false }).collect();
+        let tied = params.iter().filter(|param| !param.tied.is_empty());
+        let tied = tied.map(|param| NoticeKind::TiedParameters { path: param.path.clone(), tied: param.tied.clone() });
         Ok(Scope {
+            known,
+            numbering: Numbering::from(first_step),
+            notices: Notices::default(),
+            early_notices: tied.chain(unjudged).collect(),
             #[cfg(feature = "store")]
             snapshot_count: 0,
             #[cfg(feature = "store")]
@@ -444,53 +470,5 @@ impl ScopeBuilder {
             return Err(Error::BadSchedule { reason: "it is `never` for every parameter".into() });
         }
         Ok((schedules, schedule_of))
-    }
-
-    /// The caller's own, and what is known of training.
-    #[cfg(feature = "store")]
-    fn facts(&self) -> Vec<(String, serde_json::Value)> {
-        let Context { optimizer, activation, .. } = &self.context;
-        let known = [("optimizer", optimizer), ("activation", activation)];
-        let known = known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into())));
-        self.facts.iter().cloned().chain(known).collect()
-    }
-
-    #[cfg(feature = "store")]
-    fn run_start(&self, groups: Groups, params: &[Param], observer: &Observer) -> crate::store::RunStart {
-        crate::store::RunStart {
-            burn_version: crate::bridge::BURN_VERSION.into(),
-            adapter: self.device.describe(),
-            engine: observer.name().into(),
-            fusion: crate::bridge::BURN_FUSION,
-            autotune: cfg!(feature = "autotune"),
-            groups,
-            next_move_crossings: self.next_move_crossings,
-            tensorboard: self.tensorboard,
-            settings: serde_json::json!({
-                "stats": groups.to_string(),
-                "next_move_crossings": self.next_move_crossings,
-                "epsilons": self.epsilons,
-                "schedule": self.schedule,
-                "schedules_for": self.schedules_for,
-                "span": self.span,
-                "groups": self.layers,
-                "survey": self.survey.manifest(),
-                "capture": self.capture,
-                "average_factor": self.average_factor,
-                "select": self.include,
-                "exclude": self.exclude,
-                "diagnose": self.diagnose,
-                "pretrained": self.context.resumed,
-                "ring_len": self.ring_len,
-                "when_full": self.when_full,
-            }),
-            params: params.to_vec(),
-            flight_recorder_len: if self.diagnose && self.rules.takes_snapshots() {
-                self.flight_recorder_len
-            } else {
-                0
-            },
-            facts: self.facts(),
-        }
     }
 }

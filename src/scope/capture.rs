@@ -3,15 +3,19 @@
 use super::schedule::Schedule;
 use crate::error::Error;
 use crate::record::NoticeKind;
+use crate::store::files;
 use burn::tensor::{DType, Tensor, TensorData};
 use safetensors::tensor::{Dtype, TensorView};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-/// Captures that may wait for the disk before the training thread does.
+/// Captures that may wait for the disk. One that finds as many waiting is left out, and counted.
 const QUEUE_LEN: usize = 4;
+/// A disk that takes longer than this at the end of a run is not waited for.
+const FINISH_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A tensor by its name in the file, still to be read.
 pub(super) struct Item {
@@ -45,8 +49,8 @@ pub(super) struct Capturing {
 }
 
 impl Capturing {
-    pub fn is_due(&self, step: u64) -> bool {
-        self.asked || self.schedule.is_due(step)
+    pub fn is_due(&self, step: u64, index: u64) -> bool {
+        self.asked || self.schedule.is_due_at(step, index)
     }
 }
 
@@ -55,6 +59,8 @@ pub(super) struct Capture {
     folder: PathBuf,
     batches: Option<SyncSender<Batch>>,
     failures: Receiver<(u64, NoticeKind)>,
+    /// Disconnected once the thread has written everything.
+    ended: Receiver<()>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -66,19 +72,24 @@ impl Capture {
     pub fn start(folder: PathBuf) -> Result<Self, Error> {
         let (batches, received) = sync_channel::<Batch>(QUEUE_LEN);
         let (failed, failures) = channel();
+        let (ending, ended) = channel();
         let into = folder.clone();
-        let writer = std::thread::Builder::new()
-            .name("gradscope capture".into())
-            .spawn(move || received.into_iter().for_each(|batch| write(&into, batch, &failed)))
-            .map_err(|error| Error::RunFolder { path: folder.clone(), reason: error.to_string() })?;
-        Ok(Self { folder, batches: Some(batches), failures, writer: Some(writer) })
+        let work = move || {
+            let _ending = ending;
+            received.into_iter().for_each(|batch| write(&into, batch, &failed));
+        };
+        let writer = std::thread::Builder::new().name("gradscope capture".into()).spawn(work);
+        let writer = writer.map_err(|error| Error::RunFolder { path: folder.clone(), reason: error.to_string() })?;
+        Ok(Self { folder, batches: Some(batches), failures, ended, writer: Some(writer) })
     }
 
-    /// Sends a step's tensors off; waits only where the disk is several captures behind.
-    pub fn send(&mut self, step: u64, items: Vec<Item>) {
-        if let (Some(batches), false) = (&self.batches, items.is_empty()) {
-            // An error is a writer that is gone, which `finish` finds.
-            let _ = batches.send(Batch { step, items });
+    /// Sends a step's tensors off, and never waits; what is to be reported where the disk is too far behind.
+    pub fn send(&mut self, step: u64, items: Vec<Item>) -> Option<NoticeKind> {
+        let batches = self.batches.as_ref().filter(|_| !items.is_empty())?;
+        match batches.try_send(Batch { step, items }) {
+            Err(TrySendError::Full(_)) => Some(NoticeKind::CaptureBehind { queue_len: QUEUE_LEN }),
+            // A writer that is gone is found by `finish`.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => None,
         }
     }
 
@@ -87,15 +98,24 @@ impl Capture {
         self.failures.try_iter().collect()
     }
 
-    /// Waits until everything is on disk; what went wrong with the last of it.
+    /// Waits until everything is on disk, for half a minute at most; what went wrong with the last of it.
     pub fn finish(&mut self) -> Vec<(u64, NoticeKind)> {
+        self.finish_within(FINISH_TIME_MAX)
+    }
+
+    fn finish_within(&mut self, time_max: Duration) -> Vec<(u64, NoticeKind)> {
         self.batches = None;
-        let panicked = self.writer.take().is_some_and(|writer| writer.join().is_err());
+        let Some(writer) = self.writer.take() else { return self.failures() };
+        // The thread ends with dropping its half, which says nothing.
+        let in_time = self.ended.recv_timeout(time_max) != Err(RecvTimeoutError::Timeout);
+        let panicked = in_time && writer.join().is_err();
         let mut failures = self.failures();
-        if panicked {
-            let reason = "writing panicked; the panic's own message stands in the log".into();
-            failures.push((0, NoticeKind::CaptureFailed { path: self.folder.display().to_string(), reason }));
-        }
+        let reason = match (in_time, panicked) {
+            (true, false) => return failures,
+            (true, true) => "writing panicked; the panic's own message stands in the log".to_owned(),
+            (false, _) => format!("the disk took longer than {} seconds for the last captures", time_max.as_secs()),
+        };
+        failures.push((0, NoticeKind::CaptureFailed { path: self.folder.display().to_string(), reason }));
         failures
     }
 }
@@ -128,7 +148,7 @@ fn save(folder: &Path, path: &Path, step: u64, tensors: &[(String, Dtype, Tensor
     let facts = [("step".to_owned(), step.to_string()), ("writer".into(), "gradscope".into())];
     let bytes = safetensors::serialize(views, Some(facts.into_iter().collect())).map_err(|error| error.to_string())?;
     let partial = path.with_extension("partial");
-    let written = fs::create_dir_all(folder).and_then(|()| fs::write(&partial, bytes));
+    let written = files::create_folder(folder).and_then(|()| files::write(&partial, &bytes));
     written.and_then(|()| fs::rename(&partial, path)).map_err(|error| {
         // Nothing half-written stays behind.
         let _ = fs::remove_file(&partial);
@@ -143,5 +163,37 @@ fn dtype(dtype: DType) -> Result<Dtype, String> {
         DType::F16 => Ok(Dtype::F16),
         DType::BF16 => Ok(Dtype::BF16),
         other => Err(format!("tensors of element type {} are not captured", other.name())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_disk_that_hangs_is_never_waited_for() {
+        let folder = std::env::temp_dir().join(format!("gradscope-capture-{}", std::process::id()));
+        let mut capture = Capture::start(folder.clone()).unwrap();
+        let (release, held) = channel::<()>();
+        // The first item holds the writing thread as a hanging disk would.
+        let hanging = Item {
+            name: "hanging".into(),
+            read: Box::new(move || {
+                let _ = held.recv();
+                Err("a test".into())
+            }),
+        };
+        let mut reported = vec![capture.send(0, vec![hanging])];
+        for step in 1..20 {
+            let read = Box::new(|| Ok(TensorData::new(vec![1f32], [1])));
+            reported.push(capture.send(step, vec![Item { name: "a".into(), read }]));
+        }
+        let behind = reported.iter().flatten().count();
+        assert!((15..=16).contains(&behind), "{behind} of 20 are left out; 4 wait, and one may be in work");
+        let failures = capture.finish_within(Duration::from_millis(20));
+        assert!(failures[0].1.key() == Some(("capture_failed", "")), "{failures:?}");
+        drop(release);
+        let _ = fs::remove_dir_all(folder);
     }
 }

@@ -36,6 +36,11 @@ impl Diagnosing {
         found
     }
 
+    /// That parameters have been frozen or unfrozen.
+    pub fn set_trainable(&mut self, changes: &[(usize, bool)]) {
+        changes.iter().for_each(|&(tensor, trainable)| self.diagnosis.set_trainable(tensor, trainable));
+    }
+
     /// That a step has come, observed or not.
     pub fn stepped(&mut self, step: u64) -> Vec<Finding> {
         let now = Instant::now();

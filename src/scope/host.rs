@@ -71,6 +71,10 @@ impl HostObserver {
 
     pub fn observe(&mut self, given: &Given, parcel: Parcel, keeping: &Keeping) -> (Read, Vec<NoticeKind>) {
         let mut notices = Vec::new();
+        for (tensor, _) in &given.replaced {
+            let host = &mut self.tensors[*tensor];
+            (host.step, host.kept, host.averages) = (None, None, Default::default());
+        }
         let mut tensors = vec![TensorRecord::of(Gradient::Missing); self.tensors.len()];
         let thresholds = self.settings.epsilons.scaled_threshold_bits(given.scale);
         let counted = given.survey.is_any().then(|| self.count(given, &parcel, thresholds[1]));

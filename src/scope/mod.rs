@@ -6,9 +6,14 @@ mod capture;
 mod diagnosing;
 mod events;
 mod host;
+mod notices;
+mod numbering;
 mod observer;
 mod parcel;
+mod recording;
 mod rules;
+#[cfg(feature = "store")]
+mod run_start;
 mod schedule;
 mod selection;
 mod step;
@@ -25,24 +30,28 @@ pub(crate) use walk::SumOn;
 
 use crate::device::Device;
 use crate::error::Error;
-#[cfg(feature = "store")]
-use crate::record::Action;
-use crate::record::{Averages, Event, Finding, Global, Notice, NoticeKind, Param, RunStatus, StepRecord};
+use crate::record::{Averages, Event, Finding, Notice, NoticeKind, Param, RunStatus, StepRecord};
 use crate::stats::{Epsilons, Groups, TensorSummary};
-#[cfg(feature = "store")]
-use crate::store::SNAPSHOT_COUNT_MAX;
 use crate::summary::Summary;
-use burn::module::Module;
+use burn::module::{Module, ParamId};
 use burn::tensor::Device as BurnDevice;
 use diagnosing::Diagnosing;
+use notices::Notices;
+use numbering::Numbering;
 use observer::Observer;
-use parcel::{Landed, Read, ScalarValue};
 use std::sync::Arc;
-use std::time::Instant;
 use survey::Survey;
 
 /// By the key of a path, which tensor it is, if selected.
 type Places = std::collections::HashMap<u64, Option<usize>>;
+
+/// What a parameter was at the last step that it was looked at.
+struct Known {
+    id: ParamId,
+    trainable: bool,
+    /// Whether there was such a step since the scope was built.
+    seen: bool,
+}
 
 /// Watches the gradients of one model.
 ///
@@ -77,6 +86,12 @@ pub struct Scope {
     device: BurnDevice,
     params: Arc<[Param]>,
     places: Places,
+    /// For each tensor.
+    known: Vec<Known>,
+    numbering: Numbering,
+    notices: Notices,
+    /// What is to be reported of the model, with the first step.
+    early_notices: Vec<NoticeKind>,
     epsilons: Epsilons,
     groups: Groups,
     span: Span,
@@ -145,13 +160,24 @@ impl Scope {
     }
 
     /// Starts the observation of training step `number`. Dynamics compare with `number - 1`, unless the scope was built
-    /// with another [`Span`]. Numbers ascend: a step whose number is not above the last one's compares with none, and a
-    /// run folder with steps out of order may not be drawn. Nothing is observed before [`Step::submit`].
+    /// with another [`Span`]. Numbers ascend over the whole run, by one. Where a number is not above the last one's, the
+    /// step is recorded under the number after that, and so on from there
+    /// ([`NoticeKind::StepsRenumbered`]). Nothing is observed before [`Step::submit`].
     pub fn step(&mut self, number: u64) -> Step<'_> {
         Step::new(self, number)
     }
 
-    /// What has come back since the last call: the last 512 events at most, fewer where they are large. Never waits for the GPU.
+    /// Starts the observation of the step after the last one: 0 at first, or the step that
+    /// [`ScopeBuilder::resume`] goes on from. For loops that do not count their steps.
+    pub fn next_step(&mut self) -> Step<'_> {
+        let number = self.numbering.next();
+        // Numbers that did not ascend are counted on from here.
+        self.numbering.count_on();
+        Step::new(self, number)
+    }
+
+    /// What has come back since the last call, in order: at most the last 512 records, fewer where they are large, and the
+    /// last 512 notices and findings. Never waits for the GPU.
     ///
     /// A step's numbers come with the work of later steps; [`Scope::read`] and [`Scope::finish`] wait for them.
     pub fn poll(&mut self) -> Vec<Event> {
@@ -171,7 +197,7 @@ impl Scope {
             for event in self.events.iter() {
                 match event {
                     Event::Record(record) if record.step == number => return Ok(record.clone()),
-                    Event::Notice(Notice { step, kind: NoticeKind::StepLost { reason } }) if *step == number => {
+                    Event::Notice(Notice { step, kind: NoticeKind::StepLost { reason }, .. }) if *step == number => {
                         return Err(Error::StepLost { step: number, reason: reason.clone() });
                     }
                     _ => {}
@@ -212,16 +238,17 @@ impl Scope {
         #[cfg(feature = "store")]
         if let Some(mut capture) = self.capture.take() {
             for (step, kind) in capture.writer.finish() {
-                self.notify(Notice { step, kind });
+                self.notify(Notice::new(step, kind));
             }
         }
+        self.notify_counts();
         #[cfg(not(feature = "store"))]
         let _ = status;
         #[cfg(feature = "store")]
         let folder = self.store.take().and_then(|store| {
             let (folder, failures) = store.finish(status, self.missed());
             let step = self.last_step.unwrap_or(0);
-            failures.into_iter().for_each(|kind| self.push(Event::Notice(Notice { step, kind })));
+            failures.into_iter().for_each(|kind| self.push(Event::Notice(Notice::new(step, kind))));
             folder
         });
         Ok(Finished {
@@ -293,6 +320,12 @@ impl Scope {
         self.observer.state_bytes()
     }
 
+    /// Pipelines that have been compiled for taps, for tests.
+    #[doc(hidden)]
+    pub fn tap_pipeline_count(&self) -> usize {
+        self.observer.tap_pipeline_count()
+    }
+
     fn drain(&mut self) {
         self.land();
         while self.observer.wait_for_oldest() {
@@ -308,98 +341,6 @@ impl Scope {
             self.record(landed);
         }
     }
-
-    fn record(&mut self, Landed { given, read }: Landed) {
-        let started = Instant::now();
-        let step = given.step;
-        for kind in given.notices {
-            self.notify(Notice { step, kind });
-        }
-        match read {
-            Err(reason) => self.notify(Notice { step, kind: NoticeKind::StepLost { reason } }),
-            Ok(Read { mut tensors, taps, counted }) => {
-                if !given.last_move {
-                    for (average, tensor) in self.averages.iter_mut().zip(&mut tensors) {
-                        *average = Averages::advance(*average, tensor, self.average_factor);
-                        tensor.averages = average.filter(|_| tensor.summary().is_some());
-                    }
-                }
-                let of_layers = |(name, places): &(String, Vec<usize>)| {
-                    (name.clone(), Global::of(places.iter().map(|&place| &tensors[place])))
-                };
-                let scalars = given.scalars.into_iter().map(|(name, value)| match value {
-                    ScalarValue::Known(value) => (name, value),
-                    ScalarValue::Gpu(_) => (name, f64::NAN),
-                });
-                let record = StepRecord {
-                    step,
-                    epoch: given.epoch,
-                    last_move: given.last_move,
-                    scalars: scalars.collect(),
-                    global: Global::of(&tensors),
-                    groups: self.layers.iter().map(of_layers).collect(),
-                    tensors,
-                    taps,
-                    shapes: counted.map(|counted| self.survey.shapes(counted)),
-                    cost: given.cost,
-                };
-                self.survey.learn(&record);
-                self.summary.add(&record);
-                #[cfg(feature = "store")]
-                if let Some(store) = &mut self.store {
-                    store.write(&record);
-                }
-                let found = self.diagnosing.as_mut().map(|diagnosing| diagnosing.examine(&record)).unwrap_or_default();
-                self.push(Event::Record(record));
-                self.tell(found);
-            }
-        }
-        self.summary.record_secs += started.elapsed().as_secs_f64();
-    }
-
-    fn tell(&mut self, findings: Vec<Finding>) {
-        #[cfg(feature = "store")]
-        if let Some(store) = self.store.as_mut().filter(|_| !findings.is_empty()) {
-            store.write_findings(findings.clone());
-        }
-        #[cfg(feature = "store")]
-        if self.snapshot_count < SNAPSHOT_COUNT_MAX
-            && findings.iter().any(|finding| finding.open && finding.action >= Action::Snapshot)
-        {
-            self.snapshot_count += 1;
-            self.capture_next();
-        }
-        findings.into_iter().for_each(|finding| self.push(Event::Finding(finding)));
-        if let Some(reason) = self.diagnosing.as_mut().and_then(Diagnosing::take_panic) {
-            let step = self.last_step.unwrap_or(0);
-            self.notify(Notice { step, kind: NoticeKind::CallbackPanicked { reason } });
-        }
-    }
-
-    fn notify(&mut self, notice: Notice) {
-        self.summary.count(&notice.kind);
-        #[cfg(feature = "store")]
-        if let Some(store) = &mut self.store {
-            store.write_notice(&notice);
-        }
-        self.push(Event::Notice(notice));
-    }
-
-    /// What the threads that write could not.
-    #[cfg(feature = "store")]
-    fn tell_failures(&mut self) {
-        for (step, kind) in self.capture.as_mut().map(|capture| capture.writer.failures()).unwrap_or_default() {
-            self.notify(Notice { step, kind });
-        }
-        let step = self.last_step.unwrap_or(0);
-        for kind in self.store.as_mut().map(crate::store::RunWriter::failures).unwrap_or_default() {
-            self.notify(Notice { step, kind });
-        }
-    }
-
-    fn push(&mut self, event: Event) {
-        self.summary.unpolled_count += self.events.push(event);
-    }
 }
 
 impl Drop for Scope {
@@ -411,8 +352,11 @@ impl Drop for Scope {
             self.tell(found);
             #[cfg(feature = "store")]
             if let Some(mut capture) = self.capture.take() {
-                capture.writer.finish();
+                for (step, kind) in capture.writer.finish() {
+                    self.notify(Notice::new(step, kind));
+                }
             }
+            self.notify_counts();
             #[cfg(feature = "store")]
             if let Some(store) = self.store.take() {
                 store.finish(RunStatus::Unfinished, self.missed());
@@ -461,7 +405,7 @@ pub fn snapshot<M: Module, G: GradientSource>(
     model: &M,
     source: &G,
 ) -> Result<Vec<(String, Option<TensorSummary>)>, Error> {
-    let mut scope = Scope::builder(device).build(model)?;
+    let mut scope = Scope::builder(device).diagnose(false).build(model)?;
     scope.step(0).gradients(model, source).submit();
     let record = scope.read(0)?;
     let paths = scope.params.iter().map(|param| param.path.clone());

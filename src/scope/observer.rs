@@ -59,6 +59,17 @@ impl Observer {
         }
     }
 
+    /// Adds a tensor of one element to the step, or reads it at once where there is no GPU.
+    ///
+    /// # Errors
+    /// As [`MakePayload::payload`], and where the step has as many as it carries.
+    pub fn scalar<const D: usize>(&self, tensor: Tensor<D>, parcel: &mut Parcel) -> Result<ScalarValue, String> {
+        match self {
+            Self::Gpu(gpu) => parcel.scalar(bridge::primitive(tensor, &gpu.device)?),
+            Self::Host(_) => number(tensor).map(ScalarValue::Known),
+        }
+    }
+
     /// # Errors
     /// As [`MakePayload::payload`].
     pub fn payload<const D: usize>(&self, tensor: Tensor<D>) -> Result<Payload, String> {
@@ -69,6 +80,14 @@ impl Observer {
     pub fn state_bytes(&self) -> u64 {
         match self {
             Self::Gpu(gpu) => gpu.state_bytes,
+            Self::Host(_) => 0,
+        }
+    }
+
+    /// Pipelines that have been compiled for taps.
+    pub fn tap_pipeline_count(&self) -> usize {
+        match self {
+            Self::Gpu(gpu) => gpu.engine.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tap_pipeline_count(),
             Self::Host(_) => 0,
         }
     }
@@ -174,11 +193,14 @@ impl GpuObserver {
     /// What is handed to burn's device, in the order of the observation's cargo.
     fn load(&mut self, given: &Given, parcel: Parcel, keeping: &Keeping) -> (Vec<Handed>, Observation) {
         let groups = self.form.groups;
+        // What was kept is of another parameter.
+        given.replaced.iter().for_each(|(tensor, _)| self.kept[*tensor] = None);
         let mut observation = Observation {
             step: given.step,
             cargo: vec![],
             visited: parcel.tensors.iter().map(|(tensor, ..)| *tensor).collect(),
             lost: std::mem::take(&mut self.lost),
+            replaced: given.replaced.iter().map(|(tensor, _)| *tensor).collect(),
             primed: given.not_due.clone(),
             scale: given.scale,
             keeps: keeping.keeps,
@@ -290,13 +312,13 @@ impl GpuObserver {
             given.cost.gpu_secs = self.layout.gpu_secs(&data);
             for (name, value) in &mut given.scalars {
                 if let ScalarValue::Gpu(index) = *value {
-                    let read = outcome.scalars.get(index).copied().unwrap_or(false);
-                    *value = ScalarValue::Known(f64::NAN);
-                    if read {
-                        *value = ScalarValue::Known(f64::from(self.layout.scalar(&data, index)));
-                    } else {
-                        let reason = "its buffer could not be resolved".into();
-                        given.notices.push(NoticeKind::ScalarSkipped { name: name.clone(), reason });
+                    match outcome.scalars.get(index) {
+                        Some(Ok(())) => *value = ScalarValue::Known(f64::from(self.layout.scalar(&data, index))),
+                        refused => {
+                            let reason = refused.and_then(|refused| refused.clone().err());
+                            let reason = reason.unwrap_or_else(|| "it was not read back".into());
+                            given.notices.push(NoticeKind::ScalarSkipped { name: name.clone(), reason });
+                        }
                     }
                 }
             }
@@ -352,8 +374,62 @@ impl Drop for Ticket {
 }
 
 /// A tensor's values in logical order. Blocks until they are there.
+///
+/// # Errors
+/// Where they are quantised, or f64 beyond what f32 can hold.
 fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, String> {
-    let data = tensor.inner().into_data();
-    let data = if data.dtype() == DType::F32 { data } else { data.convert::<f32>() };
-    data.try_into_vec().map_err(|error| format!("{error:?}"))
+    let tensor = tensor.inner();
+    match tensor.dtype() {
+        quantised @ DType::QFloat(_) => Err(bridge::unsupported(quantised)),
+        DType::F64 => {
+            let wide: Vec<f64> = tensor.try_into_vec_as().map_err(|error| format!("{error:?}"))?;
+            wide.into_iter().map(narrowed).collect()
+        }
+        _ => tensor.try_into_vec_as().map_err(|error| format!("{error:?}")),
+    }
+}
+
+/// An f64 as the f32 that statistics are computed in. What is not zero stays so: below f32's smallest number it becomes
+/// that one, which counts as subnormal and adds nothing to sums.
+///
+/// # Errors
+/// Where it is finite, and infinite in f32.
+fn narrowed(wide: f64) -> Result<f32, String> {
+    let narrow = wide as f32;
+    match wide {
+        _ if narrow.is_infinite() && wide.is_finite() => {
+            Err(format!("it holds {wide:e} in f64, beyond the range of f32, in which statistics are computed"))
+        }
+        _ if narrow == 0.0 && wide != 0.0 => Ok(f32::from_bits(1).copysign(narrow)),
+        _ => Ok(narrow),
+    }
+}
+
+/// The value of a tensor of one element, in f64. Blocks until it is there.
+///
+/// # Errors
+/// Where it is quantised.
+fn number<const D: usize>(tensor: Tensor<D>) -> Result<f64, String> {
+    let tensor = tensor.inner();
+    if let quantised @ DType::QFloat(_) = tensor.dtype() {
+        return Err(bridge::unsupported(quantised));
+    }
+    let values: Vec<f64> = tensor.try_into_vec_as().map_err(|error| format!("{error:?}"))?;
+    values.first().copied().ok_or_else(|| "it has no element".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::narrowed;
+
+    #[test]
+    fn f64_keeps_its_zeros_signs_and_infinities() {
+        let smallest = f32::from_bits(1);
+        for (wide, narrow) in [(0.0, 0.0), (1e-60, smallest), (-1e-60, -smallest), (0.1, 0.1), (-3.0, -3.0)] {
+            assert_eq!(narrowed(wide), Ok(narrow), "{wide}");
+        }
+        assert!(narrowed(1e60).unwrap_err().contains("1e60"));
+        assert_eq!(narrowed(f64::NEG_INFINITY), Ok(f32::NEG_INFINITY), "it is infinite already");
+        assert!(narrowed(f64::NAN).unwrap().is_nan());
+    }
 }

@@ -19,6 +19,8 @@ pub struct Schedule {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Rule {
+    /// Every `every`-th of the steps that the scope is given, whatever their numbers.
+    Every(u64),
     /// From `from` to `until`, every `every`-th.
     Window { from: u64, until: u64, every: u64 },
     /// 0, 1, and so on in steps that grow: so many a decade.
@@ -26,10 +28,10 @@ enum Rule {
 }
 
 impl Schedule {
-    /// Steps 0, n, 2n, and so on. `every(1)` is every step. An `n` of 0 names no step; a scope refuses it when it is
-    /// built.
+    /// Every n-th of the steps that the scope is given, beginning with the first; their numbers do not matter.
+    /// `every(1)` is every step. An `n` of 0 names no step; a scope refuses it when it is built.
     pub fn every(n: u64) -> Self {
-        Self { rules: vec![Rule::Window { from: 0, until: u64::MAX, every: n }] }
+        Self { rules: vec![Rule::Every(n)] }
     }
 
     /// No step.
@@ -37,14 +39,14 @@ impl Schedule {
         Self::default()
     }
 
-    /// Every n-th step of `steps`, beginning with its first: `Schedule::window(1000..1100, 1)`. An `n` of 0 and an
-    /// empty range name no step; a scope refuses them when it is built.
+    /// Every n-th step of `steps` by its number, beginning with the first: `Schedule::window(1000..1100, 1)`. An `n` of
+    /// 0 and an empty range name no step; a scope refuses them when it is built.
     pub fn window(steps: std::ops::Range<u64>, n: u64) -> Self {
         Self { rules: vec![Rule::Window { from: steps.start, until: steps.end, every: n }] }
     }
 
-    /// Steps 0, 1, and then `per_decade` of each power of ten, evenly spaced on a logarithmic scale. A `per_decade` of
-    /// 0 names no step; a scope refuses it when it is built.
+    /// Of the steps that the scope is given the first, the second, and then `per_decade` of each power of ten, evenly
+    /// spaced on a logarithmic scale. A `per_decade` of 0 names no step; a scope refuses it when it is built.
     pub fn logarithmic(per_decade: u32) -> Self {
         Self { rules: vec![Rule::Logarithmic { per_decade }] }
     }
@@ -56,14 +58,20 @@ impl Schedule {
         self
     }
 
-    /// Whether `step` is observed.
+    /// Whether step `step` is observed, of a loop that numbers its steps 0, 1, 2 and so on.
     pub fn is_due(&self, step: u64) -> bool {
+        self.is_due_at(step, step)
+    }
+
+    /// Whether the step of that number is observed, before which the scope was given `index` steps.
+    pub(super) fn is_due_at(&self, step: u64, index: u64) -> bool {
         self.rules.iter().any(|rule| match *rule {
+            Rule::Every(n) => index.is_multiple_of(n),
             Rule::Window { from, until, every } => (from..until).contains(&step) && (step - from).is_multiple_of(every),
             Rule::Logarithmic { per_decade } => {
-                let place = f64::from(per_decade) * (step.max(1) as f64).log10();
+                let place = f64::from(per_decade) * (index.max(1) as f64).log10();
                 let near = [place.floor(), place.ceil()];
-                step == 0 || near.iter().any(|k| 10f64.powf(k / f64::from(per_decade)).round() as u64 == step)
+                index == 0 || near.iter().any(|k| 10f64.powf(k / f64::from(per_decade)).round() as u64 == index)
             }
         })
     }
@@ -72,12 +80,15 @@ impl Schedule {
     /// Where a rule can't be followed.
     pub(super) fn check(&self) -> Result<(), Error> {
         let wrong = |rule: &&Rule| match rule {
+            Rule::Every(n) => *n == 0,
             Rule::Window { from, until, every } => *every == 0 || from >= until,
             Rule::Logarithmic { per_decade } => *per_decade == 0,
         };
         match self.rules.iter().find(wrong) {
             None => Ok(()),
-            Some(Rule::Window { every: 0, .. }) => Err(Error::BadSchedule { reason: "every 0-th step is none".into() }),
+            Some(Rule::Every(_) | Rule::Window { every: 0, .. }) => {
+                Err(Error::BadSchedule { reason: "every 0-th step is none".into() })
+            }
             Some(Rule::Window { from, until, .. }) => {
                 Err(Error::BadSchedule { reason: format!("no step lies from {from} to before {until}") })
             }
@@ -118,6 +129,17 @@ mod tests {
         assert_eq!(due(&Schedule::every(10).and(Schedule::window(4..6, 1)), 20), [0, 4, 5, 10]);
         assert_eq!(due(&Schedule::logarithmic(1), 1001), [0, 1, 10, 100, 1000]);
         assert_eq!(due(&Schedule::logarithmic(4), 101), [0, 1, 2, 3, 6, 10, 18, 32, 56, 100]);
+    }
+
+    #[test]
+    fn numbers_that_a_stride_never_meets_are_met_all_the_same() {
+        let met = |schedule: Schedule| -> Vec<u64> {
+            let numbers = (0..30).map(|index| (4 * index + 3, index));
+            numbers.filter(|&(step, index)| schedule.is_due_at(step, index)).map(|(step, _)| step).collect()
+        };
+        assert_eq!(met(Schedule::every(10)), [3, 43, 83]);
+        assert_eq!(met(Schedule::logarithmic(1)), [3, 7, 43]);
+        assert_eq!(met(Schedule::window(40..50, 1)), [43, 47], "a window is of numbers");
     }
 
     #[test]

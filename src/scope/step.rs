@@ -2,18 +2,19 @@
 
 #[cfg(feature = "store")]
 use super::capture::Item;
+use super::numbering::Number;
 use super::parcel::{Given, Keeping, MakePayload, Parcel, Payload, ScalarValue};
 use super::schedule::Span;
 use super::walk::{self, GradientSource};
-use super::{Places, Scope, WhenFull};
+use super::{Known, Places, Scope, WhenFull};
 use crate::error::Error;
 #[cfg(feature = "store")]
 use crate::record::Param as ParamEntry;
 use crate::record::{Notice, NoticeKind};
 use crate::survey::SurveyDue;
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device as BurnDevice, Tensor};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One step being described; [`Step::submit`] sends it off.
 ///
@@ -44,6 +45,9 @@ pub struct Step<'a> {
     given: Given,
     parcel: Parcel,
     attention: Vec<Attention>,
+    number: Number,
+    /// Parameters of the step's models that were not there when the scope was built.
+    unknown_count: usize,
     /// Whether some of the parameters live on other devices, which is nothing to tell then.
     scattered: bool,
     #[cfg(feature = "store")]
@@ -68,20 +72,25 @@ impl std::fmt::Debug for Step<'_> {
 
 impl<'a> Step<'a> {
     pub(super) fn new(scope: &'a mut Scope, number: u64) -> Self {
+        let number = scope.numbering.of(number);
+        let Number { step, index, .. } = number;
+        let (next_step, next_index) = (step.saturating_add(1), index.saturating_add(1));
         let attention = scope.schedules.iter().map(|schedule| {
-            let primes = scope.span == Span::Step && schedule.is_due(number.saturating_add(1));
-            match schedule.is_due(number) {
+            let primes = scope.span == Span::Step && schedule.is_due_at(next_step, next_index);
+            match schedule.is_due_at(step, index) {
                 true => Attention::Observe,
                 false if primes => Attention::Prime,
                 false => Attention::None,
             }
         });
         let attention: Vec<_> = attention.collect();
-        let mut given = Given::new(number);
+        let mut given = Given::new(step);
         if attention.contains(&Attention::Observe) {
-            given.survey = scope.survey.due(number);
+            given.survey = scope.survey.due(step, index);
         }
         Self {
+            number,
+            unknown_count: 0,
             scope,
             given,
             parcel: Parcel::default(),
@@ -96,6 +105,7 @@ impl<'a> Step<'a> {
     /// The move that was made after the last step: parameters, and nothing else.
     pub(super) fn last_move(scope: &'a mut Scope, number: u64) -> Self {
         let mut step = Self::new(scope, number);
+        step.given.step = number;
         step.given.last_move = true;
         step.given.survey = SurveyDue::default();
         step.attention.fill(Attention::Observe);
@@ -147,7 +157,7 @@ impl<'a> Step<'a> {
         }
         let started = Instant::now();
         let value = match tensor.shape().num_elements() {
-            1 => self.scope.observer.payload(tensor.clone()).and_then(|payload| self.parcel.scalar(payload)),
+            1 => self.scope.observer.scalar(tensor.clone(), &mut self.parcel),
             numel => Err(format!("it has {numel} elements, not one")),
         };
         match value {
@@ -192,10 +202,11 @@ impl<'a> Step<'a> {
     }
 
     /// The gradients of `model`: burn's `Gradients`, `GradientsParams` or `MultiGradientsParams`. They are not changed
-    /// and not kept. Where the scope was asked for `Updates`, the parameters are kept until the next step. Given twice,
-    /// the last holds. A parameter that the scope does not know is told of once
-    /// ([`NoticeKind::ModelChanged`](crate::NoticeKind)); a gradient of another element type, length or device is
-    /// [`Unreadable`](crate::record::Gradient), with a notice.
+    /// and not kept. Where the scope was asked for `Updates`, the parameters are kept until the next step. Given more
+    /// than once, as after several backward passes of one step, the gradients are added, as an optimizer that
+    /// accumulates them does; one addition for each parameter that has several. A parameter that the scope does not know
+    /// is reported once ([`NoticeKind::ModelChanged`](crate::NoticeKind)); a gradient of another element type, length or
+    /// device is [`Unreadable`](crate::record::Gradient), with a notice.
     pub fn gradients<M: Module, G: GradientSource>(self, model: &M, source: &G) -> Self {
         self.collect(model, Some(source))
     }
@@ -206,45 +217,34 @@ impl<'a> Step<'a> {
     }
 
     fn collect<M: Module, G: GradientSource>(mut self, model: &M, source: Option<&G>) -> Self {
+        if self.attention.iter().all(|attention| *attention == Attention::None) {
+            return self;
+        }
         let started = Instant::now();
-        // Given twice, the last holds.
-        self.parcel.tensors.clear();
-        self.given.unreadable.clear();
-        self.given.not_due.clear();
-        let mut unknown_count = 0;
-        if self.attention.iter().any(|attention| *attention != Attention::None) {
-            let Scope { device, observer, places, params, schedule_of, groups, .. } = &*self.scope;
-            let mut refused = Vec::new();
-            let collect = Collect {
-                source,
-                places,
-                attention: &self.attention,
-                schedule_of,
-                weighs: groups.params || groups.ema || self.given.survey.histograms.is_some(),
-                only_on: self.scattered.then_some(device),
-                payload: observer.maker(),
-                given: &mut self.given,
-                parcel: &mut self.parcel,
-                refused: &mut refused,
-                unknown: &mut unknown_count,
-            };
-            walk::each(model, collect);
-            self.given.refuse(refused, params);
-            #[cfg(feature = "store")]
-            if let (Some(capture), Some(source), true) = (&self.scope.capture, source, self.is_due())
-                && capture.is_due(self.given.step)
-            {
-                self.captured.clear();
-                let items = &mut self.captured;
-                walk::each(model, CaptureTensors { source, places, params, captured: &capture.captured, items });
-            }
-        }
-        // One notice a change, not one a step.
-        if unknown_count > self.scope.unknown_count {
-            self.given.notices.push(NoticeKind::ModelChanged { unknown_count });
-        }
-        if self.attention.iter().any(|attention| *attention != Attention::None) {
-            self.scope.unknown_count = unknown_count;
+        let Scope { device, observer, places, params, schedule_of, groups, known, .. } = &*self.scope;
+        let mut found = Found::default();
+        let collect = Collect {
+            source,
+            places,
+            known,
+            attention: &self.attention,
+            schedule_of,
+            weighs: groups.params || groups.ema || self.given.survey.histograms.is_some(),
+            only_on: self.scattered.then_some(device),
+            payload: observer.maker(),
+            found: &mut found,
+        };
+        walk::each(model, collect);
+        let refused = self.parcel.add(found.tensors).into_iter().map(|(tensor, reason)| (tensor, true, reason));
+        self.given.refuse(found.refused.into_iter().chain(refused), params);
+        self.given.note(found.not_due, found.replaced, found.trainable);
+        self.unknown_count += found.unknown_count;
+        #[cfg(feature = "store")]
+        if let (Some(capture), Some(source), true) = (&self.scope.capture, source, self.is_due())
+            && capture.is_due(self.given.step, self.number.index)
+        {
+            let items = &mut self.captured;
+            walk::each(model, CaptureTensors { source, places, params, captured: &capture.captured, items });
         }
         self.spent += started.elapsed();
         self
@@ -264,27 +264,41 @@ impl<'a> Step<'a> {
         let due = self.is_due();
         #[cfg(feature = "store")]
         let captured = self.captured;
-        let Self { scope, mut given, parcel, attention, spent, .. } = self;
+        let Self { scope, mut given, parcel, attention, number, unknown_count, spent, .. } = self;
         // As if submitting had started when its first part did.
         let started = Instant::now() - spent;
+        given.unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let step = given.step;
-        let keeping = scope.keeping(&given, &attention);
-        scope.last_step = Some(step);
+        let keeping = scope.keeping(&given, number.index, &attention);
         if !given.last_move {
+            given.notices.extend(
+                scope.numbering.take(number).filter(|_| scope.span == Span::Step || number.step != number.given),
+            );
             let found = scope.diagnosing.as_mut().map(|diagnosing| diagnosing.stepped(step)).unwrap_or_default();
             scope.tell(found);
         }
+        scope.last_step = Some(step);
+        given.notices.append(&mut scope.early_notices);
+        // One notice a change, not one a step.
+        if unknown_count > scope.unknown_count {
+            given.notices.push(NoticeKind::ModelChanged { unknown_count });
+        }
+        if attention.iter().any(|attention| *attention != Attention::None) {
+            scope.unknown_count = unknown_count;
+            scope.know(&mut given, &parcel);
+        }
         if !due {
             scope.observer.prime(&given, parcel, &keeping);
+            scope.take_trainable(&given.trainable);
             for kind in given.notices {
-                scope.notify(Notice { step, kind });
+                scope.notify(Notice::new(step, kind));
             }
             return Ok(());
         }
         #[cfg(feature = "store")]
         if let Some(capture) = scope.capture.as_mut().filter(|_| !captured.is_empty()) {
             capture.asked = false;
-            capture.writer.send(step, captured);
+            given.notices.extend(capture.writer.send(step, captured));
         }
         scope.land();
         if scope.observer.is_full() {
@@ -294,9 +308,9 @@ impl<'a> Step<'a> {
         if scope.observer.is_full() && scope.when_full == WhenFull::Drop {
             let in_flight_count = scope.observer.in_flight_count();
             for kind in given.notices {
-                scope.notify(Notice { step, kind });
+                scope.notify(Notice::new(step, kind));
             }
-            scope.notify(Notice { step, kind: NoticeKind::StepDropped { in_flight_count } });
+            scope.notify(Notice::new(step, NoticeKind::StepDropped { in_flight_count }));
             let reason = format!("{in_flight_count} steps were in flight");
             return Err(Error::StepLost { step, reason });
         }
@@ -318,7 +332,7 @@ impl<'a> Step<'a> {
 }
 
 impl Scope {
-    fn keeping(&self, given: &Given, attention: &[Attention]) -> Keeping {
+    fn keeping(&self, given: &Given, index: u64, attention: &[Attention]) -> Keeping {
         if given.last_move {
             return Keeping {
                 keeps: true,
@@ -336,7 +350,7 @@ impl Scope {
             .iter()
             .zip(attention)
             .map(|(schedule, attention)| match self.span {
-                Span::Step => schedule.is_due(given.step.saturating_add(1)),
+                Span::Step => schedule.is_due_at(given.step.saturating_add(1), index.saturating_add(1)),
                 Span::Sample | Span::Epoch => *attention == Attention::Observe,
             })
             .collect();
@@ -345,43 +359,65 @@ impl Scope {
     }
 }
 
+/// What a walk over a model finds.
+#[derive(Default)]
+struct Found {
+    /// Gradient and parameter, by tensor.
+    tensors: Vec<(usize, Option<Payload>, Option<Payload>)>,
+    /// Tensors that are there and cannot be handed on, whether it is the gradient, and why.
+    refused: Vec<(usize, bool, String)>,
+    not_due: Vec<usize>,
+    replaced: Vec<(usize, ParamId)>,
+    trainable: Vec<(usize, bool)>,
+    unknown_count: usize,
+}
+
 struct Collect<'a, G, P> {
     source: Option<&'a G>,
     places: &'a Places,
+    known: &'a [Known],
     attention: &'a [Attention],
     schedule_of: &'a [usize],
     weighs: bool,
     /// The device whose parameters alone are weighed.
     only_on: Option<&'a BurnDevice>,
     payload: P,
-    given: &'a mut Given,
-    parcel: &'a mut Parcel,
-    /// Tensors that are there and cannot be handed on, whether it is the gradient, and why.
-    refused: &'a mut Vec<(usize, bool, String)>,
-    unknown: &'a mut usize,
+    found: &'a mut Found,
 }
 
 impl<G: GradientSource, P: MakePayload> walk::OnParam for Collect<'_, G, P> {
     fn call<const D: usize>(&mut self, key: u64, param: &Param<Tensor<D>>) {
         let place = self.places.get(&key);
-        *self.unknown += usize::from(place.is_none());
+        self.found.unknown_count += usize::from(place.is_none());
         let Some(tensor) = place.copied().flatten() else { return };
         let attention = self.attention[self.schedule_of[tensor]];
         if attention != Attention::Observe {
-            self.given.not_due.push(tensor);
+            self.found.not_due.push(tensor);
         }
         if attention == Attention::None {
             return;
         }
+        let known = &self.known[tensor];
+        if known.id != param.id {
+            self.found.replaced.push((tensor, param.id));
+        }
+        // One that is still lazy took no part in the loss, and drawing its values now would change those of others.
+        if !param.is_initialized() {
+            self.found.tensors.push((tensor, None, None));
+            return;
+        }
+        if self.source.is_some() && known.trainable != param.is_require_grad() && param.device().is_autodiff() {
+            self.found.trainable.push((tensor, !known.trainable));
+        }
         let mut made = |part: Option<Tensor<D>>, is_gradient: bool| -> Option<Payload> {
             let made = self.payload.payload(part?);
-            made.map_err(|reason| self.refused.push((tensor, is_gradient, reason))).ok()
+            made.map_err(|reason| self.found.refused.push((tensor, is_gradient, reason))).ok()
         };
         let gradient = made(self.source.and_then(|source| source.gradient(param)), true);
         let weight = self.weighs.then(|| param.val());
         let weight = weight.filter(|weight| self.only_on.is_none_or(|device| weight.device() == *device));
         let weight = made(weight, false);
-        self.parcel.tensors.push((tensor, gradient, weight));
+        self.found.tensors.push((tensor, gradient, weight));
     }
 }
 
@@ -403,6 +439,8 @@ impl<G: GradientSource> walk::OnParam for CaptureTensors<'_, G> {
         };
         let path = &self.params[tensor].path;
         self.items.extend(self.source.gradient(param).map(|g| Item::new(format!("gradient/{path}"), g)));
-        self.items.push(Item::new(format!("parameter/{path}"), param.val()));
+        if param.is_initialized() {
+            self.items.push(Item::new(format!("parameter/{path}"), param.val()));
+        }
     }
 }

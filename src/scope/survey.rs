@@ -59,12 +59,13 @@ impl Survey {
         Ok(Self { plan, settings, tensor_count: params.len(), bounds: Bounds::new(params.len()) })
     }
 
-    pub fn due(&self, step: u64) -> SurveyDue {
-        let is_due = |schedule: &Option<Schedule>| schedule.as_ref().is_some_and(|schedule| schedule.is_due(step));
+    pub fn due(&self, step: u64, index: u64) -> SurveyDue {
+        let is_due =
+            |schedule: &Option<Schedule>| schedule.as_ref().is_some_and(|schedule| schedule.is_due_at(step, index));
         SurveyDue {
             histograms: is_due(&self.settings.histograms).then(|| self.bounds.known()),
             channels: is_due(&self.settings.channels),
-            sign_map: self.settings.sign_map.as_ref().is_some_and(|(_, schedule)| schedule.is_due(step)),
+            sign_map: self.settings.sign_map.as_ref().is_some_and(|(_, schedule)| schedule.is_due_at(step, index)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 mod display;
 
-use crate::record::{Global, NoticeKind, Param, StepRecord, TensorRecord};
+use crate::record::{Finding, Global, Notice, NoticeKind, Param, StepRecord, TensorRecord};
 use crate::stats::{Crossings, ParameterSummary, TensorSummary, Transitions, UpdateSummary};
 
 /// Figures of a run so far, a row a parameter. `Display` prints a table of gradients and, where they were asked for, one
@@ -33,6 +33,10 @@ pub struct Summary {
     pub record_secs: f64,
     /// One for each parameter, in order.
     pub rows: Vec<Row>,
+    /// What was found, an entry each, as it was reported last.
+    pub findings: Vec<Finding>,
+    /// What went wrong with observing, an entry for each kind and object.
+    pub notices: Vec<Notice>,
 }
 
 /// One parameter over the run.
@@ -134,6 +138,18 @@ impl Summary {
             if let Some(transitions) = summary.dynamics.and_then(|dynamics| dynamics.transitions) {
                 row.transitions = Some(row.transitions.unwrap_or_default().combine(transitions));
             }
+        }
+    }
+
+    /// Adds a finding, or what became of one.
+    pub fn find(&mut self, finding: &Finding) {
+        finding.clone().put_into(&mut self.findings);
+    }
+
+    /// Adds a notice, or the count of one. Steps that were dropped or lost are counted alone.
+    pub fn notice(&mut self, notice: &Notice) {
+        if !matches!(notice.kind, NoticeKind::StepDropped { .. } | NoticeKind::StepLost { .. }) {
+            notice.clone().put_into(&mut self.notices);
         }
     }
 
