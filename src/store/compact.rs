@@ -1,5 +1,6 @@
 //! Closed segments become Parquet: smaller, and read by pandas, polars, DuckDB and Spark as they are.
 
+use super::files;
 use super::manifest::Manifest;
 use super::overview::{self, Overview};
 use super::parquet::steps_of;
@@ -13,7 +14,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -101,7 +102,10 @@ fn retell(batch: &RecordBatch, overview: &mut Overview) -> Result<(), String> {
     let rows = StatsArrays::bind(batch)?;
     for row in 0..batch.num_rows() {
         let tensor = usize::try_from(rows.tensor.value(row)).unwrap_or(usize::MAX);
-        overview.add(rows.step.value(row), tensor, &rows.record(row));
+        let record = rows.record(row);
+        if record.was_due() && !rows.is_last_move(row) {
+            overview.add(rows.step.value(row), tensor, &record);
+        }
     }
     // A failure is met again when it is finished.
     let _ = overview.flush();
@@ -125,7 +129,7 @@ pub(super) fn write(
         let writer = match &mut writer {
             Some(writer) => writer,
             None => {
-                let file = File::create(path).map_err(|error| text(&error))?;
+                let file = files::create(path).map_err(|error| text(&error))?;
                 let made = ArrowWriter::try_new(file, batch.schema(), Some(properties(&batch.schema())));
                 writer.insert(made.map_err(|error| text(&error))?)
             }

@@ -26,6 +26,8 @@ pub struct Curves {
     spans: Vec<Option<[u64; 2]>>,
     /// By span, tensor and figure.
     cells: Vec<Envelope>,
+    /// By span and tensor, whether its schedule had a step of the span.
+    due: Vec<bool>,
 }
 
 impl Run {
@@ -76,6 +78,7 @@ impl Curves {
             span_count: (last >> shift) - (first >> shift) + 1,
             spans: Vec::new(),
             cells: Vec::new(),
+            due: Vec::new(),
         };
         Ok((curves, row_count))
     }
@@ -152,6 +155,7 @@ impl Curves {
         let width = self.tensor_count * self.figures.len();
         let (base, spans) = (self.base, std::mem::take(&mut self.spans));
         let cells = std::mem::take(&mut self.cells);
+        let due = std::mem::take(&mut self.due);
         (self.shift, self.base) = (self.shift + 1, base >> 1);
         self.span_count = ((base + self.span_count.max(1) - 1) >> 1) - self.base + 1;
         for (place, span) in spans.iter().enumerate() {
@@ -159,7 +163,10 @@ impl Curves {
             if into >= self.spans.len() {
                 self.spans.push(None);
                 self.cells.resize((into + 1) * width, Envelope::NONE);
+                self.due.resize((into + 1) * self.tensor_count, false);
             }
+            let of_span = |place: usize| place * self.tensor_count..(place + 1) * self.tensor_count;
+            self.due[of_span(into)].iter_mut().zip(&due[of_span(place)]).for_each(|(into, due)| *into |= due);
             let Some([first, last]) = *span else { continue };
             self.spans[into] = Some([self.spans[into].map_or(first, |[from, _]| from), last]);
             let later = &cells[place * width..][..width];
@@ -181,6 +188,10 @@ impl Curves {
         for row in 0..batch.num_rows() {
             let tensor = place(rows.tensor.value(row), self.tensor_count)?;
             let record: TensorRecord = rows.record(row);
+            // The row of the last update is no step.
+            if !record.was_due() || rows.is_last_move(row) {
+                continue;
+            }
             let step = rows.step.value(row);
             self.merge([step; 2], tensor, figures.iter().map(|figure| Envelope::of((figure.of)(&record))))?;
         }
@@ -195,7 +206,9 @@ impl Curves {
         if place >= self.spans.len() {
             self.spans.resize(place + 1, None);
             self.cells.resize((place + 1) * width, Envelope::NONE);
+            self.due.resize((place + 1) * self.tensor_count, false);
         }
+        self.due[place * self.tensor_count + tensor] = true;
         let [first, last] = self.spans[place].unwrap_or(span);
         self.spans[place] = Some([first.min(span[0]), last.max(span[1])]);
         let into = &mut self.cells[place * width + tensor * self.figures.len()..][..self.figures.len()];
@@ -211,6 +224,16 @@ impl Curves {
     /// First and last step of each span; `None` where it has none.
     pub fn spans(&self) -> &[Option<[u64; 2]>] {
         &self.spans
+    }
+
+    /// Whether the schedule of a tensor had a step of each span: where it had, a figure that is not there is a gap, and
+    /// where it had not, nothing is lacking.
+    ///
+    /// # Panics
+    /// Where there is no such tensor.
+    pub fn due(&self, tensor: usize) -> impl Iterator<Item = bool> {
+        assert!(tensor < self.tensor_count, "there are {} tensors", self.tensor_count);
+        (0..self.spans.len()).map(move |span| self.due[span * self.tensor_count + tensor])
     }
 
     /// The envelopes of a figure of a tensor, one a span. `None` where the run has no such figure, or no such tensor.

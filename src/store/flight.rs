@@ -1,9 +1,9 @@
 //! The flight recorder: the last records, written out when something is found.
 
+use super::files;
 use super::manifest::SNAPSHOTS;
 use crate::record::{Action, Finding, Rule, StepRecord};
 use std::collections::VecDeque;
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -46,9 +46,9 @@ impl FlightRecorder {
 
     fn write(&self, folder: &Path, finding: &Finding) -> io::Result<()> {
         let folder = folder.join(SNAPSHOTS);
-        fs::create_dir_all(&folder)?;
+        files::create_folder(&folder)?;
         let path = folder.join(format!("step-{:09}-{}.jsonl", finding.last_step, finding.rule));
-        let mut file = BufWriter::new(File::create(path)?);
+        let mut file = BufWriter::new(files::create(&path)?);
         for record in &self.records {
             serde_json::to_writer(&mut file, record)?;
             file.write_all(b"\n")?;

@@ -8,13 +8,17 @@ use super::source::{Source, damaged, within};
 use super::tables::{ScalarRow, ScalarTable, StatsTable, Table};
 use super::trace::Trace;
 use crate::error::Error;
-use crate::record::{Finding, RunStatus};
+use crate::record::{Figure, Finding, RunStatus};
 use arrow_array::RecordBatch;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+/// Cells of a follower, 12 bytes each: of models with many tensors there are fewer spans.
+const CELL_COUNT_MAX: usize = 8 << 20;
+/// Spans that there are however many tensors a model has.
+const SPAN_COUNT_MIN: usize = 64;
 /// Above this many rows the first look is at the overview.
 const ROW_COUNT_MAX: u64 = 50_000;
 /// What one poll takes of a long run, at most: then there is something to show.
@@ -131,6 +135,8 @@ impl Follower {
     pub fn open(folder: &Path, span_count_max: usize) -> Result<Self, Error> {
         let stamp = stamp(folder, Manifest::FILE);
         let run = Run::open(folder)?;
+        let cells_a_span = run.params().len() * Figure::of_groups(run.manifest().groups()).count();
+        let span_count_max = span_count_max.min((CELL_COUNT_MAX / cells_a_span.max(1)).max(SPAN_COUNT_MIN));
         let (curves, stats) = Self::curves_of(&run, span_count_max)?;
         let mut follower = Self {
             status: run.status(),

@@ -1,5 +1,6 @@
 //! The messages of an Arrow IPC stream that may end in the middle of one.
 
+use super::files;
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::{MessageHeader, root_as_message};
@@ -57,7 +58,7 @@ impl Frames {
     /// # Errors
     /// In words, where the file can't be read or what stands between messages is no header.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let file = File::open(path).map_err(|error| error.to_string())?;
+        let file = files::open(path).map_err(|error| error.to_string())?;
         let mut frames = Self { file: Arc::new(file), frames: Vec::new() };
         frames.grow()?;
         Ok(frames)

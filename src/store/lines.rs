@@ -1,6 +1,6 @@
 //! Files of a JSON object a line, that grow by whole lines.
 
-use std::fs::OpenOptions;
+use super::files;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -30,7 +30,7 @@ impl Lines {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        let mut file = files::append(&self.path)?;
         let len = file.metadata()?.len();
         // Whatever a killed process left of its last line ends here.
         let end: &[u8] = if len > 0 && !self.begun { b"\n" } else { b"" };

@@ -1,7 +1,8 @@
 //! Two processes never write one run.
 
+use super::files;
 use crate::error::Error;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,8 +19,7 @@ impl Lock {
     /// Where another process holds it, or the folder can't be written.
     pub fn take(folder: &Path) -> Result<Self, Error> {
         let failed = |reason: String| Error::RunFolder { path: folder.to_owned(), reason };
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(FILE));
-        let file = file.map_err(|error| failed(error.to_string()))?;
+        let file = files::open_for_lock(&folder.join(FILE)).map_err(|error| failed(error.to_string()))?;
         for _ in 0..TRY_COUNT {
             match file.try_lock() {
                 Ok(()) => return Ok(Self(Some(file))),
@@ -40,7 +40,7 @@ impl Lock {
 
     /// Whether a process holds it at this moment.
     pub fn is_held(folder: &Path) -> bool {
-        let Ok(file) = File::open(folder.join(FILE)) else { return false };
+        let Ok(file) = files::open(&folder.join(FILE)) else { return false };
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 }

@@ -1,6 +1,6 @@
 //! `run.json`: what a run is, and which segments it has.
 
-use super::time;
+use super::{files, time};
 use crate::error::Error;
 use crate::record::{Averages, Finding, Notice, Param, RunStatus};
 use crate::stats::Groups;
@@ -12,6 +12,9 @@ use std::path::Path;
 
 /// Version of the run folder's form. Version 1, a JSON line a step, was never published.
 pub const SCHEMA_VERSION: u32 = 2;
+
+/// A manifest of 100,000 parameters has 20 MB.
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 pub(super) const NOTICES: &str = "notices.jsonl";
 /// Folder of the last records before a finding.
@@ -64,6 +67,10 @@ pub struct Manifest {
     pub facts: Map<String, Value>,
     /// What the column `tensor` counts through.
     pub params: Vec<Param>,
+    /// Paths of the model's buffers, such as batch norm's running statistics: no optimizer updates them, and they are not
+    /// recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub buffers: Vec<String>,
     /// One a start of the process that trained.
     pub segments: Vec<Segment>,
 }
@@ -89,7 +96,7 @@ pub struct Segment {
 }
 
 /// What is known of a run when it starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RunStart {
     /// Version of burn that the writer was built with.
     pub burn_version: String,
@@ -111,6 +118,8 @@ pub struct RunStart {
     pub tensorboard: bool,
     /// What records' tensors are of, in order.
     pub params: Vec<Param>,
+    /// Paths of the model's buffers, which are not recorded.
+    pub buffers: Vec<String>,
     /// The caller's own facts: model, optimizer, seed, data.
     pub facts: Vec<(String, Value)>,
     /// Records that a snapshot has; 0 for none.
@@ -153,7 +162,7 @@ impl Manifest {
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(Self::FILE);
         let unreadable = |reason: String| Error::UnreadableRun { path: path.clone(), reason };
-        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+        let bytes = files::read(&path, MANIFEST_BYTES_MAX).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => unreadable(
                 "it is not there: this is no run folder; name the one below runs/ that holds a run.json".into(),
             ),
@@ -176,7 +185,7 @@ impl Manifest {
     /// Whole or not at all: a reader never meets half a manifest.
     pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
         let partial = folder.join(Self::FILE).with_extension("json.partial");
-        let mut file = fs::File::create(&partial)?;
+        let mut file = files::create(&partial)?;
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
         file.sync_all()?;
         fs::rename(partial, folder.join(Self::FILE))

@@ -7,6 +7,8 @@ mod columns;
 #[cfg(feature = "parquet")]
 mod compact;
 mod curves;
+#[doc(hidden)]
+pub mod files;
 mod flight;
 mod follower;
 mod frames;
@@ -36,8 +38,8 @@ pub(crate) use flight::SNAPSHOT_COUNT_MAX;
 pub use follower::Follower;
 pub use manifest::{FINDINGS, Manifest, Missed, RunStart, SCHEMA_VERSION, Segment};
 pub use overview::{Envelope, FOLDER as OVERVIEW};
-pub use reading::{LossReading, ParameterReading, Reading};
+pub use reading::{Headline, LossReading, ParameterReading, Reading, UpdateReading};
 pub use run::{Run, Series, SeriesName, TensorRow};
-pub use tensorboard::{EventWriter, Tensorboard};
+pub use tensorboard::{Buckets, EventWriter, Tensorboard};
 pub use trace::{Trace, TracePoint};
 pub use writer::{RunPlace, RunWriter, TENSORBOARD};

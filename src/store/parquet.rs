@@ -14,7 +14,7 @@ const BATCH_LEN: usize = 1 << 13;
 const LIST_BATCH_LEN: usize = 1 << 6;
 
 fn opened(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    let file = super::files::open(path).map_err(|error| error.to_string())?;
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())
 }
 

@@ -156,6 +156,7 @@ impl Records {
         Ok(Some(StepRecord {
             step,
             epoch,
+            unix_secs: figures.unix_secs(),
             last_move,
             scalars: std::mem::take(&mut figures.scalars),
             // A killed process may have left a step's rows without its figures.

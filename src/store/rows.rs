@@ -299,15 +299,17 @@ impl NextMoveRow {
 }
 
 impl GlobalRow {
+    /// Norms over finite elements are left out where there is none.
     pub fn of(g: &Global) -> Self {
+        let has_finite = g.finite_count() > 0 || g.numel == 0;
         let (p, u) = (g.parameters.as_ref(), g.updates.as_ref());
         let crossings = u.and_then(|u| u.crossings);
         let mut row = Self {
             numel: Some(g.numel),
             min: g.min,
             max: g.max,
-            l1_norm: Some(g.l1_norm),
-            l2_norm: Some(g.l2_norm),
+            l1_norm: has_finite.then_some(g.l1_norm),
+            l2_norm: has_finite.then_some(g.l2_norm),
             near_zero_count_1: Some(g.near_zero_count[0]),
             near_zero_count_2: Some(g.near_zero_count[1]),
             zero_count: Some(g.zero_count),
@@ -322,7 +324,7 @@ impl GlobalRow {
             param_numel: p.map(|p| p.numel),
             param_min: p.and_then(|p| p.min),
             param_max: p.and_then(|p| p.max),
-            param_l2_norm: p.map(|p| p.l2_norm),
+            param_l2_norm: p.filter(|p| p.nonfinite_count < p.numel).map(|p| p.l2_norm),
             param_near_zero_count: p.map(|p| p.near_zero_count),
             param_nonfinite_count: p.map(|p| p.nonfinite_count),
             update_numel: u.map(|u| u.numel),
@@ -373,7 +375,7 @@ impl GlobalRow {
             numel: self.param_numel?,
             min: self.param_min,
             max: self.param_max,
-            l2_norm: self.param_l2_norm?,
+            l2_norm: self.param_l2_norm.unwrap_or(0.0),
             near_zero_count: self.param_near_zero_count?,
             nonfinite_count: self.param_nonfinite_count?,
         })

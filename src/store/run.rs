@@ -1,19 +1,19 @@
 //! Run folders, read back.
 
+use super::files;
 use super::lock::Lock;
 use super::manifest::{FINDINGS, FindingLine, Manifest, NOTICES, NoticeLine};
 use super::records::Records;
 use super::source::{Source, damaged};
 use super::tables::{
-    HistogramTable, MapRow, MapTable, ScalarRow, ScalarTable, StatsArrays, StatsTable, Table, histogram_rows, map_rows,
-    place,
+    HistogramTable, MapRow, MapTable, ScalarRow, ScalarTable, StatsArrays, StatsTable, Table, TapTable, histogram_rows,
+    map_rows, place,
 };
 use crate::error::Error;
 use crate::record::{
     Averages, Finding, HistogramRecord, Notice, Param, RunStatus, SignMapRow, StepRecord, TensorRecord,
 };
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,9 @@ pub struct Run {
     folder: PathBuf,
     manifest: Manifest,
 }
+
+/// Findings and notices of a run: a million lines.
+const LINES_BYTES_MAX: u64 = 512 << 20;
 
 /// Whose figure a series is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -106,6 +109,16 @@ impl Run {
         &self.manifest.params
     }
 
+    /// Unix time, in seconds, of the run's start; `None` where the manifest has none.
+    pub fn start_secs(&self) -> Option<f64> {
+        super::time::unix_secs(&self.manifest.start)
+    }
+
+    /// Unix time, in seconds, of the run's end; `None` while it goes on.
+    pub fn end_secs(&self) -> Option<f64> {
+        super::time::unix_secs(self.manifest.end.as_deref()?)
+    }
+
     /// Whether a process is writing the run at this moment. False where the file system has no locks.
     pub fn is_live(&self) -> bool {
         Lock::is_held(&self.folder)
@@ -139,6 +152,22 @@ impl Run {
             self.manifest.write(&self.folder).map_err(failed)?;
         }
         super::compact::closed(&self.folder, &self.manifest)
+    }
+
+    /// The figure by which runs are compared: the last validation loss, or the median of the last eighth of the losses.
+    /// `None` where the loop gave neither.
+    ///
+    /// # Errors
+    /// Where a file is damaged.
+    pub fn headline(&self) -> Result<Option<super::reading::Headline>, Error> {
+        let series = self.series(|name| ["loss", "validation/loss"].contains(&name.name.as_str()))?;
+        Ok(super::reading::Headline::of(&series))
+    }
+
+    /// Whether the run has tapped tensors.
+    pub(super) fn has_taps(&self) -> Result<bool, Error> {
+        let sources = self.sources(TapTable::NAME)?;
+        Ok(sources.iter().map(|(_, source)| source.row_count()).collect::<Result<Vec<_>, _>>()?.iter().any(|n| *n > 0))
     }
 
     /// Steps before `end` that the run has a record of.
@@ -303,9 +332,13 @@ impl Run {
     /// # Errors
     /// Where the file can't be read.
     pub fn notices(&self) -> Result<Vec<Notice>, Error> {
-        let lines = self.lines::<NoticeLine>(NOTICES)?.into_iter();
-        let within = |line: &NoticeLine| line.notice.step < self.manifest.limit(line.segment);
-        Ok(lines.filter(within).map(|line| line.notice).collect())
+        let mut found = Vec::new();
+        for NoticeLine { segment, notice } in self.lines::<NoticeLine>(NOTICES)? {
+            if notice.step < self.manifest.limit(segment) {
+                notice.put_into(&mut found);
+            }
+        }
+        Ok(found)
     }
 
     /// What was diagnosed: an episode each, as it was told last, in the order they were found.
@@ -329,7 +362,7 @@ impl Run {
 
     fn lines<T: serde::de::DeserializeOwned>(&self, file: &str) -> Result<Vec<T>, Error> {
         let path = self.folder.join(file);
-        let bytes = match fs::read(&path) {
+        let bytes = match files::read(&path, LINES_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
             Err(error) => return Err(damaged(&path, &error.to_string())),

@@ -23,16 +23,19 @@ pub struct Trace {
     /// log2 of the steps that a span has room for.
     shift: u32,
     points: Vec<TracePoint>,
+    /// The step from which on no value is finite.
+    nonfinite_since: Option<u64>,
 }
 
 impl Trace {
     pub(super) fn new(name: SeriesName, span_count_max: usize) -> Self {
-        Self { name, span_count_max, shift: 0, points: Vec::new() }
+        Self { name, span_count_max, shift: 0, points: Vec::new(), nonfinite_since: None }
     }
 
     /// Takes the value of a step. One of a step before the last span joins that.
     pub(super) fn put(&mut self, step: u64, value: f64) {
         let value = Some(value).filter(|value| value.is_finite());
+        self.nonfinite_since = if value.is_some() { None } else { self.nonfinite_since.or(Some(step)) };
         let point =
             TracePoint { steps: [step; 2], envelope: Envelope::of(value), nonfinite_count: u64::from(value.is_none()) };
         let shift = self.shift;
@@ -56,6 +59,11 @@ impl Trace {
     /// The spans, in order of their steps.
     pub fn points(&self) -> &[TracePoint] {
         &self.points
+    }
+
+    /// The step from which on no value is finite; `None` where the last one is.
+    pub fn nonfinite_since(&self) -> Option<u64> {
+        self.nonfinite_since
     }
 
     /// log2 of the steps that a span has room for: where it has changed, so have all points.
@@ -91,6 +99,7 @@ mod tests {
                 },
             );
         }
+        assert_eq!(trace.nonfinite_since(), None, "the last one is finite");
         let points = trace.points();
         assert!((32..=64).contains(&points.len()), "{}", points.len());
         assert_eq!(points.iter().map(|point| point.envelope.max).fold(0.0, f32::max), f32::MAX);
@@ -98,5 +107,16 @@ mod tests {
         assert_eq!(points.iter().map(|point| point.nonfinite_count).sum::<u64>(), 1);
         assert_eq!(points.last().map(|point| (point.steps[1], point.envelope.last)), Some((99_999, 99_999.0)));
         assert!(points.windows(2).all(|two| two[0].steps[1] + 1 == two[1].steps[0]));
+    }
+
+    #[test]
+    fn a_trace_tells_since_when_its_values_are_not_finite() {
+        let mut trace = Trace::new(SeriesName { source: "scalar".into(), name: "loss".into() }, 8);
+        for step in 0..100 {
+            trace.put(step, if step == 20 || step >= 41 { f64::NAN } else { 1.0 });
+        }
+        assert_eq!(trace.nonfinite_since(), Some(41));
+        trace.put(100, 2.0);
+        assert_eq!(trace.nonfinite_since(), None);
     }
 }

@@ -8,7 +8,7 @@ use super::overview::{self, Overview};
 use super::segment::SegmentFile;
 use super::tables::{HistogramTable, MapTable, ScalarTable, Source, StatsTable, TapTable};
 use super::tensorboard::Tensorboard;
-use crate::record::{Figure, Finding, Notice, Param, RunStatus, StepRecord};
+use crate::record::{FOLDER_GONE, Figure, Finding, Notice, Param, RunStatus, StepRecord};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub(super) enum Message {
     Record(Box<StepRecord>),
     Notice(Notice),
     Findings(Vec<Finding>),
+    /// Places of parameters that were frozen or unfrozen, and whether they train now.
+    Trainable(Vec<(usize, bool)>),
     Log {
         step: u64,
         epoch: Option<u64>,
@@ -115,6 +117,7 @@ impl Worker {
                 Ok(Message::Findings(findings)) => {
                     for finding in findings {
                         if let Some(tensorboard) = &mut self.tensorboard {
+                            tensorboard.set_wall_secs(None);
                             tensorboard.finding(&finding);
                         }
                         self.flight.snapshot(&self.folder, &finding);
@@ -122,9 +125,17 @@ impl Worker {
                     }
                     self.flush_and_judge();
                 }
+                Ok(Message::Trainable(changes)) => {
+                    for (place, trainable) in changes {
+                        if let Some(param) = self.manifest.params.get_mut(place) {
+                            param.trainable = trainable;
+                        }
+                    }
+                }
                 Ok(Message::Log { step, epoch, name, value }) => {
                     self.scalars.table.put(step, epoch, &Source::Log, &name, value);
                     if let Some(tensorboard) = &mut self.tensorboard {
+                        tensorboard.set_wall_secs(None);
                         tensorboard.scalar(step, &name, value);
                     }
                 }
@@ -167,7 +178,9 @@ impl Worker {
         self.taps.table.push(record);
         self.histograms.table.push(record);
         self.maps.table.push(record);
-        for (tensor, found) in record.tensors.iter().enumerate() {
+        // The row of the last update is no step.
+        let shown = record.tensors.iter().enumerate().filter(|(_, found)| found.was_due() && !record.last_move);
+        for (tensor, found) in shown {
             self.overview.add(record.step, tensor, found);
         }
         if let Some(tensorboard) = &mut self.tensorboard {
@@ -179,7 +192,7 @@ impl Worker {
     fn flush(&mut self) -> io::Result<()> {
         if !Manifest::is_there(&self.folder) {
             self.state = State::Gone;
-            return Err(io::Error::other("the folder was removed, moved or taken away"));
+            return Err(io::Error::other(FOLDER_GONE));
         }
         // Each is tried, whatever the others.
         let all = [
@@ -214,6 +227,10 @@ impl Worker {
     }
 
     fn finish(mut self, status: RunStatus) -> Result<(), String> {
+        if let Some(tensorboard) = &mut self.tensorboard {
+            tensorboard.set_wall_secs(None);
+            tensorboard.ended(status, self.manifest.step_count);
+        }
         self.flush_and_judge();
         if self.state == State::Gone {
             return Ok(());

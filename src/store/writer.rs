@@ -137,6 +137,11 @@ impl RunWriter {
         self.send(Message::Findings(findings));
     }
 
+    /// Which parameters have been frozen or unfrozen, by their places: the manifest follows.
+    pub fn write_trainable(&mut self, changes: &[(usize, bool)]) {
+        self.send(Message::Trainable(changes.to_vec()));
+    }
+
     /// A figure that is known only after its step.
     pub fn log(&mut self, step: u64, epoch: Option<u64>, name: &str, value: f64) {
         self.send(Message::Log { step, epoch, name: name.to_owned(), value });
@@ -258,6 +263,7 @@ fn manifest(start: &RunStart, earlier: Option<Manifest>, folder: &Path) -> Resul
         settings: start.settings.clone(),
         facts,
         params: start.params.clone(),
+        buffers: start.buffers.clone(),
         segments: earlier.map_or_else(Vec::new, |earlier| earlier.segments),
     })
 }

@@ -49,7 +49,7 @@ impl Source {
 
 columns! { CostRow CostBuilders CostArrays {
     submit_secs: f64, handoff_secs: f64, wait_secs: f64, read_secs: f64, encode_secs: f64, gpu_secs: f64, copied_count: u64,
-    readback_bytes: u64, last_move: u64,
+    readback_bytes: u64, last_move: u64, unix_secs: f64,
 }}
 
 pub(in crate::store) struct ScalarTable {
@@ -112,6 +112,7 @@ impl ScalarTable {
             copied_count: Some(u64::from(cost.copied_count)),
             readback_bytes: Some(u64::from(cost.readback_bytes)),
             last_move: record.last_move.then_some(1),
+            unix_secs: record.unix_secs,
         };
         row.each(|name, value| self.put(step, epoch, &Source::Cost, name, value));
     }
@@ -225,6 +226,11 @@ impl StepScalars {
             copied_count: self.cost.copied_count.unwrap_or(0) as u32,
             readback_bytes: self.cost.readback_bytes.unwrap_or(0) as u32,
         }
+    }
+
+    /// When the step was submitted.
+    pub fn unix_secs(&self) -> Option<f64> {
+        self.cost.unix_secs
     }
 
     /// `None` where the step has none at all.
