@@ -1,10 +1,11 @@
 //! A run in words, and the rules that read it.
 
 use crate::runs::{self, say};
+use crate::terminal::{PLAIN, say_parts, style_of};
 use anyhow::{Context, Result};
 use clap::Args;
 use gradscope::diagnosis::{Rules, spec};
-use gradscope::record::{Action, Rule};
+use gradscope::record::{Action, Rule, Severity};
 use gradscope::store::Reading;
 use serde_json::json;
 use std::path::PathBuf;
@@ -42,11 +43,26 @@ pub fn explain(options: &Options) -> Result<()> {
         let mut value = json!(reading);
         value["healthy"] = reading.is_healthy().into();
         value["lines"] = reading.lines().into();
+        value["coverage_text"] = reading.coverage.to_string().into();
         say(&value);
     } else {
-        say(&reading);
+        say_reading(&reading.to_string());
     }
     Ok(())
+}
+
+/// Findings are set off by their severity, the rest is as it is.
+fn say_reading(text: &str) {
+    for line in text.lines() {
+        let severity = [("- CRITICAL", Severity::Critical), ("- warning", Severity::Warn), ("- note", Severity::Note)];
+        let found = severity.into_iter().find(|(start, _)| line.starts_with(start));
+        match (found, line.split_once(": ")) {
+            (Some((_, severity)), Some((head, rest))) => {
+                say_parts(&[(style_of(severity), head.into()), (PLAIN, format!(": {rest}"))]);
+            }
+            _ => say(&line),
+        }
+    }
 }
 
 fn list(rule: Rule) {
@@ -57,6 +73,10 @@ fn list(rule: Rule) {
     };
     say(&format_args!("{rule} ({}{action})", spec.severity.id()));
     say(&format_args!("  from {}", spec.source));
+    let needs: Vec<&str> = spec.needs.iter().map(|need| need.text()).collect();
+    if !needs.is_empty() {
+        say(&format_args!("  needs {}", needs.join(" and ")));
+    }
     for number in spec.numbers {
         say(&format_args!("  {:<16} {:>8}  {}", number.name, number.default, number.meaning));
     }

@@ -5,6 +5,7 @@ mod explain;
 mod export;
 mod list;
 mod runs;
+mod terminal;
 mod train;
 mod view;
 mod watch;
@@ -32,7 +33,7 @@ enum Command {
     Watch(watch::Options),
     /// Draw a run: losses, norms, near zeros, flips, moves, histograms, the sign map; each as SVG and PNG.
     Plot(view::PlotOptions),
-    /// List runs: status, model, steps, loss, what is wrong.
+    /// List runs: status, model, steps, start, duration, rate, loss, what is wrong.
     Ls(list::LsOptions),
     /// Print a run's tables, as at the end of training.
     Show(list::ShowOptions),
@@ -85,7 +86,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("gradscope: {error:#}");
+            runs::complain(&format_args!("{error:#}"));
             ExitCode::from(BAD_INPUT)
         }
     }
@@ -97,7 +98,7 @@ fn trained(options: &train::Options) -> ExitCode {
         Ok(train::Ending::Interrupted) => ExitCode::from(INTERRUPTED),
         Ok(train::Ending::Stopped) => ExitCode::from(STOPPED),
         Err(train::Failure { error, started }) => {
-            eprintln!("gradscope: {error:#}");
+            runs::complain(&format_args!("{error:#}"));
             if started { ExitCode::FAILURE } else { ExitCode::from(BAD_INPUT) }
         }
     }

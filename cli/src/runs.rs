@@ -1,11 +1,10 @@
 //! Finding the run that a path means, and tidying it.
 
+pub use crate::terminal::{complain, say};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use gradscope::{Finding, Run};
-use std::fmt;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -33,16 +32,11 @@ pub fn all(path: &Path) -> Result<Vec<Run>> {
     for folder in folders(path).with_context(|| format!("{}", path.display()))? {
         match Run::open(&folder) {
             Ok(run) => found.push(run),
-            Err(error) => eprintln!("gradscope: {error}"),
+            Err(error) => complain(&format_args!("{error}")),
         }
     }
     found.sort_by_key(|run| std::cmp::Reverse(run.manifest().start.clone()));
     Ok(found)
-}
-
-/// A line on stdout. A reader who has left is no error.
-pub fn say(line: &dyn fmt::Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// A finding in a list of runs.
@@ -71,7 +65,7 @@ pub fn find(path: &Path) -> Result<Run> {
     let started = |run: &Run| (run.manifest().start.clone(), run.folder().file_name().map(ToOwned::to_owned));
     match (found.into_iter().max_by_key(started), refused) {
         (Some(newest), _) => {
-            eprintln!("gradscope: the newest run of {} is {}", path.display(), newest.folder().display());
+            complain(&format_args!("the newest run of {} is {}", path.display(), newest.folder().display()));
             Ok(newest)
         }
         (None, Some(error)) => Err(error.into()),

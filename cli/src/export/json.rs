@@ -2,14 +2,14 @@
 //!
 //! JSON has no NaN: a figure that is none, or not finite, is null.
 
-use super::Names;
+use super::{EveryNth, Names};
 use anyhow::{Context, Result};
 use gradscope::Run;
 use gradscope::models::torch;
 use gradscope::record::{Figure, Param};
+use gradscope::store::files;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -84,7 +84,7 @@ pub fn write(run: &Run, folder: &Path, every: u64, names: Names) -> Result<Vec<P
     let figures: Vec<_> = Figure::of_groups(run.manifest().groups()).collect();
     let path = folder.join(FILE);
     let in_words = || format!("{}", path.display());
-    let mut file = BufWriter::new(File::create(&path).with_context(in_words)?);
+    let mut file = BufWriter::new(files::create(&path).with_context(in_words)?);
     write!(file, "{{\"schema_version\":1,\"facts\":{},\n\"parameters\":{{", json!(run.manifest().facts))
         .with_context(in_words)?;
     let step_count = run.step_count(u64::MAX)?;
@@ -97,12 +97,13 @@ pub fn write(run: &Run, folder: &Path, every: u64, names: Names) -> Result<Vec<P
         let column = |_| Column { step: vec![], values: vec![vec![]; figures.len()] };
         let mut columns: Vec<Column> = tensors.clone().map(column).collect();
         let mut folds: BTreeMap<(u64, usize), Vec<OfEpoch>> = BTreeMap::new();
+        let mut picked = EveryNth::new(every);
         run.each_row(|row| {
+            let kept = picked.keeps(row.step);
             if !tensors.contains(&row.tensor) {
                 return;
             }
             let column = &mut columns[row.tensor - first];
-            let kept = row.step.is_multiple_of(every);
             if kept {
                 column.step.push(row.step);
             }
@@ -193,7 +194,8 @@ fn scalars(run: &Run, every: u64) -> Result<Scalars> {
         for (epoch, of_epoch) in folds {
             by_epoch.entry(epoch).or_default().insert(name.clone(), of_epoch.value(fold));
         }
-        let kept = series.points.iter().filter(|(step, _)| late || step.is_multiple_of(every));
+        let mut picked = EveryNth::new(every);
+        let kept = series.points.iter().filter(|(step, _)| late || picked.keeps(*step));
         let (step, value): (Vec<u64>, Vec<Value>) = kept.map(|(step, value)| (*step, number(*value))).unzip();
         by_step.insert(name, json!({ "step": step, "value": value }));
     }

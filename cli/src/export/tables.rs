@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, anyhow};
 use gradscope::Run;
+use gradscope::store::files;
 use std::path::{Path, PathBuf};
 
 pub fn write_csv(run: &Run, folder: &Path, every: u64) -> Result<Vec<PathBuf>> {
@@ -12,12 +13,14 @@ pub fn write_csv(run: &Run, folder: &Path, every: u64) -> Result<Vec<PathBuf>> {
             continue;
         }
         let path = folder.join(format!("{table}.csv"));
-        let mut writer = csv::Writer::from_path(&path).with_context(|| format!("{}", path.display()))?;
+        let file = files::create(&path).with_context(|| format!("{}", path.display()))?;
+        let mut writer = csv::Writer::from_writer(file);
         writer.write_record(&columns)?;
         let bar = super::progress(run);
+        let mut every = super::EveryNth::new(every);
         let mut failed = None;
         run.each_line(table, &columns, |step, values| {
-            if failed.is_none() && step.is_multiple_of(every) {
+            if every.keeps(step) && failed.is_none() {
                 failed = writer.write_record(values.iter().map(ToString::to_string)).err();
             }
             bar.set_position(step);

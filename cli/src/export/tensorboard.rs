@@ -21,22 +21,35 @@ pub fn write(run: &Run, folder: &Path) -> Result<Vec<PathBuf>> {
     let mut events = Tensorboard::create(folder, run.manifest())?;
     let bar = super::progress(run);
     let mut failed = None;
+    let mut count = 0u64;
+    let mut times: Vec<(u64, f64)> = Vec::new();
     run.each_record(|record| {
         events.record(&record);
-        if record.step.is_multiple_of(FLUSH_EVERY) {
+        count += 1;
+        times.extend(record.unix_secs.map(|secs| (record.step, secs)));
+        if count.is_multiple_of(FLUSH_EVERY) {
             failed = failed.take().or(events.flush().err());
         }
-        bar.set_position(record.step);
+        bar.inc(1);
     })?;
     bar.finish_and_clear();
+    // What came after a step has the time of that step, or of the last one before it.
+    let time_at = |step: u64| {
+        let before = times.partition_point(|(at, _)| *at <= step);
+        times.get(before.saturating_sub(1)).map(|(_, secs)| *secs).or(run.start_secs())
+    };
     for series in run.series(|name| name.source == "log")? {
         for (step, value) in &series.points {
+            events.set_wall_secs(time_at(*step));
             events.scalar(*step, &series.name.name, *value);
         }
     }
     for finding in run.findings()? {
+        events.set_wall_secs(time_at(finding.first_step));
         events.finding(&finding);
     }
+    events.set_wall_secs(time_at(u64::MAX));
+    events.ended(run.status(), count);
     put_pictures(run, events.events())?;
     failed.map_or_else(|| events.flush(), Err).with_context(|| format!("{}", folder.display()))?;
     Ok(vec![folder.to_owned()])

@@ -5,6 +5,7 @@ use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use flate2::CrcReader;
 use gradscope::Run;
+use gradscope::store::files;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,6 +47,7 @@ pub fn save<M: Module>(run: &Path, state: State, model: &M, optimizer: &ModuleOp
     let in_words = |what: &str| format!("checkpoint {}: {what}", place.display());
     ensure!(Run::is_at(run), "{}", in_words("the run folder is gone"));
     let _ = fs::remove_dir_all(&partial);
+    files::create_folder(&folder).with_context(|| in_words("its folder"))?;
     fs::create_dir_all(&partial).with_context(|| in_words("its folder"))?;
     model.clone().save_file(partial.join(MODEL)).map_err(|error| anyhow!("{}: {error}", in_words("the model")))?;
     optimizer.save(partial.join(OPTIMIZER)).map_err(|error| anyhow!("{}: {error}", in_words("the optimizer")))?;

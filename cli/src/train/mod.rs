@@ -88,8 +88,8 @@ fn check(options: &Options) -> Result<Setup<'_>> {
     }
     let device = Device::open(choice)?;
     if let Some(reason) = device.fallback_reason() {
-        eprintln!("gradscope: NO GPU: {reason}\ngradscope: {}", gradscope::device::DRIVER_HINT);
-        eprintln!("gradscope: carrying on without one: burn's CPU backend trains, the CPU twins observe");
+        runs::complain(&format_args!("NO GPU: {reason}\ngradscope: {}", gradscope::device::DRIVER_HINT));
+        runs::complain(&format_args!("carrying on without one: burn's CPU backend trains, the CPU twins observe"));
     }
     ensure!(options.watch || !options.place.is_given(), "--port, --host and --open are of the page: add --watch");
     let doorway = options.watch.then(|| Doorway::open(&options.place)).transpose()?;

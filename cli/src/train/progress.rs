@@ -1,7 +1,7 @@
 //! What is seen while training goes on: a bar, lines where there is no terminal, or JSON for programs.
 
 use super::report::Report;
-use crate::runs::say;
+use crate::runs::{self, say};
 use gradscope::record::Severity;
 use gradscope::{Event, Finding, StepRecord};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -58,7 +58,7 @@ impl Progress {
 
     /// A line that people can't do without.
     pub fn need(&self, line: &str) {
-        if self.manner == Manner::Quiet { eprintln!("gradscope: {line}") } else { self.say(line) }
+        if self.manner == Manner::Quiet { runs::complain(&format_args!("{line}")) } else { self.say(line) }
     }
 
     /// An event of training, for programs.
@@ -73,7 +73,7 @@ impl Progress {
     pub fn notice(&self, line: &str) {
         match self.manner {
             Manner::People => self.say(&format!("notice: {line}")),
-            Manner::Quiet => eprintln!("gradscope: {line}"),
+            Manner::Quiet => runs::complain(&format_args!("{line}")),
             Manner::Json => self.event("notice", json!({ "text": line })),
         }
     }
@@ -81,7 +81,7 @@ impl Progress {
     fn finding(&self, finding: &Finding) {
         match self.manner {
             Manner::People => self.say(&format!("finding: {finding}")),
-            Manner::Quiet => eprintln!("gradscope: {finding}"),
+            Manner::Quiet => runs::complain(&format_args!("{finding}")),
             Manner::Json => {
                 let mut value = json!(finding);
                 value["text"] = finding.to_string().into();
@@ -97,7 +97,8 @@ impl Progress {
                 Event::Record(record) if self.manner == Manner::Json && !record.last_move => {
                     self.event("step", self.figures(record, report.findings()));
                 }
-                Event::Notice(notice) => self.notice(&notice.to_string()),
+                // What is only worth knowing stands in the summary.
+                Event::Notice(notice) if notice.kind.is_fault() => self.notice(&notice.to_string()),
                 // When it ends stands in the table at the end.
                 Event::Finding(finding) if finding.open || self.manner == Manner::Json => self.finding(finding),
                 _ => {}

@@ -74,15 +74,13 @@ impl Report {
             if self.first_step > 0 {
                 line(format!("since step {}, where the run went on:\n", self.first_step));
             }
-            line(format!("{}\n", finished.summary));
-        }
-        if finished.is_some() {
-            line(if self.findings.is_empty() { "findings: none".into() } else { "findings:".into() });
-            self.findings.iter().for_each(|finding| line(format!("- {finding}")));
-            line(String::new());
+            line(format!("{:1$}\n", finished.summary, crate::terminal::width()));
+            if finished.summary.findings.is_empty() {
+                line("findings: none\n".into());
+            }
         }
         if let (Some(first), Some(last)) = (self.first_loss, self.last.as_ref().and_then(|r| r.scalar("loss"))) {
-            line(format!("loss: {first:.4} at the first step, {last:.4} at the last"));
+            line(format!("loss of the batch: {first:.4} at the first step, {last:.4} at the last"));
         }
         if let Some(accuracy) = self.test_accuracy {
             line(format!("test accuracy: {:.1}%", 100.0 * accuracy));

@@ -25,7 +25,7 @@ impl Stop {
             }
         };
         if let Err(error) = ctrlc::set_handler(handler) {
-            eprintln!("gradscope: Ctrl-C will not be caught: {error}");
+            crate::runs::complain(&format_args!("Ctrl-C will not be caught: {error}"));
         }
         stop
     }

@@ -1,10 +1,12 @@
 //! Curves, with axes and names.
 
+use super::axis::{self, Decades, step_ticks};
 use super::palette::{self, Rgb};
 use super::picture::{FONT_FAMILY, Picture};
 use gradscope::store::Envelope;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::ops::Range;
 
 pub const TEXT: RGBColor = RGBColor(0x33, 0x33, 0x33);
@@ -23,13 +25,34 @@ pub const TOPS: [f64; 6] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0];
 const MARKED_COUNT: usize = 40;
 /// Pixels for the labels of the y axis.
 const LEFT: u32 = 100;
-/// Characters of a name that are shown.
-pub const NAME_LEN: usize = 34;
+/// Names below an axis, at most: of more, every so many-th is shown.
+const X_NAME_COUNT_MAX: usize = 90;
+/// Pixels of a mark for what an axis has no place for.
+const MARK: [i32; 2] = [3, 9];
 
 pub struct Line {
     pub name: String,
     pub color: Rgb,
-    pub points: Vec<(f64, Envelope)>,
+    pub points: Vec<Point>,
+}
+
+/// A step of a line, or several.
+#[derive(Clone, Copy, Debug)]
+pub struct Point {
+    /// The first step, or the place of a name.
+    pub at: u64,
+    /// NaN where there is no value: the line has a gap there.
+    pub envelope: Envelope,
+    /// Whether there was a value that is NaN or infinite.
+    pub is_nonfinite: bool,
+}
+
+impl Line {
+    /// The step from which on every value is NaN or infinite.
+    fn nonfinite_since(&self) -> Option<u64> {
+        let tail = self.points.iter().rposition(|point| !point.envelope.last.is_nan()).map_or(0, |last| last + 1);
+        self.points[tail..].iter().find(|point| point.is_nonfinite).map(|point| point.at)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,19 +78,6 @@ pub struct Chart {
     pub mark: Option<u64>,
 }
 
-/// The start and the end of a name that is too long.
-pub fn shortened(name: &str) -> String {
-    let name: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let len = name.chars().count();
-    if len <= NAME_LEN {
-        return name;
-    }
-    let half = NAME_LEN / 2;
-    let start: String = name.chars().take(half).collect();
-    let end: String = name.chars().skip(len - half + 1).collect();
-    format!("{start}…{end}")
-}
-
 pub fn text_width(text: &str) -> u32 {
     (text.chars().count() as f64 * CHAR_WIDTH).ceil() as u32
 }
@@ -80,7 +90,7 @@ pub fn style(size: u32) -> TextStyle<'static> {
 #[derive(Clone, Copy, Debug)]
 pub struct Extent {
     axis: Axis,
-    x: [f64; 2],
+    x: [u64; 2],
     y: [f64; 2],
 }
 
@@ -90,10 +100,11 @@ impl Extent {
     #[must_use]
     pub fn shared(self, other: Self) -> Self {
         let both = |a: [f64; 2], b: [f64; 2]| [a[0].min(b[0]), a[1].max(b[1])];
+        let x = [self.x[0].min(other.x[0]), self.x[1].max(other.x[1])];
         let log = [self.axis, other.axis].contains(&Axis::Log) && self.y[0] > 0.0 && other.y[0] > 0.0;
         let axis = if log { Axis::Log } else { self.axis };
         let y = if axis == Axis::Linear { self.y } else { both(self.y, other.y) };
-        Self { axis, x: both(self.x, other.x), y }
+        Self { axis, x, y }
     }
 }
 
@@ -104,7 +115,7 @@ impl Chart {
         let range = |values: &mut dyn Iterator<Item = f64>| {
             values.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], value| [low.min(value), high.max(value)])
         };
-        let values = points().flat_map(|(_, envelope)| [envelope.min, envelope.max, envelope.last]);
+        let values = points().map(|point| point.envelope).flat_map(|e| [e.min, e.max, e.last]);
         let values: Vec<f64> = values.filter(|value| value.is_finite()).map(f64::from).collect();
         let mut y = range(&mut values.iter().copied());
         let spread = self.axis == Axis::Linear && y[0] > 0.0 && y[1] > DECADES * y[0];
@@ -113,25 +124,40 @@ impl Chart {
             y = range(&mut values.into_iter().filter(|value| *value > 0.0));
         }
         let x = match &self.x_names {
-            Some(names) => [-0.5, names.len() as f64 - 0.5],
-            None => range(&mut points().map(|(x, _)| *x)),
+            Some(names) => [0, names.len().saturating_sub(1) as u64],
+            None => [points().map(|point| point.at).min()?, points().map(|point| point.at).max()?],
         };
-        (y[0] <= y[1]).then_some(Extent { axis, x, y })
+        // Of zeros alone there is no logarithm, and of NaNs alone no value: they are marked all the same.
+        let is_marked = points().any(|point| point.is_nonfinite) || !points().all(|point| point.envelope.last.is_nan());
+        match y[0] <= y[1] {
+            true => Some(Extent { axis, x, y }),
+            false => {
+                is_marked.then_some(Extent { axis, x, y: if axis == Axis::Log { [0.1, 1.0] } else { [0.0, 1.0] } })
+            }
+        }
     }
 
     /// With axes that show `extent`, which is the chart's own, or one that it shares.
     pub fn picture(mut self, extent: Extent) -> Option<Picture> {
         self.axis = extent.axis;
-        let x = if self.x_names.is_some() { extent.x[0]..extent.x[1] } else { widened(extent.x[0], extent.x[1], 0.0) };
+        // Steps are drawn by their distance from the first: numbers may be clocks, which f64 does not tell apart.
+        let len = (extent.x[1] - extent.x[0]) as f64;
+        let x = if self.x_names.is_some() { -0.5..len + 0.5 } else { widened(0.0, len, 0.0) };
         let [low, high] = extent.y;
         let legend = if self.lines.len() > 1 { self.lines.as_slice() } else { &[] };
-        let legend_width = legend.iter().map(|line| text_width(&shortened(&line.name))).max().map_or(16, |w| w + 46);
-        let names_len = self.x_names.iter().flatten().map(|name| text_width(&shortened(name))).max();
-        let plot_width = self.x_names.as_ref().map_or(760, |names| (LINE_HEIGHT * names.len() as u32).max(760));
+        let legend_names = axis::shown_names(legend.iter().map(|line| line.name.as_str()));
+        let legend_width = legend_names.iter().map(|name| text_width(name)).max().map_or(16, |w| w + 46);
+        if let Some(names) = &mut self.x_names {
+            *names = axis::shown_names(names.iter().map(String::as_str));
+        }
+        let names_len = self.x_names.iter().flatten().map(|name| text_width(name)).max();
+        let name_count = self.x_names.as_ref().map_or(0, |names| names.len().min(X_NAME_COUNT_MAX));
+        let plot_width = (LINE_HEIGHT * name_count as u32).max(760);
         let bottom = names_len.map_or(44, |len| len + 30);
         let plot_height = if plot_width > 1200 { 560 } else { 366 };
         let height = (TITLE_HEIGHT + plot_height + bottom).max(TITLE_HEIGHT + LINE_HEIGHT * legend.len() as u32 + 20);
-        let size = [LEFT + plot_width + legend_width, height];
+        let size = [axis::with_title(LEFT + plot_width + legend_width, &self.title), height];
+        let legend_width = size[0] - LEFT - plot_width;
         let mut svg = String::new();
         {
             let root = SVGBackend::with_string(&mut svg, (size[0], size[1])).into_drawing_area();
@@ -143,25 +169,21 @@ impl Chart {
                     // What rounding leaves of a zero is a zero.
                     let nothing = 1e-9 * (range.end - range.start);
                     let label = move |value: &f64| number(if value.abs() < nothing { &0.0 } else { value });
-                    self.plot(&area, x, range, bottom, &label)
+                    self.plot(&area, x, range, extent.x, bottom, &label)
                 }
                 Axis::Share => {
                     let top = TOPS.into_iter().find(|top| *top >= high).unwrap_or(high);
-                    self.plot(&area, x, 0.0..top, bottom, &percent)
+                    self.plot(&area, x, 0.0..top.max(f64::MIN_POSITIVE), extent.x, bottom, &percent)
                 }
-                Axis::Log => {
-                    let (low, high) = (10f64.powf(low.log10().floor()), 10f64.powf(high.log10().ceil()));
-                    let high = if high > low { high } else { 10.0 * low };
-                    self.plot(&area, x, (low..high).log_scale(), bottom, &power)
-                }
+                Axis::Log => self.plot(&area, x, Decades::around(low, high), extent.x, bottom, &power),
             }
             .ok()?;
-            for (row, line) in legend.iter().enumerate() {
+            for (row, (line, name)) in legend.iter().zip(&legend_names).enumerate() {
                 let y = (TITLE_HEIGHT + 12 + LINE_HEIGHT * row as u32) as i32;
                 let x = (LEFT + plot_width + 8) as i32;
                 let swatch = [(x, y), (x + 18, y)];
                 root.draw(&PathElement::new(swatch, color(line.color).stroke_width(3))).ok()?;
-                root.draw(&Text::new(shortened(&line.name), (x + 24, y - 7), style(FONT_SIZE))).ok()?;
+                root.draw(&Text::new(name.clone(), (x + 24, y - 7), style(FONT_SIZE))).ok()?;
             }
             root.present().ok()?;
         }
@@ -173,6 +195,7 @@ impl Chart {
         area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
         x: Range<f64>,
         y: Y,
+        [first, last]: [u64; 2],
         bottom: u32,
         label: &dyn Fn(&f64) -> String,
     ) -> Result<(), DrawingAreaErrorKind<std::io::Error>>
@@ -194,32 +217,40 @@ impl Chart {
             .axis_desc_style(style(FONT_SIZE))
             .y_desc(&self.y_label)
             .y_label_formatter(&label);
-        let whole = |x: &f64| if x.fract() == 0.0 { thousands(*x) } else { String::new() };
         match &self.x_names {
-            None => mesh.x_desc(&self.x_label).x_labels(8).x_label_formatter(&whole).draw()?,
+            None => mesh.x_desc(&self.x_label).x_labels(0).disable_x_mesh().draw()?,
             Some(_) => mesh.x_labels(0).disable_x_mesh().draw()?,
         }
-        for line in &self.lines {
-            let known = |value: f32| value.is_finite() && (self.axis != Axis::Log || value > 0.0);
-            let mut parts = vec![Vec::new()];
-            for (x, envelope) in &line.points {
-                if known(envelope.last) && known(envelope.min) && known(envelope.max) {
-                    if let Some(part) = parts.last_mut() {
-                        part.push((*x, *envelope));
-                    }
-                } else if parts.last().is_some_and(|part| !part.is_empty()) {
-                    parts.push(Vec::new());
-                }
+        let (xs, ys) = chart.plotting_area().get_pixel_range();
+        let base = area.get_base_pixel();
+        let (left, right) = (xs.start - base.0, xs.end - base.0);
+        let (top, foot) = (ys.start - base.1, ys.end - base.1);
+        let pixel = |at: u64| {
+            let share = ((at - first) as f64 - shown.start) / (shown.end - shown.start);
+            left + (share * f64::from(right - left)).round() as i32
+        };
+        if self.x_names.is_none() {
+            for step in step_ticks(first, last, 8) {
+                let at = pixel(step);
+                area.draw(&PathElement::new([(at, top), (at, foot)], GRID))?;
+                area.draw(&PathElement::new([(at, foot), (at, foot + 5)], TEXT))?;
+                let below = style(FONT_SIZE).pos(Pos::new(HPos::Center, VPos::Top));
+                area.draw(&Text::new(thousands(step), (at, foot + 8), below))?;
             }
+        }
+        let mut since: Option<u64> = None;
+        for line in &self.lines {
             let rgb = color(line.color);
-            for part in &parts {
-                if part.iter().any(|(_, envelope)| envelope.min < envelope.max) {
-                    let upper = part.iter().map(|(x, e)| (*x, f64::from(e.max)));
-                    let lower = part.iter().rev().map(|(x, e)| (*x, f64::from(e.min)));
+            for part in self.parts(line) {
+                let x = |point: &Point| (point.at - first) as f64;
+                if part.iter().any(|point| point.envelope.min < point.envelope.max) {
+                    let least = |value: f32| if self.axis == Axis::Log { value.max(self.least(line)) } else { value };
+                    let upper = part.iter().map(|point| (x(point), f64::from(point.envelope.max)));
+                    let lower = part.iter().rev().map(|point| (x(point), f64::from(least(point.envelope.min))));
                     let band: Vec<_> = upper.chain(lower).collect();
                     chart.draw_series([Polygon::new(band, rgb.mix(0.22))])?;
                 }
-                let last: Vec<_> = part.iter().map(|(x, e)| (*x, f64::from(e.last))).collect();
+                let last: Vec<_> = part.iter().map(|point| (x(point), f64::from(point.envelope.last))).collect();
                 if last.len() == 1 || line.points.len() <= MARKED_COUNT {
                     chart.draw_series(last.iter().map(|at| Circle::new(*at, 4, rgb.filled())))?;
                 }
@@ -227,32 +258,69 @@ impl Chart {
                     chart.draw_series(LineSeries::new(last, rgb.stroke_width(2)))?;
                 }
             }
-        }
-        if let Some(step) = self.mark.map(|step| step as f64) {
-            let (xs, ys) = chart.plotting_area().get_pixel_range();
-            let base = area.get_base_pixel();
-            let share = (step - shown.start) / (shown.end - shown.start);
-            let at = xs.start - base.0 + (share * f64::from(xs.end - xs.start)) as i32;
-            let (top, bottom) = (ys.start - base.1, ys.end - base.1);
-            if (xs.start..=xs.end).contains(&(at + base.0)) {
-                let rgb = color(palette::NONFINITE);
-                area.draw(&PathElement::new([(at, top), (at, bottom)], rgb.stroke_width(2)))?;
-                let text = style(FONT_SIZE).color(&rgb);
-                area.draw(&Text::new("non-finite from here", (at + 6, top + 4), text))?;
+            since = since.max(line.nonfinite_since());
+            let [half, tall] = MARK;
+            let mark = |at: i32, [from, to]: [i32; 2], rgb: RGBColor| {
+                area.draw(&Rectangle::new([(at - half / 2, from), (at + half / 2 + 1, to)], rgb.filled()))
+            };
+            for point in &line.points {
+                if point.is_nonfinite {
+                    mark(pixel(point.at), [top, top + tall], color(palette::NONFINITE))?;
+                }
+                // A zero has no place on a logarithmic axis: it stands at its foot.
+                if self.axis == Axis::Log && point.envelope.min <= 0.0 {
+                    mark(pixel(point.at), [foot - tall, foot], rgb)?;
+                }
             }
         }
+        let text = match since {
+            Some(step) => Some((step, "NaN from here")),
+            None => self.mark.map(|step| (step, "non-finite gradients from here")),
+        };
+        if let Some((step, text)) = text.filter(|(step, _)| (first..=last).contains(step)) {
+            let at = pixel(step);
+            let rgb = color(palette::NONFINITE);
+            area.draw(&PathElement::new([(at, top), (at, foot)], rgb.stroke_width(2)))?;
+            // On the side that has room.
+            let is_late = at + text_width(text) as i32 + 10 > right;
+            let (side, x) = if is_late { (HPos::Right, at - 6) } else { (HPos::Left, at + 6) };
+            let style = style(FONT_SIZE).color(&rgb).pos(Pos::new(side, VPos::Top));
+            area.draw(&Text::new(text, (x, top + MARK[1] + 2), style))?;
+        }
         if let Some(names) = &self.x_names {
-            let (xs, ys) = chart.plotting_area().get_pixel_range();
-            let step = f64::from(xs.end - xs.start) / names.len().max(1) as f64;
-            for (place, name) in names.iter().enumerate() {
-                let x = xs.start + (step * (place as f64 + 0.5)) as i32 + 5;
+            let every = names.len().div_ceil(X_NAME_COUNT_MAX).max(1);
+            for (place, name) in names.iter().enumerate().step_by(every) {
                 let vertical = style(FONT_SIZE).transform(FontTransform::Rotate90);
                 // Plotters turns text about its own corner.
-                let at = (x - area.get_base_pixel().0, ys.end + 6 - area.get_base_pixel().1);
-                area.draw(&Text::new(shortened(name), at, vertical))?;
+                area.draw(&Text::new(name.clone(), (pixel(place as u64) + 5, foot + 6), vertical))?;
             }
         }
         Ok(())
+    }
+}
+
+impl Chart {
+    /// The stretches of a line without a gap.
+    fn parts(&self, line: &Line) -> Vec<Vec<Point>> {
+        let has_place = |value: f32| value.is_finite() && (self.axis != Axis::Log || value > 0.0);
+        let mut parts = vec![Vec::new()];
+        for point in &line.points {
+            if has_place(point.envelope.last) && has_place(point.envelope.max) && point.envelope.min.is_finite() {
+                if let Some(part) = parts.last_mut() {
+                    part.push(*point);
+                }
+            } else if parts.last().is_some_and(|part| !part.is_empty()) {
+                parts.push(Vec::new());
+            }
+        }
+        parts.retain(|part| !part.is_empty());
+        parts
+    }
+
+    /// The smallest positive value of a line: where its band ends on a logarithmic axis.
+    fn least(&self, line: &Line) -> f32 {
+        let values = line.points.iter().flat_map(|point| [point.envelope.min, point.envelope.last]);
+        values.filter(|value| *value > 0.0).fold(f32::MAX, f32::min)
     }
 }
 
@@ -297,8 +365,8 @@ fn power(value: &f64) -> String {
     if (exponent - exponent.round()).abs() < 1e-6 { format!("1e{}", exponent.round()) } else { format!("{value:.0e}") }
 }
 
-pub fn thousands(value: f64) -> String {
-    let digits = format!("{:.0}", value.abs());
+pub fn thousands(value: u64) -> String {
+    let digits = value.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
         if place > 0 && (digits.len() - place).is_multiple_of(3) {
@@ -306,7 +374,7 @@ pub fn thousands(value: f64) -> String {
         }
         text.push(digit);
     }
-    if value < 0.0 { format!("-{text}") } else { text }
+    text
 }
 
 /// The inside of an SVG document.

@@ -1,6 +1,6 @@
 //! Gradients through the layers, a line an epoch.
 
-use super::chart::{Axis, Chart, Line};
+use super::chart::{Axis, Chart, Line, Point};
 use super::palette;
 use gradscope::Run;
 use gradscope::store::{Curves, Envelope, Series};
@@ -16,23 +16,29 @@ pub fn charts(run: &Run, curves: &Curves, epochs_of: Option<&Series>) -> [Chart;
         0..=EPOCH_COUNT_MAX => all,
         len => (0..EPOCH_COUNT_MAX).map(|i| all[i * (len - 1) / (EPOCH_COUNT_MAX - 1)]).collect(),
     };
+    // Frozen and unused parameters have no gradient that could flow.
+    let has_gradient = |tensor: &usize| {
+        curves.of("nonfinite_count", *tensor).is_some_and(|mut curve| curve.any(|envelope| !envelope.max.is_nan()))
+    };
+    let tensors: Vec<usize> = (0..run.params().len()).filter(has_gradient).collect();
     let chart = |name: &str, figure: &str, title: &str, y_label: &str, sum_up: fn(&[Envelope]) -> f32| {
         let line = |(place, epoch): (usize, &u64)| {
-            let point = |tensor: usize| {
+            let point = |(at, &tensor): (usize, &usize)| {
                 let envelopes: Vec<_> = curves.of(figure, tensor)?.collect();
                 let of_epoch = epochs[epoch].iter().map(|&span| envelopes[span]).filter(|e| e.last.is_finite());
                 let value = sum_up(&of_epoch.collect::<Vec<_>>());
-                Some((tensor as f64, Envelope { min: value, max: value, last: value }))
+                let envelope = Envelope { min: value, max: value, last: value };
+                Some(Point { at: at as u64, envelope, is_nonfinite: false })
             };
             Line {
                 name: format!("epoch {epoch}"),
                 color: palette::sequential(0.9 * place as f64 / (shown.len() - 1).max(1) as f64),
-                points: (0..run.params().len()).filter_map(point).collect(),
+                points: tensors.iter().enumerate().filter_map(point).collect(),
             }
         };
         let lines = shown.iter().enumerate().map(line).collect();
         let [name, title, y_label] = [name, title, y_label].map(str::to_owned);
-        let x_names = Some(run.params().iter().map(|param| param.path.clone()).collect());
+        let x_names = Some(tensors.iter().map(|&tensor| run.params()[tensor].path.clone()).collect());
         Chart { name, title, x_label: String::new(), y_label, axis: Axis::Log, lines, x_names, mark: None }
     };
     let mean = |envelopes: &[Envelope]| {

@@ -1,6 +1,7 @@
 //! Layers by steps, a colour a value.
 
-use super::chart::{self, FONT_SIZE, TITLE_HEIGHT, inner, shortened, style, text_width, thousands};
+use super::axis::{self, step_ticks};
+use super::chart::{self, FONT_SIZE, TITLE_HEIGHT, inner, style, text_width, thousands};
 use super::palette::{self, Rgb};
 use super::picture::{Picture, Raster};
 use plotters::prelude::*;
@@ -10,6 +11,14 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 const DECADE_COUNT_MAX: f64 = 14.0;
 const PLOT_WIDTH: u32 = 900;
 const BAR_WIDTH: u32 = 120;
+/// Rows whose height is that of their name.
+const NAMED_ROW_COUNT_MAX: usize = 80;
+/// Pixels of all rows together, of more rows.
+const HEIGHT_MAX: u32 = 2400;
+/// Pixels between two names at least.
+const NAME_HEIGHT: f64 = 12.0;
+/// Pixels that a cell with NaNs takes at least.
+const NONFINITE_WIDTH: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Cell {
@@ -58,11 +67,13 @@ impl Heatmap {
             Cell::Value(value) if self.log && *value <= 0.0 => palette::sequential(0.0),
             Cell::Value(value) => palette::sequential((place(*value) - low) / (high - low)),
         };
-        let row_height = if self.rows.len() <= 80 { 17 } else { 13 };
-        let font_size = if self.rows.len() <= 80 { FONT_SIZE } else { 12 };
-        let names_width = self.rows.iter().map(|row| text_width(&shortened(row))).max().unwrap_or(0) + 20;
-        let height = (row_height * self.rows.len() as u32).max(140);
-        let size = [names_width + PLOT_WIDTH + BAR_WIDTH, TITLE_HEIGHT + height + 50];
+        let is_named = self.rows.len() <= NAMED_ROW_COUNT_MAX;
+        let font_size = if is_named { FONT_SIZE } else { 12 };
+        let names = axis::shown_names(self.rows.iter().map(String::as_str));
+        let names_width = names.iter().map(|name| text_width(name)).max().unwrap_or(0) + 20;
+        let row_height = if is_named { 17 } else { 13 };
+        let height = (row_height * self.rows.len() as u32).clamp(140, HEIGHT_MAX);
+        let size = [axis::with_title(names_width + PLOT_WIDTH + BAR_WIDTH, &self.title), TITLE_HEIGHT + height + 50];
         let frame = [names_width as f32, TITLE_HEIGHT as f32, PLOT_WIDTH as f32, height as f32];
         let mut svg = String::new();
         {
@@ -70,10 +81,11 @@ impl Heatmap {
             root.draw(&Text::new(self.title.clone(), (14, 10), style(20))).ok()?;
             steps_below(&root, self.steps, frame)?;
             let each = f64::from(height) / self.rows.len() as f64;
-            for (row, name) in self.rows.iter().enumerate() {
+            let every = (NAME_HEIGHT / each).ceil().max(1.0) as usize;
+            for (row, name) in names.iter().enumerate().step_by(every) {
                 let y = TITLE_HEIGHT as i32 + (each * (row as f64 + 0.5)) as i32;
                 let right = style(font_size).pos(Pos::new(HPos::Right, VPos::Center));
-                root.draw(&Text::new(shortened(name), (names_width as i32 - 6, y), right)).ok()?;
+                root.draw(&Text::new(name.clone(), (names_width as i32 - 6, y), right)).ok()?;
             }
             let x = (names_width + PLOT_WIDTH + 20) as i32;
             let bar_height = f64::from(height.min(260));
@@ -99,7 +111,7 @@ impl Heatmap {
         let cells = Raster {
             place: frame,
             size: [self.column_count as u32, self.rows.len() as u32],
-            rgb: self.cells.iter().map(color).collect(),
+            rgb: self.shown_cells().iter().map(color).collect(),
         };
         let bar = Raster {
             place: [(names_width + PLOT_WIDTH + 20) as f32, TITLE_HEIGHT as f32, 18.0, height.min(260) as f32],
@@ -111,6 +123,23 @@ impl Heatmap {
     }
 }
 
+impl Heatmap {
+    /// The cells, with each NaN as wide as it takes to be seen: over its neighbours, where columns are narrow.
+    fn shown_cells(&self) -> Vec<Cell> {
+        let spread = (NONFINITE_WIDTH * self.column_count / 2).div_ceil(PLOT_WIDTH as usize);
+        if self.column_count * NONFINITE_WIDTH <= PLOT_WIDTH as usize {
+            return self.cells.clone();
+        }
+        let mut shown = self.cells.clone();
+        for (place, _) in self.cells.iter().enumerate().filter(|(_, cell)| **cell == Cell::Nonfinite) {
+            let row = place / self.column_count * self.column_count;
+            let (from, to) = (place.saturating_sub(spread).max(row), (place + spread + 1).min(row + self.column_count));
+            shown[from..to].fill(Cell::Nonfinite);
+        }
+        shown
+    }
+}
+
 type Root<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 /// A frame, and numbers of steps below it.
@@ -118,26 +147,17 @@ pub fn steps_below(root: &Root<'_>, steps: [u64; 2], [x, y, width, height]: [f32
     let [left, top, right, bottom] = [x, y, x + width, y + height].map(|len| len as i32);
     let frame = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
     root.draw(&PathElement::new(frame, chart::TEXT)).ok()?;
-    let [first, last] = steps.map(|step| step as f64);
-    let tick = nice_tick((last - first).max(1.0) / 8.0);
-    let mut step = (first / tick).ceil() * tick;
-    while step <= last {
+    let [first, last] = steps;
+    for step in step_ticks(first, last, 8) {
         // The middle of the step's own column.
-        let at = left + (f64::from(width) * (step - first + 0.5) / (last - first + 1.0)) as i32;
+        let share = ((step - first) as f64 + 0.5) / ((last - first) as f64 + 1.0);
+        let at = left + (f64::from(width) * share) as i32;
         root.draw(&PathElement::new([(at, bottom), (at, bottom + 5)], chart::TEXT)).ok()?;
         let below = style(FONT_SIZE).pos(Pos::new(HPos::Center, VPos::Top));
         root.draw(&Text::new(thousands(step), (at, bottom + 8), below)).ok()?;
-        step += tick;
     }
     let below = style(FONT_SIZE).pos(Pos::new(HPos::Center, VPos::Top));
     root.draw(&Text::new("step", ((left + right) / 2, bottom + 28), below)).ok()
-}
-
-/// 1, 2 or 5 times a power of ten.
-fn nice_tick(raw: f64) -> f64 {
-    let power = 10f64.powf(raw.log10().floor());
-    let tick = [1.0, 2.0, 5.0, 10.0].into_iter().find(|tick| tick * power >= raw).unwrap_or(10.0) * power;
-    tick.max(1.0)
 }
 
 /// What the colours of no scale mean, where they are there.

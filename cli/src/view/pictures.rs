@@ -1,6 +1,6 @@
 //! Which pictures a run has.
 
-use super::chart::{Axis, Chart, Extent, Line, colors};
+use super::chart::{Axis, Chart, Extent, Line, Point, colors};
 use super::flow;
 use super::heatmap::{Cell, Heatmap};
 use super::picture::Picture;
@@ -162,15 +162,25 @@ pub fn first_nonfinite(run: &Run) -> Result<Option<(u64, f64)>> {
     Ok(step.map(|step| (step, points().filter(|(at, _)| *at == step).map(|(_, count)| count).sum())))
 }
 
+/// The figure that counts the non-finite elements that a figure leaves out.
+fn count_of(figure: &Figure) -> &'static str {
+    if figure.name.starts_with("param_") || figure.name.starts_with("update") || figure.name.starts_with("unchanged") {
+        "param_nonfinite_count"
+    } else {
+        "nonfinite_count"
+    }
+}
+
 /// A figure over all tensors in at most [`POINT_COUNT`] spans.
-fn thinned(points: &[(u64, f64)]) -> Vec<(f64, Envelope)> {
+fn thinned(points: &[(u64, f64)]) -> Vec<Point> {
     let span = points.len().div_ceil(POINT_COUNT).max(1);
-    let envelope = |span: &[(u64, f64)]| {
-        let values = || span.iter().map(|(_, value)| *value as f32);
-        let (min, max) = (values().fold(f32::NAN, f32::min), values().fold(f32::NAN, f32::max));
-        (span[0].0 as f64, Envelope { min, max, last: values().next_back().unwrap_or(f32::NAN) })
+    let point = |span: &[(u64, f64)]| {
+        let finite = || span.iter().map(|(_, value)| *value as f32).filter(|value| value.is_finite());
+        let (min, max) = (finite().fold(f32::NAN, f32::min), finite().fold(f32::NAN, f32::max));
+        let envelope = Envelope { min, max, last: finite().next_back().unwrap_or(f32::NAN) };
+        Point { at: span[0].0, envelope, is_nonfinite: span.iter().any(|(_, value)| !value.is_finite()) }
     };
-    points.chunks(span).map(envelope).collect()
+    points.chunks(span).map(point).collect()
 }
 
 impl Source<'_> {
@@ -222,9 +232,7 @@ impl Source<'_> {
 
     /// The one picture of all layers and steps.
     fn norms(&self, gallery: &mut Gallery) {
-        if self.run.params().len() <= LINE_COUNT_MAX
-            && let Some(figure) = Figure::named("l2_norm")
-        {
+        if let Some(figure) = Figure::named("l2_norm") {
             gallery.add(self.heatmap("gradient-norm-map", figure, "Gradient L2 norm by layer and step".into()));
         }
     }
@@ -240,11 +248,10 @@ impl Source<'_> {
         let (first, last) = (spans.iter().copied().flatten().next()?, spans.iter().copied().flatten().next_back()?);
         let mut cells = Vec::with_capacity(spans.len() * self.run.params().len());
         for tensor in 0..self.run.params().len() {
-            let nonfinite: Vec<_> = self.curves.of("nonfinite_count", tensor)?.collect();
-            let of_gradients = figure.name != "param_l2_norm" && !figure.name.starts_with("update");
+            let nonfinite: Vec<_> = self.curves.of(count_of(figure), tensor)?.collect();
             for (envelope, nonfinite) in self.curves.of(figure.name, tensor)?.zip(nonfinite).take(spans.len()) {
                 cells.push(match envelope.max {
-                    _ if of_gradients && nonfinite.max > 0.0 => Cell::Nonfinite,
+                    _ if nonfinite.max > 0.0 => Cell::Nonfinite,
                     max if max.is_nan() => Cell::None,
                     max if max.is_infinite() => Cell::Nonfinite,
                     max => Cell::Value(max),
@@ -277,17 +284,16 @@ impl Source<'_> {
             let title = title.replace("larger epsilon", &format!("|g| < {:e}", epsilons[1]));
             let title = format!("{}{}", title[..1].to_uppercase(), &title[1..]);
             let params = self.run.params();
+            if params.len() > LINE_COUNT_MAX && figure.name == "l2_norm" {
+                // It is the picture of all layers and steps.
+                continue;
+            }
             if params.len() > LINE_COUNT_MAX {
                 gallery.add(self.heatmap(name, figure, title));
             } else {
                 let lines = (0..params.len()).zip(colors(params.len())).filter_map(|(tensor, color)| {
-                    let spans = self.curves.spans().iter();
-                    let envelopes = self.curves.of(figure.name, tensor)?;
-                    let points = spans.zip(envelopes).filter_map(|(span, envelope)| {
-                        let at = (*span)?;
-                        Some((at[0] as f64, envelope))
-                    });
-                    Some(Line { name: params[tensor].path.clone(), color, points: points.collect() })
+                    let points = self.points(figure, tensor)?;
+                    Some(Line { name: params[tensor].path.clone(), color, points })
                 });
                 let axis = match figure.scale {
                     Scale::Log => Axis::Log,
@@ -306,6 +312,28 @@ impl Source<'_> {
             let wanted = Groups::FULL;
             gallery.missing.push(format!("{}: `--stats full` ({wanted}) records them", left_out.join(", ")));
         }
+    }
+
+    /// The points of a figure of a tensor: where its schedule had a step, and the figure is not there, is a gap.
+    fn points(&self, figure: &Figure, tensor: usize) -> Option<Vec<Point>> {
+        let spans = self.curves.spans().iter();
+        let envelopes = self.curves.of(figure.name, tensor)?;
+        let nonfinite: Vec<bool> = match self.curves.of(count_of(figure), tensor) {
+            Some(counts) => counts.map(|count| count.max > 0.0).collect(),
+            None => vec![false; self.curves.spans().len()],
+        };
+        let due: Vec<bool> = self.curves.due(tensor).collect();
+        let points = spans.zip(envelopes).enumerate().filter(|(place, _)| due[*place]);
+        let points = points.filter_map(|(place, (span, envelope))| {
+            let [at, _] = (*span)?;
+            Some(Point { at, envelope, is_nonfinite: nonfinite[place] })
+        });
+        // The row of the last update has no gradient, which is no gap.
+        let mut points: Vec<Point> = points.collect();
+        while points.last().is_some_and(|point| point.envelope.last.is_nan() && !point.is_nonfinite) {
+            points.pop();
+        }
+        Some(points)
     }
 
     fn maps(&self, gallery: &mut Gallery) -> Result<()> {

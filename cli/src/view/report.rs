@@ -6,9 +6,9 @@ use crate::runs;
 use anyhow::{Context, Result};
 use clap::Args;
 use gradscope::record::Severity;
+use gradscope::store::{Reading, files};
 use gradscope::{Run, RunStatus};
 use std::fmt::Write;
-use std::fs;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -37,10 +37,10 @@ pub fn report(options: &ReportOptions) -> Result<()> {
     all.extend(options.other.as_ref().map(|other| runs::find(other)).transpose()?);
     let path = options.output.clone().unwrap_or_else(|| all[0].folder().join("report.html"));
     let page = page(&all)?;
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("-o {}", path.display()))?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).with_context(|| format!("-o {}", path.display()))?;
     }
-    fs::write(&path, page).with_context(|| format!("-o {}", path.display()))?;
+    files::write(&path, page.as_bytes()).with_context(|| format!("-o {}", path.display()))?;
     runs::say(&path.display());
     Ok(())
 }
@@ -124,19 +124,36 @@ fn findings(run: &Run) -> Result<String> {
     {
         lines.push(format!("<b class=\"bad\">non-finite gradients</b> from step {step} on: {count} elements there"));
     }
+    let reading = Reading::of(run)?;
     if lines.is_empty() {
-        lines.push("nothing is wrong, as far as the rules see".into());
+        lines.push(match reading.coverage.judged.is_empty() {
+            true => "nothing is known of the run: no rule could judge it".into(),
+            false => "nothing is wrong, as far as the rules see that could judge the run".into(),
+        });
     }
-    lines.push(format!("the run {status}, with {} steps recorded", run.step_count(u64::MAX)?));
+    lines.push(format!("rules: {}", escaped(&reading.coverage.to_string())));
+    lines.push(format!("the run {status}, with {} steps recorded", reading.step_count));
     lines.extend(lacking.map(|line| format!("<b class=\"bad\">{line}</b>")));
     let finals = run
         .series(|name| ["loss", "validation/loss", "accuracy", "validation/accuracy"].contains(&name.name.as_str()))?;
-    for series in &finals {
-        if let (Some((_, first)), Some((step, last))) = (series.points.first(), series.points.last()) {
-            lines.push(format!("{}: {first:.4} at first, {last:.4} at step {step}", escaped(&series.name.name)));
-        }
+    if let Some(headline) = &reading.headline {
+        let how = if headline.name == "loss" {
+            "loss, median of the last eighth of the run"
+        } else {
+            "validation loss at last"
+        };
+        lines.push(format!("{how}: {:.4}", headline.value));
     }
-    lines.extend(run.notices()?.iter().map(|notice| escaped(&notice.to_string())));
+    for series in &finals {
+        let (Some((_, first)), Some((step, last))) = (series.points.first(), series.points.last()) else { continue };
+        let finite = series.points.iter().rposition(|(_, value)| value.is_finite()).map_or(0, |at| at + 1);
+        let name = escaped(&series.name.name);
+        lines.push(match series.points.get(finite) {
+            Some((since, _)) => format!("<b class=\"bad\">{name}: NaN since step {since}</b>, {first:.4} at first"),
+            None => format!("{name}: {first:.4} at first, {last:.4} at step {step}"),
+        });
+    }
+    lines.extend(reading.notices.iter().map(|notice| escaped(&notice.to_string())));
     let items: String = lines.iter().map(|line| format!("<li>{line}</li>")).collect();
     Ok(format!("<ul>{items}</ul>"))
 }

@@ -1,6 +1,7 @@
 //! The sign map: parameters laid end to end, a line a step, near-zero gradients by their sign.
 
-use super::chart::{self, FONT_SIZE, inner, shortened, style};
+use super::axis;
+use super::chart::{self, FONT_SIZE, inner, style};
 use super::heatmap::swatch;
 use super::palette::{self, Rgb};
 use super::picture::{Picture, Raster};
@@ -139,25 +140,26 @@ fn draw(name: &str, title: &str, lines: &[&(u64, SignMapRow)], stretches: &[Stre
     let width = columns * WIDTH.div_ceil(columns);
     let each_row = (480 / rows.max(1)).clamp(1, 10);
     let height = rows * each_row;
-    let rotated = |stretch: &Stretch| {
+    let names = axis::shown_names(stretches.iter().map(|stretch| stretch.path.as_str()));
+    let rotated = |(stretch, name): (&Stretch, &String)| {
         let share = (stretch.elements.end - stretch.elements.start) as f64 / row.element_count.max(1) as f64;
-        let name = chart::text_width(&shortened(&stretch.path));
+        let name = chart::text_width(name);
         if share * f64::from(width) > f64::from(name) { 0 } else { name }
     };
-    let names_height = 40 + stretches.iter().map(rotated).max().unwrap_or(0);
-    let size = [LEFT + width + 30, TOP + height + names_height];
+    let names_height = 40 + stretches.iter().zip(&names).map(rotated).max().unwrap_or(0);
     let shown = row.first_element_of(part.columns.start)..row.first_element_of(part.columns.end);
+    let per_column = (shown.end - shown.start) as f64 / f64::from(columns);
+    let heading = format!(
+        "{title} (elements {} to {}, {} a column)",
+        chart::thousands(shown.start),
+        chart::thousands(shown.end.saturating_sub(1)),
+        chart::thousands(per_column.round() as u64)
+    );
+    let size = [axis::with_title(LEFT + width + 30, &heading), TOP + height + names_height];
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, (size[0], size[1])).into_drawing_area();
-        let per_column = (shown.end - shown.start) as f64 / f64::from(columns);
-        let title = format!(
-            "{title} (elements {} to {}, {} a column)",
-            chart::thousands(shown.start as f64),
-            chart::thousands(shown.end.saturating_sub(1) as f64),
-            chart::thousands(per_column.round())
-        );
-        root.draw(&Text::new(title, (14, 10), style(20))).ok()?;
+        root.draw(&Text::new(heading, (14, 10), style(20))).ok()?;
         let entries = [
             (palette::LARGE, "not near zero"),
             (palette::NEGATIVE, "near zero, negative"),
@@ -179,7 +181,7 @@ fn draw(name: &str, title: &str, lines: &[&(u64, SignMapRow)], stretches: &[Stre
             let line = part.lines.start + label * (rows as usize - 1) / (count - 1).max(1);
             let y = top + ((line - part.lines.start) as f64 * f64::from(each_row) + f64::from(each_row) / 2.0) as i32;
             let text = style(FONT_SIZE).pos(Pos::new(HPos::Right, VPos::Center));
-            root.draw(&Text::new(chart::thousands(lines[line].0 as f64), (left - 6, y), text)).ok()?;
+            root.draw(&Text::new(chart::thousands(lines[line].0), (left - 6, y), text)).ok()?;
         }
         root.draw(&Text::new("step", (14, top - 18), style(FONT_SIZE))).ok()?;
         let at = |element: u64| {
@@ -187,7 +189,7 @@ fn draw(name: &str, title: &str, lines: &[&(u64, SignMapRow)], stretches: &[Stre
             left + (share * f64::from(width)) as i32
         };
         let mut named_to = None;
-        for stretch in stretches {
+        for (stretch, name) in stretches.iter().zip(&names) {
             let (from, to) = (stretch.elements.start.max(shown.start), stretch.elements.end.min(shown.end));
             if from >= to {
                 continue;
@@ -196,7 +198,7 @@ fn draw(name: &str, title: &str, lines: &[&(u64, SignMapRow)], stretches: &[Stre
             if start > left && end - start > 3 {
                 root.draw(&PathElement::new([(start, top), (start, bottom + 4)], chart::color(BORDER))).ok()?;
             }
-            let (name, middle) = (shortened(&stretch.path), (start + end) / 2);
+            let (name, middle) = (name.clone(), (start + end) / 2);
             if end - start > chart::text_width(&name) as i32 {
                 let below = style(FONT_SIZE).pos(Pos::new(HPos::Center, VPos::Top));
                 root.draw(&Text::new(name, (middle, bottom + 8), below)).ok()?;

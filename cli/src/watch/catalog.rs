@@ -183,7 +183,11 @@ impl Entry {
         Self {
             status: run.status(),
             model: manifest.facts.get("model").and_then(|model| model.as_str()).unwrap_or_default().to_owned(),
-            step_count: manifest.step_count,
+            // What a killed process noted last is some seconds old.
+            step_count: match run.status() {
+                RunStatus::Unfinished => run.step_count(u64::MAX).unwrap_or(manifest.step_count),
+                _ => manifest.step_count,
+            },
             start: manifest.start.clone(),
             warning_count: warnings.len(),
             worst: warnings.iter().map(|finding| finding.severity).max(),

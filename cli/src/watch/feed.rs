@@ -3,6 +3,7 @@
 //! A page that reads slowly is sent less often, and then more at once: nothing is queued for it.
 
 use super::catalog::{Catalog, Followed, locked};
+use gradscope::diagnosis::{Coverage, Material, Rules};
 use gradscope::record::{Figure, Finding, Param, Scale, Severity};
 use gradscope::store::{Envelope, Follower, Trace, TracePoint};
 use gradscope::{Run, RunStatus};
@@ -45,6 +46,7 @@ struct Cursor {
     epoch_count: usize,
     about: Option<(RunStatus, Option<String>, usize)>,
     findings: Vec<Finding>,
+    coverage: String,
 }
 
 #[derive(Serialize)]
@@ -60,6 +62,9 @@ struct News<'a> {
     epochs: (usize, Vec<(u64, u64)>),
     #[serde(skip_serializing_if = "Option::is_none")]
     findings: Option<Vec<Told>>,
+    /// Which rules could judge the run, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coverage: Option<String>,
 }
 
 /// What stays, mostly.
@@ -77,6 +82,7 @@ struct About<'a> {
     params: &'a [Param],
     has_histograms: bool,
     has_sign_map: bool,
+    buffer_count: usize,
 }
 
 #[derive(Serialize)]
@@ -102,8 +108,9 @@ struct Spans {
     tensor: Option<Vec<Curve>>,
 }
 
-/// A figure's name, and its cells.
-type Curve = (&'static str, Vec<[f32; 3]>);
+/// A figure's name, and its cells: minimum, maximum and last value, nulls where there is a gap. `None` where the tensor's
+/// schedule had no step, and nothing is lacking.
+type Curve = (&'static str, Vec<Option<[f32; 3]>>);
 
 /// Points of a figure over all tensors, from the one of that place on.
 #[derive(Serialize)]
@@ -113,6 +120,8 @@ struct Points<'a> {
     from: usize,
     /// First and last step, minimum, maximum and last value, and how many values were NaN or infinite.
     points: Vec<(u64, u64, f32, f32, f32, u64)>,
+    /// The step from which on no value is finite.
+    nonfinite_since: Option<u64>,
 }
 
 /// A finding, in words too.
@@ -173,7 +182,11 @@ impl Cursor {
         if findings_changed {
             self.findings = follower.findings().to_vec();
         }
+        let coverage = coverage(follower).to_string();
+        let coverage_changed = whole || self.coverage != coverage;
+        self.coverage.clone_from(&coverage);
         let news = News {
+            coverage: coverage_changed.then_some(coverage),
             id,
             whole,
             about: about_changed.then(|| About::of(run, follower.status())),
@@ -214,9 +227,11 @@ impl Cursor {
         }
         let tensor = wanted.tensor.as_ref().and_then(|path| {
             let tensor = params.iter().position(|param| param.path == *path)?;
+            let due = curves.due(tensor).enumerate().skip(from);
+            let due: Vec<bool> = due.filter(|(span, _)| curves.spans()[*span].is_some()).map(|(_, due)| due).collect();
             let curve = |figure: &&'static Figure| {
                 let parts = envelopes(figure.name, tensor).into_iter().map(|e| [e.min, e.max, e.last]);
-                (figure.name, parts.collect::<Vec<_>>())
+                (figure.name, parts.zip(&due).map(|(part, due)| due.then_some(part)).collect::<Vec<_>>())
             };
             Some(curves.figures().iter().map(curve).collect())
         });
@@ -256,7 +271,8 @@ impl Cursor {
                 (point.steps[0], point.steps[1], e.min, e.max, e.last, point.nonfinite_count)
             };
             let points = points[from..].iter().map(point).collect();
-            told.push(Points { source: &trace.name.source, name: &trace.name.name, from, points });
+            let nonfinite_since = trace.nonfinite_since();
+            told.push(Points { source: &trace.name.source, name: &trace.name.name, from, points, nonfinite_since });
         }
         told
     }
@@ -267,6 +283,23 @@ impl Cursor {
         self.epoch_count = all.len();
         (from, all[from..].to_vec())
     }
+}
+
+/// Which rules could judge the run so far. Taps are not followed: they count as given.
+fn coverage(follower: &Follower) -> Coverage {
+    let manifest = follower.run().manifest();
+    if manifest.settings["diagnose"].as_bool() != Some(true) {
+        return Coverage::none();
+    }
+    let material = Material {
+        groups: manifest.groups(),
+        step_count: manifest.step_count,
+        has_loss: Some(follower.traces().iter().any(|trace| trace.name.name == "loss")),
+        has_taps: None,
+        has_histograms: !manifest.settings["survey"]["histograms"].is_null(),
+        is_live: true,
+    };
+    Coverage::of(&material, &Rules::default())
 }
 
 /// What a span's cell shows: the value farthest from zero.
@@ -301,6 +334,7 @@ impl<'a> About<'a> {
             params: run.params(),
             has_histograms: !survey["histograms"].is_null(),
             has_sign_map: !survey["sign_map"].is_null(),
+            buffer_count: manifest.buffers.len(),
         }
     }
 }

@@ -66,7 +66,7 @@ pub fn text(catalog: &Catalog, figures: &[String]) -> Result<String> {
         if let Some([_, last]) = follower.curves().spans().iter().rev().copied().flatten().next() {
             steps.put(&[("run", run)], last);
         }
-        for trace in follower.traces() {
+        for trace in follower.traces().iter().filter(|trace| trace.name.name != "unix_secs") {
             if let Some(point) = trace.points().last() {
                 let labels = [("run", run), ("source", &trace.name.source), ("name", &trace.name.name)];
                 values.put(&labels, point.envelope.last);

@@ -79,7 +79,7 @@ pub fn watch(options: &Options) -> Result<()> {
     }
     let watching = Doorway::open(&options.place)?.watch(&options.dir, None)?;
     runs::say(&format_args!("watching {} at {}", options.dir.display(), watching.url(None)));
-    eprintln!("gradscope: Ctrl-C ends it");
+    runs::complain(&format_args!("Ctrl-C ends it"));
     watching.server.join().unwrap_or_else(|_| bail!("the server failed; the lines above say how"))
 }
 
@@ -123,7 +123,7 @@ impl Doorway {
             move || {
                 let ended = server::serve(listener, served, access);
                 // Training goes on without a page.
-                ended.inspect_err(|error| eprintln!("gradscope: the page is gone: {error:#}"))
+                ended.inspect_err(|error| runs::complain(&format_args!("the page is gone: {error:#}")))
             }
         };
         let server = std::thread::Builder::new().name("gradscope watch".into()).spawn(serve)?;
@@ -151,7 +151,7 @@ impl Watching {
         if !std::io::stderr().is_terminal() {
             return;
         }
-        eprintln!("gradscope: the page stays at {} until Ctrl-C", self.url(run));
+        runs::complain(&format_args!("the page stays at {} until Ctrl-C", self.url(run)));
         while !stop() {
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -168,7 +168,7 @@ fn open(url: &str) {
     let mut command = Command::new(opener[0]);
     command.args(&opener[1..]).arg(url).stdin(silent()).stdout(silent()).stderr(silent());
     if let Err(error) = command.spawn() {
-        eprintln!("gradscope: --open: {}: {error}; open {url} yourself", opener[0]);
+        runs::complain(&format_args!("--open: {}: {error}; open {url} yourself", opener[0]));
     }
 }
 
