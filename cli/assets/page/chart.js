@@ -36,6 +36,8 @@ export class Chart {
     const shape = JSON.stringify([banded, log, this.lines.map((line) => [line.label, line.color, isShort(line)])]);
     const data = table(this.lines, banded, log);
     this.marks = this.lines.flatMap((line) => line.nonfinite);
+    // A zero has no place on a logarithmic axis: it stands at its foot.
+    this.zeros = log ? this.lines.flatMap((line) => zeros(line).map((step) => [step, line.color])) : [];
     if (shape === this.shape) {
       this.put(data);
     } else {
@@ -83,9 +85,10 @@ export class Chart {
     const keys = [...this.legend.children];
     this.lines.forEach((line, i) => {
       const x = place === null ? undefined : this.plot.data[0][place];
-      const at = line.last.findLastIndex((value, i) => value !== null && (x === undefined || line.x[i] <= x));
+      const at = line.last.findLastIndex((value, i) => value !== undefined && (x === undefined || line.x[i] <= x));
       const low = line.min[at], high = line.max[at];
-      const text = low === high || low === null ? this.text(line.last[at]) : `${this.text(low)} … ${this.text(high)}`;
+      let text = low === high || low === null ? this.text(line.last[at]) : `${this.text(low)} … ${this.text(high)}`;
+      if (x === undefined) text = ended(line) ?? line.told ?? text;
       const value = keys[i]?.querySelector("b");
       if (value) say(value, text);
     });
@@ -101,11 +104,12 @@ export class Chart {
     this.lines.forEach((line, i) => {
       if (banded[i]) {
         // A spike is as thin as one point: the band has an edge, so that it is seen.
-        const edge = { stroke: faded(line.color, "aa"), width: 1, points: { show: false }, spanGaps: true };
+        const edge = { stroke: faded(line.color, "aa"), width: 1, points: { show: false } };
         bands.push({ series: [series.length, series.length + 1], fill: faded(line.color, "44") });
         series.push({ ...edge }, { ...edge });
       }
-      series.push({ stroke: line.color, width: 1, points: { show: isShort(line), size: 4, fill: line.color }, spanGaps: true });
+      const filter = (plot, place, show) => (show ? null : alone(plot.data[place]));
+      series.push({ stroke: line.color, width: 1, points: { show: isShort(line), size: 4, fill: line.color, filter } });
     });
     const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "11px system-ui, sans-serif" };
     const show = (plot, values) => values.map((value) => (value === null ? "" : this.text(value)));
@@ -137,13 +141,48 @@ export class Chart {
       const x = plot.valToPos(step, "x", true);
       if (x >= bbox.left - 1 && x <= bbox.left + bbox.width + 1) ctx.fillRect(x - 1.5, bbox.top, 3, bbox.height * 0.12 + 4);
     }
+    for (const [step, shade] of this.zeros) {
+      const x = plot.valToPos(step, "x", true);
+      ctx.fillStyle = shade;
+      if (x >= bbox.left - 1 && x <= bbox.left + bbox.width + 1) ctx.fillRect(x - 1.5, bbox.top + bbox.height - 7, 3, 7);
+    }
     ctx.restore();
   }
 }
 
+// Steps of a line at which it is zero.
+function zeros(line) {
+  return line.x.filter((_, i) => line.min[i] === 0 || line.last[i] === 0);
+}
+
+// Places of values that have none on either side of them: no line goes through them.
+function alone(values) {
+  const next = (at, by) => {
+    do at += by;
+    while (values[at] === undefined && at >= 0 && at < values.length);
+    return values[at] ?? null;
+  };
+  const found = [];
+  for (let at = 0; at < values.length; at++) {
+    if (values[at] !== null && values[at] !== undefined && next(at, -1) === null && next(at, 1) === null) found.push(at);
+  }
+  return found;
+}
+
+// What a line that has come to an end says in place of its last value: since when it is NaN, or is not there.
+function ended(line) {
+  if (line.nonfinite_since !== undefined && line.nonfinite_since !== null) return `NaN since step ${count(line.nonfinite_since)}`;
+  const last = line.last.findLastIndex((value) => value !== undefined);
+  if (last < 0 || line.last[last] !== null) return null;
+  const from = line.last.findLastIndex((value) => value !== undefined && value !== null);
+  const first = line.last.findIndex((value, i) => i > from && value === null);
+  const bad = line.nonfinite.some((step) => step >= line.x[first] || step === line.x[last]);
+  return `${bad ? "NaN" : "none"} since step ${count((line.from ?? line.x)[first])}`;
+}
+
 // Lines over one axis: a column of steps, then for each line its bounds, where they differ, and its last values.
 function table(lines, banded, log) {
-  const shown = (values) => (log ? values.map((value) => (value > 0 ? value : null)) : values);
+  const shown = (values) => (log ? values.map((value) => (value === undefined || value > 0 ? value : null)) : values);
   const tables = lines.map((line, i) => {
     const bounds = banded[i] ? [shown(line.max), shown(line.min)] : [];
     return [line.x, ...bounds, shown(line.last)];
@@ -162,11 +201,11 @@ function logarithmic(scale, lines) {
 }
 
 function least(values) {
-  return values.reduce((least, value) => (value !== null && value < least ? value : least), Infinity);
+  return values.reduce((least, value) => (value !== null && value !== undefined && value < least ? value : least), Infinity);
 }
 
 function most(values) {
-  return values.reduce((most, value) => (value !== null && value > most ? value : most), -Infinity);
+  return values.reduce((most, value) => (value !== null && value !== undefined && value > most ? value : most), -Infinity);
 }
 
 // Of a line of few points each shows.

@@ -8,10 +8,10 @@ import { statuses } from "./format.js";
 import { Heatmap, valueRange } from "./heatmap.js";
 
 const CHARTS = [
-  ["Loss", "auto", "scalar/loss"],
   ["Validation loss", "auto", "log/validation/loss"],
-  ["Accuracy", "ratio", "scalar/accuracy"],
   ["Validation accuracy", "ratio", "log/validation/accuracy"],
+  ["Loss of each batch; in words the median of the last eighth", "auto", "scalar/loss"],
+  ["Accuracy of each batch; in words the median of the last eighth", "ratio", "scalar/accuracy"],
   ["L2 norm of all gradients", "log", "global/l2_norm"],
   ["Smallest gradient of all layers", "linear", "global/min"],
   ["Largest gradient of all layers", "linear", "global/max"],
@@ -58,6 +58,7 @@ export class Compare {
       chart.set(() => runs.map((run, i) => {
         const found = line(run, key, run.id);
         if (!found) return null;
+        if (key.startsWith("scalar/")) found.told = chart.text(median(found.last));
         const x = this.by === "epoch" ? epochOf(run, len) : (step) => step;
         return { ...found, x: found.x.map(x), nonfinite: found.nonfinite.map(x), color: this.palette.distinct[i % this.palette.distinct.length] };
       }));
@@ -72,4 +73,10 @@ export class Compare {
       findings.set(runs[i]);
     });
   }
+}
+
+// The median of the last eighth of a curve's values: that of a single batch is mostly noise.
+function median(values) {
+  const last = values.slice(-Math.max(1, Math.floor(values.length / 8))).filter((value) => value !== null).sort((a, b) => a - b);
+  return last.length > 0 ? last[Math.floor(last.length / 2)] : null;
 }

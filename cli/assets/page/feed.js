@@ -51,7 +51,7 @@ export class Feed {
 }
 
 function empty(id) {
-  return { id, about: null, steps: [], cells: [], nonfinite: [], figure: null, tensor: null, series: new Map(), epochs: [], findings: [] };
+  return { id, about: null, steps: [], cells: [], nonfinite: [], figure: null, tensor: null, series: new Map(), ended: new Map(), epochs: [], findings: [], coverage: "" };
 }
 
 function replace(list, from, items) {
@@ -59,11 +59,12 @@ function replace(list, from, items) {
   for (const item of items) list.push(item);
 }
 
-function merge(run, { whole, about, spans, series, epochs, findings }) {
+function merge(run, { whole, about, spans, series, epochs, findings, coverage }) {
   // A run that went on from a checkpoint has taken back what came after it.
   if (whole) Object.assign(run, { ...empty(run.id), about: run.about });
   if (about) run.about = about;
   if (findings) run.findings = findings;
+  if (coverage) run.coverage = coverage;
   run.figure = spans.figure;
   replace(run.steps, spans.from, spans.steps);
   replace(run.cells, spans.from, spans.cells);
@@ -76,10 +77,11 @@ function merge(run, { whole, about, spans, series, epochs, findings }) {
       replace(run.tensor.get(name), spans.from, cells);
     }
   }
-  for (const { source, name, from, points } of series) {
+  for (const { source, name, from, points, nonfinite_since } of series) {
     const key = `${source}/${name}`;
     if (!run.series.has(key)) run.series.set(key, []);
     replace(run.series.get(key), from, points);
+    run.ended.set(key, nonfinite_since);
   }
   replace(run.epochs, epochs[0], epochs[1]);
 }
@@ -98,21 +100,17 @@ export function line(run, key, label) {
     max: points.map((point) => point[3]),
     last: points.map((point) => point[4]),
     nonfinite,
+    nonfinite_since: run.ended.get(key),
   };
 }
 
 // The curve of a figure of the tensor that the feed was asked for.
 export function curve(run, figure, label) {
   const cells = run.tensor?.get(figure);
-  if (!cells?.some((cell) => cell[2] !== null)) return null;
-  return {
-    label,
-    x: run.steps.map((steps) => steps[1]),
-    min: cells.map((cell) => cell[0]),
-    max: cells.map((cell) => cell[1]),
-    last: cells.map((cell) => cell[2]),
-    nonfinite: [],
-  };
+  if (!cells?.some((cell) => cell && cell[2] !== null)) return null;
+  // A cell that is not there is a step that the layer's schedule leaves out; one of nulls is a gap.
+  const part = (place) => cells.map((cell) => (cell ? cell[place] : undefined));
+  return { label, x: run.steps.map((steps) => steps[1]), from: run.steps.map((steps) => steps[0]), min: part(0), max: part(1), last: part(2), nonfinite: [] };
 }
 
 // Steps of the longest epoch of some runs that is complete, or, where none is, of the longest that is not.

@@ -13,13 +13,19 @@ export class Findings {
     this.shown = "";
   }
 
-  set({ findings, about }) {
-    const key = JSON.stringify(findings);
+  set({ findings, about, coverage, steps }) {
+    // At its end a run closes what still holds.
+    const last = steps.at(-1)?.[1] ?? 0;
+    this.holds = (finding) => finding.open || finding.last_step >= last;
+    const key = JSON.stringify([findings, coverage, findings.map(this.holds)]);
     if (key === this.shown) return;
     this.shown = key;
-    const sorted = [...findings].sort((a, b) => weight[b.severity] - weight[a.severity] || a.first_step - b.first_step);
+    // What still holds comes before what has ended.
+    const sorted = [...findings].sort((a, b) => this.holds(b) - this.holds(a) || weight[b.severity] - weight[a.severity] || a.first_step - b.first_step);
     const items = sorted.map((finding) => this.item(finding, about));
-    this.list.replaceChildren(...(items.length > 0 ? items : [el("li", { class: "none" }, "Nothing is wrong, as far as the rules see.")]));
+    const none = coverage.startsWith("0 ") ? "Nothing is known: no rule could judge the run." : "Nothing is wrong, as far as the rules see that could judge the run.";
+    const judged = coverage && el("li", { class: "judged" }, coverage);
+    this.list.replaceChildren(...(items.length > 0 ? items : [el("li", { class: "none" }, none)]), ...(judged ? [judged] : []));
   }
 
   item(finding, about) {
@@ -28,7 +34,7 @@ export class Findings {
     return el(
       "li",
       { class: finding.severity },
-      el("p", {}, finding.text),
+      el("p", {}, this.holds(finding) ? finding.text : `ended: ${finding.text}`),
       open || null,
     );
   }

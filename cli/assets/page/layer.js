@@ -59,13 +59,16 @@ export class Layer {
     const { about } = run;
     const param = about?.params.find((param) => param.path === this.path);
     if (!about) return;
-    if (!param) return say(this.facts, "This run has no such layer.");
+    if (!param) {
+      this.charts.forEach(({ chart }) => (chart.root.hidden = true));
+      return say(this.facts, `This run has no layer called ${this.path}; the field above the heatmap lists those that it has.`);
+    }
     const epsilons = about.epsilons.map((epsilon) => number(epsilon));
     say(this.facts, `${param.shape.join(" × ")}, ${count(param.numel)} elements, ${param.dtype}${param.trainable === false ? ", frozen" : ""}; near zero is below ε1 = ${epsilons[0]} and ε2 = ${epsilons[1]}`);
     for (const { figures, chart } of this.charts) {
       chart.set(() => Object.entries(figures).map(([figure, label], i) => {
         const found = curve(run, figure, label);
-        const marks = OF_GRADIENT.test(figure) ? bad(run, param) : [];
+        const marks = OF_GRADIENT.test(figure) ? bad(run, param) : badWeights(run);
         return found && { ...found, color: this.palette.distinct[i], nonfinite: marks };
       }));
     }
@@ -109,7 +112,13 @@ export class Layer {
 // Steps at which the layer's gradient was not finite.
 function bad(run, { path }) {
   const row = run.about.params.findIndex((param) => param.path === path);
-  return run.steps.filter((_, place) => run.nonfinite[place]?.has(row)).map(([first]) => first);
+  return run.steps.filter((_, place) => run.nonfinite[place]?.has(row)).map(([, last]) => last);
+}
+
+// Steps at which the layer's weights were not finite.
+function badWeights(run) {
+  const counts = run.tensor?.get("param_nonfinite_count") ?? [];
+  return run.steps.filter((_, place) => counts[place]?.[1] > 0).map(([, last]) => last);
 }
 
 // What this run has not recorded of a layer, and what to ask for.

@@ -83,6 +83,15 @@ export class RunView {
   connected(state) {
     this.state = state;
     this.tell();
+    if (state === "refused" && !this.run) this.explain();
+  }
+
+  // Why there is nothing to see: the run has another name, or can't be read.
+  async explain() {
+    const answer = await fetch(this.feed.url).catch(() => null);
+    if (!answer || answer.ok || this.closed) return;
+    const { error } = await answer.json().catch(() => ({}));
+    say(this.status, `${this.id}: ${error ?? "it can't be read"}. The list of runs has those that are there.`);
   }
 
   // Live only while the run is.
@@ -140,7 +149,7 @@ export class RunView {
   about(run) {
     const { about, steps } = run;
     const last = steps.at(-1)?.[1];
-    say(this.status, [statuses[about.status], last === undefined ? "no step yet" : `step ${count(last)}`, `${count(about.params.length)} tensors`, about.adapter].join(" · "));
+    say(this.status, [statuses[about.status], last === undefined ? "no step yet" : `step ${count(last)}`, `${count(about.params.length)} parameters`, about.buffer_count > 0 ? `${count(about.buffer_count)} buffers, not recorded` : null, about.adapter].filter(Boolean).join(" · "));
     if (document.activeElement !== this.choice) this.choice.value = run.figure;
     const key = JSON.stringify([about.status, about.end, about.figures.length, about.params.length]);
     if (key === this.known) return;

@@ -47,9 +47,10 @@ export class Ridgeline {
       const total = count.reduce((sum, count) => sum + count, 0) || 1;
       return count.map((count, i) => count / total / Math.max(Number.MIN_VALUE, edges[i + 1] - edges[i]));
     });
-    const highest = Math.max(...densities.flat()) || 1;
     const base = (place) => top + (all - top - bottom) * (ridges.length > 1 ? place / (ridges.length - 1) : 1);
     ridges.forEach(({ edges }, place) => {
+      // Each by its own highest: one step of zeros alone would leave nothing to see of the others.
+      const highest = Math.max(...densities[place]) || 1;
       context.beginPath();
       context.moveTo(x(edges[0]), base(place));
       densities[place].forEach((density, i) => {
