@@ -60,8 +60,7 @@ fn resident_bytes() -> Option<u64> {
 fn param(n: usize) -> Param {
     let shape = if n.is_multiple_of(2) { vec![256, 256] } else { vec![256] };
     let name = if n.is_multiple_of(2) { "weight" } else { "bias" };
-    let numel = shape.iter().product::<usize>() as u64;
-    Param { path: format!("blocks.{}.linear.{name}", n / 2), shape, numel, dtype: "f32".into(), trainable: true }
+    Param::new(format!("blocks.{}.linear.{name}", n / 2), shape)
 }
 
 /// A value that changes from record to record by a few percent.

@@ -145,13 +145,7 @@ fn main() {
                 place / 6 % 2,
                 ["bn1.gamma", "bn1.beta", "conv1.weight"][place % 3]
             );
-            Param {
-                path: format!("{path}.{place}"),
-                shape: vec![numel],
-                numel: numel as u64,
-                dtype: "f32".into(),
-                trainable: true,
-            }
+            Param::new(format!("{path}.{place}"), vec![numel])
         })
         .collect();
     let start = RunStart {
@@ -167,6 +161,7 @@ fn main() {
         params: params.clone(),
         facts: vec![],
         flight_recorder_len: 64,
+        ..RunStart::default()
     };
     let mut writer = RunWriter::open(&RunPlace::New(parent), start).expect("a run folder");
     let mut wander = Wander(1);

@@ -65,7 +65,6 @@ fn main() -> support::Outcome {
         .next_move_crossings(true)
         .histograms(Schedule::every(10))
         .sign_map(SignMap::default(), Schedule::every(1))
-        .exclude("running_")
         .run(&options.place.runs)
         .tensorboard(true)
         .fact("model", "cnn")

@@ -111,7 +111,7 @@ fn wrapped<M: Classifier>() -> Wrapped<M> {
 
 fn report<M: Module>(options: &Options, device: &Device, images: &Images, wrapped: &Wrapped<M>) -> support::Outcome {
     let training = device.burn().clone().autodiff();
-    let scope = Scope::builder(device).exclude("running_").build(&(wrapped.init)(images, &training))?;
+    let scope = Scope::builder(device).build(&(wrapped.init)(images, &training))?;
     let layers = layers(scope.params(), options.names);
     for (number, layer) in layers.iter().enumerate() {
         let params: Vec<String> = layer.params.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();

@@ -73,7 +73,6 @@ fn main() -> support::Outcome {
     let mut scope = Scope::builder(&device)
         .stats(Group::Params)
         // Batch norm's running statistics are no parameters to PyTorch.
-        .exclude("running_")
         .run(&options.runs)
         .fact("model", "resnet18")
         .optimizer("sgd")

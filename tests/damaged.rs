@@ -93,8 +93,7 @@ fn record(step: u64) -> StepRecord {
 }
 
 fn start() -> RunStart {
-    let param =
-        |name: &str| Param { path: name.into(), shape: vec![10, 10], numel: 100, dtype: "f32".into(), trainable: true };
+    let param = |name: &str| Param::new(name, vec![10, 10]);
     RunStart {
         burn_version: "0".into(),
         adapter: "none".into(),
@@ -108,6 +107,7 @@ fn start() -> RunStart {
         params: ["a.weight", "b.weight", "b.bias"].map(param).into(),
         facts: vec![("model".into(), "none".into())],
         flight_recorder_len: 4,
+        ..RunStart::default()
     }
 }
 
@@ -124,7 +124,7 @@ fn folder(parent: &Path, ended: bool) -> PathBuf {
             writer.write(&record(step));
         }
         writer.write_findings(vec![finding.clone()]);
-        writer.write_notice(&Notice { step: 5, kind: NoticeKind::StepLost { reason: "a test".into() } });
+        writer.write_notice(&Notice::new(5, NoticeKind::StepLost { reason: "a test".into() }));
         assert!(writer.sync());
         writer
     };

@@ -134,7 +134,7 @@ fn starve() {
     for event in finished.events {
         match event {
             Event::Record(record) => observed.push(record.step),
-            Event::Notice(notice) => match notice.kind {
+            Event::Notice(notice) if notice.kind.is_fault() => match notice.kind {
                 NoticeKind::StepLost { reason } => lost.push((notice.step, reason)),
                 other => panic!("{other:?}"),
             },

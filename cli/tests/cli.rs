@@ -74,7 +74,12 @@ fn runs_are_listed_and_shown_and_the_machine_is_examined() {
         text(&output.stdout)
     };
     let listed = out(&["ls"]);
-    assert!(listed.starts_with("runs/mlp/") && listed.contains("finished") && listed.contains("3 steps"), "{listed}");
+    let (heads, line) = listed.split_once('\n').unwrap();
+    for head in ["run", "status", "model", "steps", "started (UTC)", "time", "rate", "loss", "warnings"] {
+        assert!(heads.contains(head), "{head}: {heads}");
+    }
+    assert!(line.starts_with("runs/mlp/") && line.contains("finished") && line.contains("1.0e-3"), "{line}");
+    assert!(!listed.contains('\u{1b}'), "no colours where nobody sees them: {listed:?}");
     let json: serde_json::Value = serde_json::from_str(&out(&["ls", "runs", "--json"])).unwrap();
     assert_eq!((&json["status"], &json["step_count"]), (&"finished".into(), &3.into()));
     let shown = out(&["show", "runs"]);
@@ -87,7 +92,7 @@ fn runs_are_listed_and_shown_and_the_machine_is_examined() {
     let json: serde_json::Value = serde_json::from_str(&out(&["doctor", "--json"])).unwrap();
     assert_eq!(json["self_test"]["ok"], true);
     assert!(out(&["completions", "bash"]).contains("explain"));
-    assert_eq!(out(&["ls", "."]).lines().count(), 1);
+    assert_eq!(out(&["ls", "."]).lines().count(), 2, "heads, and the run");
     refused(&["ls", "nowhere"], &["nowhere", "no such folder"]);
     refused(&["completions", "tcsh"], &["tcsh"]);
 }

@@ -67,11 +67,27 @@ for folder in ["exported", glob.glob("runs/mlp/*/tensorboard")[0]]:
         histogram = events.Histograms(f"{kind}/fc1.weight")[0].histogram_value
         assert histogram.num == sum(histogram.bucket) == 784 * 512, (folder, kind)
         assert histogram.bucket_limit == sorted(histogram.bucket_limit), (folder, kind)
+    for kind, figure in [("gradient", ""), ("parameter", "param_")]:
+        for at in range(len(events.Histograms(f"{kind}/fc1.weight"))):
+            event = events.Histograms(f"{kind}/fc1.weight")[at]
+            histogram = event.histogram_value
+            assert histogram.bucket_limit[-1] == histogram.max < 100 and -100 < histogram.min, (folder, kind, event.step)
+            # The square root of the sum of squares is the norm that stands beside it.
+            norm = {"gradient": "l2_norm", "parameter": "param_l2_norm"}[kind]
+            norms = {e.step: e.value for e in events.Scalars(f"{norm}/fc1.weight")}
+            assert abs(histogram.sum_squares ** 0.5 / norms[event.step] - 1) < 1e-5, (folder, kind, event.step)
+    hparams = events.summary_metadata["_hparams_/session_start_info"].plugin_data
+    assert hparams.plugin_name == "hparams" and b"recipe.lr" in hparams.content, folder
     for tag in ["sign_map/all", "sign_map/zoom"]:
         image = events.Images(tag)[0]
         assert image.encoded_image_string[:4] == b"\x89PNG" and image.width > 500, (folder, tag)
     text = events.Tensors("run/hyperparameters")[-1].tensor_proto.string_val[0].decode()
     assert "recipe.lr" in text and "adam" in text, text
+# An exported event has the time of its step, and not that of the export.
+[live, exported] = [EventAccumulator(f, size_guidance={"scalars": 0}) for f in [glob.glob("runs/mlp/*/tensorboard")[0], "exported"]]
+live.Reload(), exported.Reload()
+times = [[e.wall_time for e in events.Scalars("l2_norm/fc1.weight")] for events in [live, exported]]
+assert times[0] == times[1] and times[0] == sorted(times[0]), times
 print("ok")
 "#;
     assert_eq!(run_script(dir.path(), script).trim(), "ok");

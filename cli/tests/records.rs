@@ -86,7 +86,7 @@ fn killed_runs_keep_what_was_flushed_and_go_on() {
         let begin = ["--device", "cpu", "--epochs", "500", "--quiet"];
         let resume = ["--device", "cpu", "--resume", "runs", "--quiet"];
         let mut child = command(dir, if resumable { &resume } else { &begin }).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(random.u64(300..2500)));
+        std::thread::sleep(Duration::from_millis(random.u64(300..4000)));
         assert!(child.try_wait().unwrap().is_none(), "it trains until it is killed");
         let flushed = if dir.join("runs/mlp").exists() { losses(&run_of(dir)).len() } else { 0 };
         kill_9(&mut child);
@@ -212,13 +212,12 @@ fn names(count: usize) -> Vec<String> {
 }
 
 fn made_up(parent: &Path, names: &[String], steps: u64) -> PathBuf {
-    let param = |path: &String| Param {
-        path: path.clone(),
-        shape: vec![100],
-        numel: 100,
-        dtype: "f32".into(),
-        trainable: true,
-    };
+    made_up_from(parent, names, 0, steps)
+}
+
+/// A run whose steps begin with `first`.
+fn made_up_from(parent: &Path, names: &[String], first: u64, steps: u64) -> PathBuf {
+    let param = |path: &String| Param::new(path.clone(), vec![100]);
     let params: Vec<Param> = names.iter().map(param).collect();
     let start = RunStart {
         burn_version: String::new(),
@@ -233,6 +232,7 @@ fn made_up(parent: &Path, names: &[String], steps: u64) -> PathBuf {
         params: params.clone(),
         facts: vec![("model".into(), "<script>alert(2)</script>".into())],
         flight_recorder_len: 64,
+        ..RunStart::default()
     };
     let mut writer = RunWriter::open(&RunPlace::New(parent.to_owned()), start).unwrap();
     let mut random = fastrand::Rng::with_seed(1);
@@ -250,7 +250,7 @@ fn made_up(parent: &Path, names: &[String], steps: u64) -> PathBuf {
         let column = |column: u64| Segment { numel: 4, zero_count: (column + step) % 5 % 4, ..Segment::default() };
         let sign_map = SignMapRow { first_element: 0, element_count: 400, columns: (0..100).map(column).collect() };
         writer.write(&StepRecord {
-            step,
+            step: first + step,
             epoch: Some(1 + step / 20),
             scalars: vec![("loss".into(), 1.0 / (1.0 + step as f64)), (names[2.min(names.len() - 1)].clone(), 1.0)],
             global: Global::of(&tensors),
@@ -312,9 +312,9 @@ fn odd_names_are_right_in_every_form() {
     assert!(events.windows(tag.len()).any(|window| window == tag.as_bytes()));
 
     done(dir.path(), &["plot", folder, "-o", "plots"]);
-    let svg = fs::read_to_string(dir.path().join("plots/gradient-l2-norm.svg")).unwrap();
+    let svg = fs::read_to_string(dir.path().join("plots/gradient-norm-map.svg")).unwrap();
     assert!(svg.contains("&lt;script&gt;") && !svg.contains("<script"), "names are text");
-    assert!(svg.contains("слой.вес") && svg.contains("encoder.encoder.e…r.encoder.weight"), "{svg}");
+    assert!(svg.contains("слой.вес") && svg.contains("…") && svg.contains(".e.encoder.weight"), "{svg}");
     for picture in fs::read_dir(dir.path().join("plots")).unwrap() {
         let path = picture.unwrap().path();
         let bytes = fs::read(&path).unwrap();
@@ -392,4 +392,100 @@ fn the_end_of_a_run_brings_pictures_and_events() {
     assert_eq!(fs::read_dir(run.join("tensorboard")).unwrap().count(), 2, "the run's events, and its pictures");
     let validation = Run::open(&run).unwrap().series(|name| name.name == "validation/loss").unwrap();
     assert_eq!(validation[0].points.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [46, 59]);
+}
+
+/// Runs a command, for a minute at most.
+fn in_time(dir: &Path, arguments: &[&str]) -> Output {
+    let mut child = command(dir, arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    for _ in 0..600 {
+        if child.try_wait().unwrap().is_some() {
+            return child.wait_with_output().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    child.kill().unwrap();
+    panic!("{arguments:?} did not end within a minute");
+}
+
+#[test]
+fn steps_that_are_clocks_are_drawn_reported_and_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    for first in [(1u64 << 53) + 1, 1_795_000_000_000_000_000] {
+        let run = made_up_from(&dir.path().join(first.to_string()), &names(20), first, 30);
+        let folder = run.to_str().unwrap();
+        for arguments in [&["plot", folder][..], &["report", folder], &["explain", folder], &["show", folder]] {
+            let output = in_time(dir.path(), arguments);
+            assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        }
+        let svg = fs::read_to_string(run.join("plots/loss.svg")).unwrap();
+        let label: String = (first + 4).to_string();
+        let digits: String = svg.chars().filter(|c| c.is_ascii_digit()).collect();
+        assert!(digits.contains(&label[..label.len() - 1]), "steps are told apart: {svg}");
+        done(dir.path(), &["export", folder, "-f", "csv", "--every", "10", "-o", "every"]);
+        let mut csv = csv::Reader::from_path(dir.path().join("every/stats.csv")).unwrap();
+        let mut steps: Vec<u64> = csv.records().map(|row| row.unwrap()[0].parse().unwrap()).collect();
+        steps.dedup();
+        assert_eq!(steps, [first, first + 10, first + 20], "numbers that no stride meets");
+    }
+}
+
+#[test]
+fn pictures_of_many_layers_are_of_bounded_size_and_have_all_that_documents_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = made_up(dir.path(), &names(700), 30);
+    done(dir.path(), &["plot", run.to_str().unwrap()]);
+    let mut count = 0;
+    for entry in fs::read_dir(run.join("plots")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "svg") {
+            let svg = fs::read_to_string(&path).unwrap();
+            let size = svg.split("viewBox=\"0 0 ").nth(1).unwrap().split('"').next().unwrap();
+            let size: Vec<u32> = size.split(' ').map(|len| len.parse().unwrap()).collect();
+            assert!(size.iter().all(|len| *len <= 2600), "{}: {size:?}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count > 5, "{count} pictures");
+    for named in ["gradient-norm-map", "loss"] {
+        assert!(run.join(format!("plots/{named}.svg")).exists(), "docs/run-format.md shows {named}.svg");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_through_links_and_pipes_are_no_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = made_up(dir.path(), &names(3), 5);
+    let folder = run.to_str().unwrap();
+    let elsewhere = dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("precious"), "mine").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, run.join("plots")).unwrap();
+    refused(dir.path(), &["plot", folder], &["plots", "it is a link"]);
+    std::os::unix::fs::symlink(elsewhere.join("precious"), run.join("report.html")).unwrap();
+    refused(dir.path(), &["report", folder], &["report.html", "it is a link"]);
+    assert_eq!(fs::read_to_string(elsewhere.join("precious")).unwrap(), "mine");
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
+
+    let pipe = dir.path().join("pipe");
+    fs::create_dir(&pipe).unwrap();
+    assert!(Command::new("mkfifo").arg(pipe.join("run.json")).status().unwrap().success());
+    let output = in_time(dir.path(), &["ls", "."]);
+    assert!(output.status.success() && text(&output.stderr).contains("no regular file"), "{}", text(&output.stderr));
+    fs::remove_file(pipe.join("run.json")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", pipe.join("run.json")).unwrap();
+    assert!(in_time(dir.path(), &["ls", "."]).status.success(), "an endless device");
+}
+
+#[test]
+fn control_characters_of_names_do_not_reach_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = made_up(dir.path(), &["a\u{1b}[31mb.weight".to_owned(), "c.weight".into(), "d\u{7}.weight".into()], 5);
+    let folder = run.to_str().unwrap();
+    for arguments in [&["show", folder][..], &["explain", folder], &["ls", folder]] {
+        let output = done(dir.path(), arguments);
+        let shown = text(&output.stdout) + &text(&output.stderr);
+        assert!(!shown.contains('\u{1b}') && !shown.contains('\u{7}'), "{arguments:?}: {shown:?}");
+    }
+    assert!(text(&done(dir.path(), &["show", folder]).stdout).contains("a\\u{1b}[31mb.weight"));
 }

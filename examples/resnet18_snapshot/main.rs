@@ -118,7 +118,7 @@ fn snapshot(options: &Options, device: &gradscope::Device) -> support::Outcome<D
     };
     let gradients = model.forward(images).sum().backward();
     // Running statistics are no parameters.
-    let mut scope = Scope::builder(device).stats(Group::Params).exclude("running_").build(&model)?;
+    let mut scope = Scope::builder(device).stats(Group::Params).build(&model)?;
     scope.step(0).gradients(&model, &gradients).submit();
     let record = scope.read(0)?;
     let entry = |tensor: &gradscope::record::TensorRecord| Entry {

@@ -71,7 +71,7 @@ fn a_callback_that_panics_is_told_of_and_training_goes_on() {
         .events
         .iter()
         .filter_map(|event| match event {
-            Event::Notice(notice) => Some(notice.to_string()),
+            Event::Notice(notice) if notice.kind.is_fault() => Some(notice.to_string()),
             _ => None,
         })
         .collect();
@@ -102,6 +102,7 @@ fn recorded_with(parent: &std::path::Path, sheets: &[Sheet], settings: serde_jso
         params: params(),
         facts: vec![("optimizer".into(), "adam".into())],
         flight_recorder_len: 0,
+        ..RunStart::default()
     };
     let mut writer = RunWriter::open(&RunPlace::New(parent.to_owned()), start).unwrap();
     for (n, sheet) in (0..).zip(sheets) {
@@ -122,7 +123,7 @@ fn a_run_is_read_in_words() {
     let healthy = Reading::of(&recorded(parent.path(), &sheets(400, |_, _| {}))).unwrap();
     let text = healthy.to_string();
     assert!(healthy.is_healthy() && text.contains("Nothing is wrong"), "{text}");
-    assert!((healthy.update_to_weight.unwrap() - 1e-3).abs() < 1e-6, "{healthy:?}");
+    assert!((healthy.updates.ratio().unwrap() - 1e-3).abs() < 1e-6, "{healthy:?}");
     assert!(
         (healthy.first_to_last().unwrap() - 1.0).abs() < 1e-6
             && (healthy.biases_to_weights().unwrap() - 1.0).abs() < 1e-6
@@ -235,4 +236,75 @@ fn findings_stand_in_the_folder_and_end_with_the_run() {
     let mut quiet = Scope::builder(&device).diagnose(false).build(&model).unwrap();
     train(&mut quiet, 0..3, 0);
     assert!(quiet.finish(&model).unwrap().events.iter().all(|event| matches!(event, Event::Record(_))));
+}
+
+/// The words of a run of these sheets.
+fn words(sheets: &[Sheet], settings: serde_json::Value) -> String {
+    let parent = tempfile::tempdir().unwrap();
+    Reading::of(&recorded_with(parent.path(), sheets, settings)).unwrap().to_string()
+}
+
+#[test]
+fn the_row_of_the_last_update_is_no_step() {
+    for count in [1, 2, 14] {
+        let parent = tempfile::tempdir().unwrap();
+        let run = recorded(parent.path(), &sheets(count, |_, _| {}));
+        let mut writer =
+            RunWriter::open(&RunPlace::Resumed { folder: run.folder().to_owned(), first_step: count }, start_of(&run))
+                .unwrap();
+        let mut last = sheets(1, |_, _| {})[0].record(count, count);
+        last.last_move = true;
+        last.tensors.iter_mut().for_each(|tensor| tensor.gradient = gradscope::record::Gradient::Missing);
+        writer.write(&last);
+        let run = Run::open(writer.finish(RunStatus::Finished, Missed::default()).0.unwrap()).unwrap();
+        let reading = Reading::of(&run).unwrap();
+        assert!(reading.parameters.iter().all(|parameter| parameter.late_rms > 0.0), "{count} steps: {reading}");
+        assert_eq!(reading.step_count, count);
+        assert_eq!(run.curves(64).unwrap().spans().iter().flatten().next_back().map(|span| span[1]), Some(count - 1));
+    }
+}
+
+fn start_of(run: &Run) -> RunStart {
+    RunStart {
+        groups: run.manifest().groups(),
+        settings: run.manifest().settings.clone(),
+        params: run.params().to_vec(),
+        ..RunStart::default()
+    }
+}
+
+#[test]
+fn what_could_not_be_judged_is_said() {
+    let short = words(&sheets(2, |_, _| {}), json!({ "stats": "full" }));
+    assert!(short.contains("Nothing is wrong, as far as the rules see that could judge the run"), "{short}");
+    assert!(short.contains("needs more steps"), "{short}");
+    let card = words(&sheets(300, |_, _| {}), json!({ "stats": "card", "diagnose": true }));
+    assert!(card.contains("dead_weights (needs the statistics `params`)"), "{card}");
+}
+
+#[test]
+fn a_rate_of_zero_is_not_called_unrecorded() {
+    let text = words(
+        &sheets(60, |_, sheet| sheet.tensors.iter_mut().for_each(|tensor| tensor.update_to_weight = 0.0)),
+        json!({ "stats": "full" }),
+    );
+    assert!(text.contains("no weight is updated any more"), "{text}");
+    assert!(!text.contains("no updates were recorded"), "{text}");
+}
+
+#[test]
+fn tensors_that_are_always_zero_or_not_finite_are_named() {
+    let ill = sheets(60, |n, sheet| {
+        sheet.tensors[0].rms = 0.0;
+        if n >= 40 {
+            // All of its elements.
+            sheet.tensors[2].nan_count = 100 * 100;
+        }
+    });
+    let text = words(&ill, json!({ "stats": "full" }));
+    let line =
+        |start: &str| text.lines().find(|line| line.trim_start().starts_with(start)).unwrap_or_default().to_owned();
+    let paths: Vec<String> = params().iter().map(|param| param.path.clone()).collect();
+    assert!(line(&paths[0]).contains("always: no gradient reaches it"), "{text}");
+    assert!(line(&paths[2]).contains("NaN  since step 40"), "{text}");
 }

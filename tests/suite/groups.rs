@@ -203,7 +203,8 @@ fn global_figures_and_groups_of_layers() {
 fn a_scope_that_observes_nothing_else_reports_no_last_move() {
     let device = device();
     let model = bag(&device, &[4]);
-    let mut scope = Scope::builder(&device).stats(Group::Dynamics | Group::Params).build(&model).unwrap();
+    let mut scope =
+        Scope::builder(&device).diagnose(false).stats(Group::Dynamics | Group::Params).build(&model).unwrap();
     scope.step(0).gradients(&model, &model.gradients(&device, &[Some(vec![1.0; 4])])).submit();
     let events = scope.finish(&model).unwrap().events;
     assert!(matches!(&events[..], [Event::Record(record)] if !record.last_move), "{events:?}");

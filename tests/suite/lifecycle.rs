@@ -29,7 +29,7 @@ fn watch_constant_gradients(device: &Device, steps: u64) {
     let mut keep = |events: Vec<Event>| {
         records.extend(events.into_iter().filter_map(|event| match event {
             Event::Record(record) => Some(record),
-            Event::Notice(notice) => panic!("{notice}"),
+            Event::Notice(notice) if notice.kind.is_fault() => panic!("{notice}"),
             _ => None,
         }));
     };
@@ -261,7 +261,7 @@ fn finishing_on_another_thread_than_training() {
 fn events_of_a_caller_who_never_polls_are_bounded_and_counted() {
     let device = device();
     let model = bag(&device, &[10]);
-    let mut scope = Scope::builder(&device).build(&model).unwrap();
+    let mut scope = Scope::builder(&device).diagnose(false).build(&model).unwrap();
     for step in 0..700 {
         scope.step(step).value("lr", 0.1).submit();
     }

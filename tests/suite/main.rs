@@ -20,3 +20,4 @@ mod shapes;
 mod sheets;
 mod store;
 mod sums;
+mod truthful;

@@ -9,13 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub fn params(paths: &[&str]) -> Vec<Param> {
-    let param = |path: &&str| Param {
-        path: (*path).to_owned(),
-        shape: vec![10, 10],
-        numel: 100,
-        dtype: "f32".to_owned(),
-        trainable: true,
-    };
+    let param = |path: &&str| Param::new(*path, vec![10, 10]);
     paths.iter().map(param).collect()
 }
 
@@ -33,6 +27,7 @@ pub fn start(params: &[Param]) -> RunStart {
         params: params.to_vec(),
         facts: vec![],
         flight_recorder_len: 64,
+        ..RunStart::default()
     }
 }
 
@@ -249,7 +244,7 @@ fn a_disk_slower_than_training_is_counted_not_waited_for() {
     let pipe = folder.join("notices.jsonl");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
-    writer.write_notice(&Notice { step: 0, kind: NoticeKind::StepLost { reason: "a test".into() } });
+    writer.write_notice(&Notice::new(0, NoticeKind::StepLost { reason: "a test".into() }));
     std::thread::sleep(std::time::Duration::from_millis(1500));
     let begun = std::time::Instant::now();
     for step in 0..400 {
@@ -411,7 +406,7 @@ fn parts_of_a_folder_may_be_missing() {
 #[test]
 fn a_torn_notice_costs_itself_alone() {
     let (parent, params) = (tempfile::tempdir().unwrap(), params(&["a"]));
-    let notice = |step, reason: &str| Notice { step, kind: NoticeKind::StepLost { reason: reason.into() } };
+    let notice = |step, reason: &str| Notice::new(step, NoticeKind::StepLost { reason: reason.into() });
     let mut writer = write(&RunPlace::New(parent.path().to_owned()), &params, 0..10);
     let folder = writer.folder().to_owned();
     writer.write_notice(&notice(3, "ünï"));

@@ -41,8 +41,7 @@ pub fn params() -> Vec<Param> {
     let param = |n: usize| {
         let shape = if n.is_multiple_of(2) { vec![WIDTH, WIDTH] } else { vec![WIDTH] };
         let name = if n.is_multiple_of(2) { "weight" } else { "bias" };
-        let numel = shape.iter().product::<usize>() as u64;
-        Param { path: format!("{}.{name}", LAYERS[n / 2]), shape, numel, dtype: "f32".into(), trainable: true }
+        Param::new(format!("{}.{name}", LAYERS[n / 2]), shape)
     };
     (0..6).map(param).collect()
 }

@@ -7,8 +7,7 @@ use gradscope::{Group, StepRecord};
 
 /// A run of the card, with these parameters and this name for all else.
 pub fn made_up(paths: &[&str], name: &str) -> RunStart {
-    let param =
-        |path: &&str| Param { path: (*path).to_owned(), shape: vec![4], numel: 4, dtype: name.into(), trainable: true };
+    let param = |path: &&str| Param::new(*path, vec![4]);
     RunStart {
         burn_version: String::new(),
         adapter: name.into(),
@@ -22,6 +21,7 @@ pub fn made_up(paths: &[&str], name: &str) -> RunStart {
         params: paths.iter().map(param).collect(),
         facts: vec![(name.into(), name.into()), ("model".into(), name.into())],
         flight_recorder_len: 8,
+        ..RunStart::default()
     }
 }
 

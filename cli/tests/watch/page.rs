@@ -4,6 +4,8 @@ use crate::chromium::Browser;
 use crate::made_up::{made_up, made_up_record};
 use crate::server::Server;
 use crate::training::Training;
+use gradscope::record::{Global, Gradient, TensorRecord};
+use gradscope::stats::Partial;
 use gradscope::store::{Missed, RunPlace, RunWriter};
 use gradscope::{RunStatus, StepRecord};
 use serde_json::Value;
@@ -157,13 +159,14 @@ fn stable_and_unstable_lie_over_one_another() {
     browser.click(".bar-of-list .button");
     browser.wait("the comparison", &format!("{} >= 4", drawn_charts("main > .charts")));
     browser.wait("both heatmaps", "document.querySelectorAll('.heatmap canvas').length >= 2");
-    let legend: Value = browser.eval("[...document.querySelectorAll('.legend')][0].textContent");
+    let legend: Value =
+        browser.eval("[...document.querySelectorAll('.legend')].map((legend) => legend.textContent).join()");
     assert!(legend.as_str().unwrap().contains(&stable) && legend.as_str().unwrap().contains(&unstable), "{legend}");
     browser.screenshot("compare");
     browser.eval("(() => { const s = document.querySelector('.tools select'); s.value = 'epoch'; s.dispatchEvent(new Event('change')); })()");
     browser.wait("the other axis", "location.hash.includes('by=epoch')");
     // 100 steps of one are five epochs of 20, 60 of the other three.
-    let last_x = "document.querySelector('main > .charts .chart').chart?.lines.map((line) => line.x.at(-1)).join()";
+    let last_x = format!("({}).chart?.lines.map((line) => line.x.at(-1)).join()", figure("Loss of each batch"));
     browser.wait("curves by epoch", &format!("['5,3', '3,5'].includes({last_x})"));
     browser.screenshot("compare-by-epoch");
     no_complaints(&browser);
@@ -305,6 +308,57 @@ fn names_are_text_whatever_they_look_like() {
     browser.wait("the comparison", "document.querySelector('.beside .findings li.critical')");
     unharmed("compare");
     no_complaints(&browser);
+}
+
+/// A figure of the page by the start of its text.
+fn figure(start: &str) -> String {
+    format!("[...document.querySelectorAll('figure')].find((f) => f.textContent.startsWith('{start}'))")
+}
+
+#[test]
+fn zeros_gaps_and_nans_look_like_what_they_are() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer =
+        RunWriter::open(&RunPlace::New(dir.path().join("run")), made_up(&["zero.weight", "nan.weight"], "none"))
+            .unwrap();
+    for step in 0..150 {
+        let mut record = made_up_record(step, 2);
+        let of =
+            |partial: Partial| TensorRecord::of(Gradient::Observed { summary: partial.finish(), previous_step: None });
+        if step % 50 < 12 {
+            record.tensors[0] = of(Partial { numel: 4, ..Partial::IDENTITY });
+        }
+        if step >= 91 {
+            record.tensors[1] = of(Partial { numel: 4, nan_count: 4, ..Partial::IDENTITY });
+        }
+        record.global = Global::of(&record.tensors);
+        let loss = if step >= 91 { f64::NAN } else { 2.334 };
+        writer.write(&StepRecord { scalars: vec![("loss".into(), loss)], ..record });
+    }
+    let folder = writer.folder().to_owned();
+    assert_eq!(writer.finish(RunStatus::Finished, Missed::default()).1, []);
+    let (server, browser) = (Server::on(dir.path()), Browser::start());
+    let run = server.run(&id(dir.path(), &folder));
+    browser.open(&run);
+    browser.wait("the loss", &format!("({})?.textContent.includes('NaN since step 91')", figure("Loss")));
+    assert_eq!(step(&browser), 149, "the header and the axis agree");
+    browser.screenshot("nan");
+    let norms = figure("Gradient norms");
+    browser.open(&format!("{run}?layer=zero.weight"));
+    browser.wait("its norms", &format!("({norms})?.chart.plot"));
+    assert_eq!(browser.eval(&format!("{norms}.chart.zeros.length")), 150 + 36, "L1 at every step, L2 at 36 of them");
+    let gaps = format!("{norms}.chart.plot.data.at(-1).filter((value) => value === null).length");
+    assert_eq!(browser.eval(&gaps), 36, "a logarithmic axis has no zero");
+    assert_eq!(browser.eval(&format!("{norms}.chart.plot.series.some((series) => series.spanGaps)")), false);
+    browser.screenshot("zeros");
+    browser.open(&format!("{run}?layer=nan.weight"));
+    browser.wait("its norms", &format!("({norms})?.textContent.includes('NaN since step 91')"));
+    browser.open(&format!("{run}?layer=no.such.layer"));
+    browser
+        .wait("a word", "document.querySelector('.layer')?.textContent.includes('has no layer called no.such.layer')");
+    browser.open(&server.run("nobody/knows"));
+    browser.wait("a word", "document.querySelector('main').textContent.includes('there is no run of that name')");
 }
 
 /// The picture of the README: the main job with too high a learning rate, on the GPU or software Vulkan.
