@@ -271,9 +271,11 @@ impl<'a> Step<'a> {
         let step = given.step;
         let keeping = scope.keeping(&given, number.index, &attention);
         if !given.last_move {
-            given.notices.extend(
-                scope.numbering.take(number).filter(|_| scope.span == Span::Step || number.step != number.given),
-            );
+            let reported = scope.numbering.take(number);
+            // Other spans compare with steps that are no neighbours.
+            let is_wanted =
+                |kind: &NoticeKind| scope.span == Span::Step || !matches!(kind, NoticeKind::NoNeighbours { .. });
+            given.notices.extend(reported.filter(is_wanted));
             let found = scope.diagnosing.as_mut().map(|diagnosing| diagnosing.stepped(step)).unwrap_or_default();
             scope.tell(found);
         }
