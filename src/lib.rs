@@ -19,7 +19,9 @@
 //! - `scope`: [`Scope`]; `builder` checks settings, `rules` those of the diagnoses, `selection` says which parameters
 //!   a pattern means, `schedule` and `survey` what is due, `step` describes one step, `walk` visits the module,
 //!   `observer` holds the engine, `host` is the one without a GPU, `parcel` is what passes between these, `diagnosing`
-//!   says who is told of findings, `capture` writes raw tensors, `events` keeps what nobody has polled.
+//!   says who is told of findings, `capture` writes raw tensors, `events` keeps what nobody has polled, `numbering`
+//!   gives steps their numbers, `notices` says a thing once and counts it from then on, `recording` hands a step that
+//!   has come back to the run folder and the rules, `run_start` fills in the manifest.
 //! - `engine`: a step's tensors from the hand-off to the map (`averages`, `survey`), and what comes back (`read`).
 //! - `store`: the run folder. `writer` is the thread that writes: records become rows (`tables`, `rows`, `columns`),
 //!   rows batches of a stream (`segment`), and the `overview`; `run` reads them back through `source` (a stream's
@@ -28,7 +30,7 @@
 //!   `reading` is a run in words; `follower` is what a live view holds of a run, whatever its length (`trace` of a
 //!   figure over all tensors); `manifest` is `run.json`.
 //! - `summary`: a run as tables. [`diagnosis`]: one rule a file, records in, findings out; `history` is what they weigh
-//!   a step against, `watch` makes findings of verdicts.
+//!   a step against, `watch` makes findings of verdicts, `coverage` says which rules could judge a run.
 //! - [`device`](mod@device): the burn device that training runs on, with the wgpu handles behind it.
 //! - `bridge`: burn tensors to buffer slices; the only file that names cubecl types.
 //! - `kernels`: one launcher a shader of `shaders/`, same stem; `paged` is what those share that read burn's buffers,

@@ -309,6 +309,7 @@ impl<'a> Step<'a> {
         }
         if scope.observer.is_full() && scope.when_full == WhenFull::Drop {
             let in_flight_count = scope.observer.in_flight_count();
+            scope.take_trainable(&given.trainable);
             for kind in given.notices {
                 scope.notify(Notice::new(step, kind));
             }

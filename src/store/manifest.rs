@@ -209,18 +209,23 @@ impl Manifest {
 
     /// Facts in words, those inside a fact by its name and theirs: `recipe.lr`. What is null is left out.
     pub fn fact_lines(&self) -> Vec<(String, String)> {
-        fn lines(name: &str, value: &Value, into: &mut Vec<(String, String)>) {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        self.fact_values().into_iter().map(|(name, value)| (name, text(value))).collect()
+    }
+
+    /// As [`Manifest::fact_lines`], as JSON has them.
+    pub(super) fn fact_values(&self) -> Vec<(String, &Value)> {
+        fn flatten<'a>(name: &str, value: &'a Value, into: &mut Vec<(String, &'a Value)>) {
             match value {
                 Value::Null => {}
                 Value::Object(fields) => {
-                    fields.iter().for_each(|(field, value)| lines(&format!("{name}.{field}"), value, into));
+                    fields.iter().for_each(|(field, value)| flatten(&format!("{name}.{field}"), value, into));
                 }
-                Value::String(text) => into.push((name.to_owned(), text.clone())),
-                value => into.push((name.to_owned(), value.to_string())),
+                value => into.push((name.to_owned(), value)),
             }
         }
         let mut found = Vec::new();
-        self.facts.iter().for_each(|(name, value)| lines(name, value, &mut found));
+        self.facts.iter().for_each(|(name, value)| flatten(name, value, &mut found));
         found
     }
 

@@ -1,7 +1,7 @@
 //! Event files: their framing, and the few message kinds of protobuf that are needed.
 
 use super::histogram::Buckets;
-use crate::store::files;
+use crate::store::{files, time};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -157,8 +157,7 @@ impl EventWriter {
     }
 
     fn event(&mut self, step: u64, content: Message) {
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-        let wall_secs = self.wall_secs.unwrap_or_else(now);
+        let wall_secs = self.wall_secs.unwrap_or_else(time::now_secs);
         let mut event = Message::default();
         event.double(1, wall_secs);
         event.integer(2, step);

@@ -11,8 +11,7 @@ const PLUGIN: &str = "hparams";
 /// Writes the run's facts as the hyper-parameters of a session.
 pub(super) fn start(writer: &mut EventWriter, manifest: &Manifest, start_secs: Option<f64>) {
     let mut session = Message::default();
-    let mut facts = Vec::new();
-    manifest.facts.iter().for_each(|(name, value)| flatten(name, value, &mut facts));
+    let mut facts = manifest.fact_values();
     let stats = Value::from(manifest.groups().to_string());
     facts.push(("stats".into(), &stats));
     for (name, value) in facts {
@@ -52,15 +51,4 @@ pub(super) fn end(writer: &mut EventWriter, status: RunStatus, step: u64) {
     session.double(2, time::now_secs());
     data.bytes(4, &session.0);
     writer.of_plugin(step, "_hparams_/session_end_info", PLUGIN, &data.0, None);
-}
-
-/// Facts by their names, those inside a fact by its name and theirs: `recipe.lr`. What is null is left out.
-fn flatten<'a>(name: &str, value: &'a Value, into: &mut Vec<(String, &'a Value)>) {
-    match value {
-        Value::Null => {}
-        Value::Object(fields) => {
-            fields.iter().for_each(|(field, value)| flatten(&format!("{name}.{field}"), value, into));
-        }
-        value => into.push((name.to_owned(), value)),
-    }
 }
