@@ -1,11 +1,11 @@
 //! A run in words, and the rules that read it.
 
 use crate::runs::{self, say};
-use crate::terminal::{PLAIN, say_parts, style_of};
+use crate::terminal::say_report;
 use anyhow::{Context, Result};
 use clap::Args;
 use gradscope::diagnosis::{Rules, spec};
-use gradscope::record::{Action, Rule, Severity};
+use gradscope::record::{Action, Rule};
 use gradscope::store::Reading;
 use serde_json::json;
 use std::path::PathBuf;
@@ -46,23 +46,9 @@ pub fn explain(options: &Options) -> Result<()> {
         value["coverage_text"] = reading.coverage.to_string().into();
         say(&value);
     } else {
-        say_reading(&reading.to_string());
+        say_report(&reading.to_string());
     }
     Ok(())
-}
-
-/// Findings are set off by their severity, the rest is as it is.
-fn say_reading(text: &str) {
-    for line in text.lines() {
-        let severity = [("- CRITICAL", Severity::Critical), ("- warning", Severity::Warn), ("- note", Severity::Note)];
-        let found = severity.into_iter().find(|(start, _)| line.starts_with(start));
-        match (found, line.split_once(": ")) {
-            (Some((_, severity)), Some((head, rest))) => {
-                say_parts(&[(style_of(severity), head.into()), (PLAIN, format!(": {rest}"))]);
-            }
-            _ => say(&line),
-        }
-    }
 }
 
 fn list(rule: Rule) {

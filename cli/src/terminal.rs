@@ -62,6 +62,20 @@ pub fn say_finding(finding: &Finding) {
     say_parts(&[(PLAIN, "- ".into()), (style_of(finding.severity), head.into()), (PLAIN, format!(": {rest}"))]);
 }
 
+/// Prints lines on stdout; those that are findings are set off by their severity.
+pub fn say_report(text: &str) {
+    let heads = [("- CRITICAL", Severity::Critical), ("- warning", Severity::Warn), ("- note", Severity::Note)];
+    for line in text.lines() {
+        let severity = heads.into_iter().find(|(head, _)| line.starts_with(head)).map(|(_, severity)| severity);
+        match (severity, line.split_once(": ")) {
+            (Some(severity), Some((head, rest))) => {
+                say_parts(&[(style_of(severity), head.into()), (PLAIN, format!(": {rest}"))]);
+            }
+            _ => say(&line),
+        }
+    }
+}
+
 /// A line on stderr, by the program's name.
 pub fn complain(line: &dyn fmt::Display) {
     let _ = writeln!(std::io::stderr(), "gradscope: {}", plain(&line.to_string()));

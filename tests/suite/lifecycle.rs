@@ -1,6 +1,6 @@
 //! A scope over time: order behind burn's work, rings, threads, bad input, and ends of all kinds.
 
-use crate::fixture::{Random, bag, device, summary};
+use crate::fixture::{Random, bag, device, summary, tensor};
 use burn::module::{Module, Param};
 use burn::tensor::{Device as BurnDevice, Tensor};
 use gradscope::record::Gradient;
@@ -255,6 +255,37 @@ fn finishing_on_another_thread_than_training() {
     }
     let finished = std::thread::spawn(move || scope.finish(&model).unwrap()).join().unwrap();
     assert_eq!((finished.summary.step_count, finished.summary.lost_count), (5, 0));
+}
+
+/// The tensor's new owner adds to it in place as soon as nobody else holds it, while the step is handed to burn.
+#[test]
+fn a_tensor_that_another_thread_changes_is_recorded_as_the_step_saw_it() {
+    const STEP_COUNT: u64 = 300;
+    let device = device();
+    let model = bag(&device, &[4]);
+    let mut scope = Scope::builder(&device).diagnose(false).build(&model).unwrap();
+    let (give, given) = std::sync::mpsc::channel::<Tensor<1>>();
+    let owner = std::thread::spawn(move || {
+        given.into_iter().for_each(|tensor| drop(tensor.add_scalar(1e6).into_data()));
+    });
+    let mut records = vec![];
+    for number in 0..STEP_COUNT {
+        let shared = tensor(&device, &vec![number as f32; 5000]);
+        let step = scope.step(number).tap("shared", &shared);
+        give.send(shared).unwrap();
+        step.submit();
+        records.extend(scope.poll());
+    }
+    drop(give);
+    owner.join().unwrap();
+    records.extend(scope.finish(&model).unwrap().events);
+    let records = records.into_iter().filter_map(|event| match event {
+        Event::Record(record) => Some(record),
+        _ => None,
+    });
+    let extremes: Vec<_> = records.map(|r| (r.step, r.taps[0].summary.min, r.taps[0].summary.max)).collect();
+    let expected: Vec<_> = (0..STEP_COUNT).map(|n| (n, Some(n as f32), Some(n as f32))).collect();
+    assert_eq!(extremes, expected);
 }
 
 #[test]

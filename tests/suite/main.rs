@@ -11,6 +11,7 @@ mod fuzz;
 mod groups;
 mod layouts;
 mod lifecycle;
+mod limits;
 mod load;
 mod oracle;
 mod property;

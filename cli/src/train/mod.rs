@@ -9,8 +9,8 @@ mod progress;
 mod report;
 mod stop;
 
-use crate::watch::Doorway;
-use crate::{export, runs, view};
+use crate::watch::PageProcess;
+use crate::{export, runs, terminal, view};
 use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
@@ -26,7 +26,6 @@ use options::{ModelName, RECIPE, Recipe};
 use progress::{Manner, Progress};
 use report::Report;
 use serde_json::json;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use stop::Stop;
@@ -55,17 +54,17 @@ struct Setup<'a> {
     resumed: Option<(Run, Checkpoint)>,
     data: Data,
     device: Device,
-    /// Where the page of `--watch` will be.
-    doorway: Option<Doorway>,
+    /// The page of `--watch`.
+    page: Option<PageProcess>,
 }
 
 /// Checks everything that can be wrong, then trains.
 pub fn run(options: &Options) -> Result<Ending, Failure> {
     let setup = check(options).map_err(|error| Failure { error, started: false })?;
     match setup.recipe.model {
-        ModelName::Mlp => train::<Mlp>(&setup),
-        ModelName::Cnn => train::<Cnn>(&setup),
-        ModelName::Resnet18 => train::<ResNet>(&setup),
+        ModelName::Mlp => train::<Mlp>(setup),
+        ModelName::Cnn => train::<Cnn>(setup),
+        ModelName::Resnet18 => train::<ResNet>(setup),
     }
 }
 
@@ -92,8 +91,10 @@ fn check(options: &Options) -> Result<Setup<'_>> {
         runs::complain(&format_args!("carrying on without one: burn's CPU backend trains, the CPU twins observe"));
     }
     ensure!(options.watch || !options.place.is_given(), "--port, --host and --open are of the page: add --watch");
-    let doorway = options.watch.then(|| Doorway::open(&options.place)).transpose()?;
-    Ok(Setup { options, recipe, resumed, data, device, doorway })
+    // The others of its folder are shown with it; a run that goes on may lie anywhere.
+    let shown = resumed.as_ref().map_or(options.runs_dir.as_path(), |(run, _)| run.folder());
+    let page = options.watch.then(|| PageProcess::start(shown, &options.place)).transpose()?;
+    Ok(Setup { options, recipe, resumed, data, device, page })
 }
 
 fn steps_an_epoch(recipe: &Recipe, data: &Data) -> u64 {
@@ -104,8 +105,9 @@ fn step_count(recipe: &Recipe, data: &Data) -> u64 {
     recipe.epochs.saturating_mul(steps_an_epoch(recipe, data)).min(recipe.steps.unwrap_or(u64::MAX))
 }
 
-fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
-    let Setup { options, recipe, resumed, data, device, doorway } = setup;
+fn train<M: Classifier>(mut setup: Setup) -> Result<Ending, Failure> {
+    let mut page = setup.page.take();
+    let Setup { options, recipe, resumed, data, device, .. } = &setup;
     let before = |error| Failure { error, started: false };
     let training = device.burn().clone().autodiff();
     training.seed(recipe.seed);
@@ -116,7 +118,7 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
         (model, optimizer) = checkpoint.load(model, optimizer).map_err(before)?;
         step = checkpoint.state.step;
     }
-    let scope = (!options.no_scope).then(|| scope(setup, &model)).transpose();
+    let scope = (!options.no_scope).then(|| scope(&setup, &model)).transpose();
     let mut scope = scope.map_err(before)?;
     let folder = scope.as_ref().and_then(Scope::run_folder).map(ToOwned::to_owned);
     let loss = CrossEntropyLossConfig::new().init(&training);
@@ -126,15 +128,10 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
     let paths = scope.as_ref().map_or(vec![], |scope| scope.params().iter().map(|param| param.path.clone()).collect());
     let progress = Progress::new(step_count, options.manner(), paths);
     progress.say(&format!("training {} on {}", recipe.model.name(), device.describe()));
-    let watching = folder.as_ref().and_then(|folder| {
-        // The others of its folder are shown with it; a run that goes on may lie anywhere.
-        let dir = if resumed.is_some() { folder } else { &options.runs_dir };
-        doorway.as_ref().map(|doorway| doorway.watch(dir, Some(folder)))
-    });
-    let watching = watching.transpose().map_err(before)?;
-    let url = watching.as_ref().map(|watching| watching.url(folder.as_deref()));
-    if let Some(url) = &url {
+    let url = page.as_ref().zip(folder.as_deref()).map(|(page, folder)| page.url(folder));
+    if let (Some(page), Some(folder), Some(url)) = (&page, &folder, &url) {
         progress.need(&format!("watch it at {url}"));
+        page.open(folder);
     }
     let started = json!({
         "model": recipe.model.name(), "device": device.describe(), "step_count": step_count, "first_step": step,
@@ -232,16 +229,18 @@ fn train<M: Classifier>(setup: &Setup) -> Result<Ending, Failure> {
         }),
     );
     if options.manner() == Manner::People {
-        // A reader who has left is no error.
-        let _ = std::io::stdout().write_all(report.text(step, finished.as_ref()).as_bytes());
+        terminal::say_report(&report.text(step, finished.as_ref()));
     }
     if let Some(folder) = finished.and_then(|finished| finished.folder) {
         after_run(&folder, recipe.plots, recipe.tensorboard, options.manner() != Manner::People)
             .map_err(|error| Failure { error, started: true })?;
     }
-    if let Some(watching) = watching.filter(|_| !interrupted && options.manner() == Manner::People) {
+    if let (Some(page), Some(folder)) = (&mut page, &folder)
+        && !interrupted
+        && options.manner() == Manner::People
+    {
         stop.training_is_over();
-        watching.linger(folder.as_deref(), || stop.is_asked());
+        page.linger(folder, || stop.is_asked());
     }
     Ok(match (interrupted, stopped) {
         (true, _) => Ending::Interrupted,

@@ -78,7 +78,7 @@ impl Catalog {
                 std::mem::take(&mut listed.1).into_iter().map(|entry| (entry.folder.clone(), entry)).collect();
             let folders = runs::folders(&self.root).with_context(|| format!("{}", self.root.display()))?;
             let entry = |folder: PathBuf| {
-                let id = self.id(&folder)?;
+                let id = id(&self.root, &folder)?;
                 let stamps = [Manifest::FILE, FINDINGS].map(|file| stamp(&folder.join(file)));
                 match known.remove(&folder) {
                     // A run that is being written may be killed without a change to its files.
@@ -93,15 +93,6 @@ impl Catalog {
             listed.0 = Some(Instant::now());
         }
         Ok(listed.1.clone())
-    }
-
-    /// The name of a run folder: its path below the root. `None` outside.
-    pub fn id(&self, folder: &Path) -> Option<String> {
-        let folder = folder.canonicalize().ok()?;
-        let below = folder.strip_prefix(&self.root).ok()?;
-        let below = if below.as_os_str().is_empty() { Path::new(self.root.file_name()?) } else { below };
-        let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-        Some(parts.join("/"))
     }
 
     /// Opens a run that is listed, or shares it with others who look at it.
@@ -195,6 +186,15 @@ impl Entry {
             ..none
         }
     }
+}
+
+/// The name of a run folder: its path below the root, which is without links. `None` outside.
+pub fn id(root: &Path, folder: &Path) -> Option<String> {
+    let folder = folder.canonicalize().ok()?;
+    let below = folder.strip_prefix(root).ok()?;
+    let below = if below.as_os_str().is_empty() { Path::new(root.file_name()?) } else { below };
+    let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    Some(parts.join("/"))
 }
 
 /// A file of a run that lies elsewhere than below the root.

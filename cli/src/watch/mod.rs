@@ -6,6 +6,7 @@ mod feed;
 mod guard;
 mod metrics;
 mod page;
+mod process;
 mod server;
 mod shapes;
 
@@ -14,13 +15,13 @@ use anyhow::{Context, Result, bail};
 use catalog::Catalog;
 use clap::Args;
 use guard::Access;
-use std::io::{ErrorKind, IsTerminal};
+pub use process::PageProcess;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 /// Where the page is served unless it is taken.
 const PORT: u16 = 6464;
@@ -33,6 +34,10 @@ pub struct Options {
 
     #[command(flatten)]
     place: Place,
+
+    /// Serve for a process that trains, and end with it.
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
 }
 
 /// Where the page is served.
@@ -52,17 +57,8 @@ pub struct Place {
     open: bool,
 }
 
-/// A port that is taken: whatever is wrong with it is told before anything else is done.
-pub struct Doorway {
-    listener: TcpListener,
-    address: SocketAddr,
-    access: Access,
-    open: bool,
-}
-
 /// A page that is being served, for as long as the process lives.
-pub struct Watching {
-    catalog: Arc<Catalog>,
+struct Watching {
     address: SocketAddr,
     access: Access,
     server: JoinHandle<Result<()>>,
@@ -77,8 +73,15 @@ pub fn watch(options: &Options) -> Result<()> {
             bail!("{}: there is no such folder; `gradscope train` makes runs/MODEL/TIME-ID", options.dir.display())
         }
     }
-    let watching = Doorway::open(&options.place)?.watch(&options.dir, None)?;
-    runs::say(&format_args!("watching {} at {}", options.dir.display(), watching.url(None)));
+    let watching = Watching::start(&options.dir, &options.place);
+    if options.until_stdin_ends {
+        return process::serve(watching);
+    }
+    let watching = watching?;
+    runs::say(&format_args!("watching {} at {}", options.dir.display(), watching.url()));
+    if options.place.open {
+        open(&watching.url());
+    }
     runs::complain(&format_args!("Ctrl-C ends it"));
     watching.server.join().unwrap_or_else(|_| bail!("the server failed; the lines above say how"))
 }
@@ -88,73 +91,48 @@ impl Place {
     pub fn is_given(&self) -> bool {
         self.port.is_some() || self.open || self.host != IpAddr::V4(Ipv4Addr::LOCALHOST)
     }
-}
 
-impl Doorway {
-    /// # Errors
-    /// Where the port is taken, or the address is not this machine's.
-    pub fn open(place: &Place) -> Result<Self> {
-        let port = place.port.unwrap_or(PORT);
-        let listener = match TcpListener::bind((place.host, port)) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && place.port.is_none() => {
-                TcpListener::bind((place.host, 0))
+    /// Takes the port, or a free one where none was asked for and the default is taken.
+    fn bind(&self) -> Result<TcpListener> {
+        let port = self.port.unwrap_or(PORT);
+        let listener = match TcpListener::bind((self.host, port)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && self.port.is_none() => {
+                TcpListener::bind((self.host, 0))
             }
             bound => bound,
         };
         let listener = listener.with_context(|| {
-            format!("--port {port} of --host {}: take another port, or 0 for a free one", place.host)
+            format!("--port {port} of --host {}: take another port, or 0 for a free one", self.host)
         })?;
         listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        let access = if place.host.is_loopback() { Access::loopback(address) } else { Access::token(address)? };
-        Ok(Self { listener, address, access, open: place.open })
-    }
-
-    /// Serves the runs of a folder from a thread of its own, and opens the page, or a run's, where that was asked for.
-    ///
-    /// # Errors
-    /// Where the folder can't be read.
-    pub fn watch(&self, dir: &Path, run: Option<&Path>) -> Result<Watching> {
-        let catalog = Arc::new(Catalog::new(dir)?);
-        let (address, access) = (self.address, self.access.clone());
-        let (listener, served) = (self.listener.try_clone()?, Arc::clone(&catalog));
-        let serve = {
-            let access = access.clone();
-            move || {
-                let ended = server::serve(listener, served, access);
-                // Training goes on without a page.
-                ended.inspect_err(|error| runs::complain(&format_args!("the page is gone: {error:#}")))
-            }
-        };
-        let server = std::thread::Builder::new().name("gradscope watch".into()).spawn(serve)?;
-        let watching = Watching { catalog, address, access, server };
-        if self.open {
-            open(&watching.url(run));
-        }
-        Ok(watching)
+        Ok(listener)
     }
 }
 
 impl Watching {
-    /// Of the page, or of a run's.
-    pub fn url(&self, run: Option<&Path>) -> String {
-        let run = run.and_then(|folder| self.catalog.id(folder));
-        let fragment = run.map_or(String::new(), |id| format!("#/run/{}", encoded(&id)));
-        let token = self.access.query();
-        // An address that means all of them is no place to go to.
-        let host = if self.address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { self.address.ip() };
-        format!("http://{}/{token}{fragment}", SocketAddr::new(host, self.address.port()))
+    /// Serves the runs of a folder from a thread of its own.
+    ///
+    /// # Errors
+    /// Where the port is taken, the address is not this machine's, or the folder can't be read.
+    fn start(dir: &Path, place: &Place) -> Result<Self> {
+        let listener = place.bind()?;
+        let address = listener.local_addr()?;
+        let access = if place.host.is_loopback() { Access::loopback(address) } else { Access::token(address)? };
+        let catalog = Arc::new(Catalog::new(dir)?);
+        let guard = access.clone();
+        let serve = move || {
+            let ended = server::serve(listener, catalog, guard);
+            ended.inspect_err(|error| runs::complain(&format_args!("the page is gone: {error:#}")))
+        };
+        let server = std::thread::Builder::new().name("gradscope watch".into()).spawn(serve)?;
+        Ok(Self { address, access, server })
     }
 
-    /// Keeps the page for whoever sits before the terminal, until they have seen enough.
-    pub fn linger(&self, run: Option<&Path>, stop: impl Fn() -> bool) {
-        if !std::io::stderr().is_terminal() {
-            return;
-        }
-        runs::complain(&format_args!("the page stays at {} until Ctrl-C", self.url(run)));
-        while !stop() {
-            std::thread::sleep(Duration::from_millis(100));
-        }
+    /// Returns the URL of the page.
+    fn url(&self) -> String {
+        // An address that means all of them is no place to go to.
+        let host = if self.address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { self.address.ip() };
+        format!("http://{}/{}", SocketAddr::new(host, self.address.port()), self.access.query())
     }
 }
 

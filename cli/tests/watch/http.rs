@@ -184,6 +184,34 @@ fn training_serves_its_own_page_and_ends_with_its_own_code() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+/// The page is a process of its own, so that what viewers hold is not the training process's memory.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_page_of_training_is_another_process_and_ends_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut training = Command::new(env!("CARGO_BIN_EXE_gradscope"))
+        .args(["train", "--watch", "--port", "0", "--json", "--epochs", "1000", "--device", "cpu"])
+        .current_dir(&dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(training.stdout.take().unwrap()).lines();
+    let start: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    let host = start["url"].as_str().unwrap().strip_prefix("http://").unwrap().split('/').next().unwrap();
+    assert_eq!(status(&get(host.rsplit_once(':').unwrap().1.parse().unwrap(), "/api/runs")), 200);
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", training.id())).unwrap().flatten();
+    let names: Vec<String> = tasks.map(|task| std::fs::read_to_string(task.path().join("comm")).unwrap()).collect();
+    assert!(names.len() > 1 && !names.iter().any(|name| name.starts_with("gradscope watch")), "{names:?}");
+    training.kill().unwrap();
+    training.wait().unwrap();
+    let until = Instant::now() + Duration::from_secs(10);
+    while TcpStream::connect(host).is_ok() {
+        assert!(Instant::now() < until, "the page outlives training that was killed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn others_need_the_token() {
     let dir = tempfile::tempdir().unwrap();

@@ -261,6 +261,8 @@ fn what_a_resumed_run_takes_back_leaves_the_page() {
         "the step it went on from",
         "/running · step 24 /.test(document.querySelector('h1 + .hint').textContent)",
     );
+    let steps = format!("{}.chart.plot.data[0]", figure("Gradient norms"));
+    browser.wait("the axis to end there too", &format!("{steps}.at(-1) === 24 && {steps}.length === 25"));
     let own = "[...document.querySelectorAll('figure')].find((f) => f.textContent.startsWith('only_before'))";
     browser.eval(&format!("{own}.scrollIntoView()"));
     browser.wait("the figure that only steps had that were taken back to go", &format!("{own}.hidden"));
