@@ -126,7 +126,6 @@ fn record(params: &[Param], n: u64) -> StepRecord {
             nonfinite_count: 0,
             crossings: Some(Crossings { minimum_count: 200, maximum_count: 150, ..Crossings::default() }),
             retained: None,
-            next_move: None,
         };
         let gradient = Gradient::Observed { summary: summary(n, place, param.numel), previous_step: Some(n) };
         TensorRecord { parameter: Some(parameter), update: Some(update), ..TensorRecord::of(gradient) }

@@ -105,7 +105,6 @@ fn tensor(param: &Param, place: usize, step: u64, w: &mut Wander) -> TensorRecor
                 flip_at_nonfinite_count: 0,
             }),
             retained: Some([moved(w), moved(w)]),
-            next_move: None,
         }),
         ..TensorRecord::of(Gradient::Observed { summary, previous_step: step.checked_sub(1) })
     }
@@ -156,7 +155,6 @@ fn main() {
         autotune: false,
         settings: serde_json::json!({ "stats": Groups::FULL.to_string() }),
         groups: Groups::FULL,
-        next_move_crossings: false,
         tensorboard: false,
         params: params.clone(),
         facts: vec![],

@@ -62,7 +62,6 @@ fn main() -> support::Outcome {
     let loss_of = CrossEntropyLossConfig::new().init(&training);
     let mut scope = Scope::builder(&device)
         .stats(Groups::FULL)
-        .next_move_crossings(true)
         .histograms(Schedule::every(10))
         .sign_map(SignMap::default(), Schedule::every(1))
         .run(&options.place.runs)
@@ -139,7 +138,7 @@ fn take(events: Vec<Event>, sums: &mut Sums) {
     }
 }
 
-const HEAD: &str = "epoch      loss   near zero   released of before   flips  among retained   retained, moved   a move's L2   crossed minima  maxima  (paired with the next move)";
+const HEAD: &str = "epoch      loss   near zero   released of before   flips  among retained   retained, moved   a move's L2   crossed minima  maxima";
 
 /// Counts over an epoch's steps. Pairs are for the two epsilons.
 #[derive(Default)]
@@ -159,7 +158,6 @@ struct Sums {
     moved_step_count: f64,
     minima: f64,
     maxima: f64,
-    next_move: [f64; 2],
 }
 
 impl Sums {
@@ -187,10 +185,6 @@ impl Sums {
         }
         for update in record.tensors.iter().filter_map(|tensor| tensor.update.as_ref()) {
             self.moved += update.retained.map_or(0, |retained| retained[1].moved_count) as f64;
-            if let Some(next_move) = update.next_move {
-                self.next_move[0] += next_move.minimum_count as f64;
-                self.next_move[1] += next_move.maximum_count as f64;
-            }
         }
     }
 
@@ -199,7 +193,7 @@ impl Sums {
         let [small, large] = [0, 1].map(|k| percent(self.near_zero[k], self.numel));
         let [small_released, large_released] = [0, 1].map(|k| percent(self.released[k], self.before[k]));
         format!(
-            "{:>9.4} {small:>4.1}% {large:>4.1}%     {small_released:>5.1}%  {large_released:>5.1}%   {:>5.1}% {:>14.2}% {:>16.1}% {:>13.3e} {:>16} {:>7}  ({} and {})",
+            "{:>9.4} {small:>4.1}% {large:>4.1}%     {small_released:>5.1}%  {large_released:>5.1}%   {:>5.1}% {:>14.2}% {:>16.1}% {:>13.3e} {:>16} {:>7}",
             self.loss / self.step_count,
             percent(self.flips, self.signed_pairs),
             percent(self.flips_in_retained, self.retained[1]),
@@ -207,8 +201,6 @@ impl Sums {
             self.move_l2_norm / self.moved_step_count,
             self.minima,
             self.maxima,
-            self.next_move[0],
-            self.next_move[1],
         )
     }
 }

@@ -46,8 +46,6 @@ struct Turns {
     negative: u32,
     retained_0: u32,
     retained_1: u32,
-    next_move_flips: u32,
-    next_move_negative: u32,
 }
 
 @compute @workgroup_size(WORKGROUP_LEN)
@@ -157,13 +155,10 @@ fn grad_reduce(
             // An invocation past the tail has no state of its own.
             if invocation * 4u < remaining {
                 let at = chunk.extra + tile * WORKGROUP_LEN + invocation;
-                var now = planes(classes);
+                let now = planes(classes);
                 if (span.flags & HAS_PREVIOUS) != 0u {
                     turns = compare(state[at], now, &lane);
                 }
-                //#if next_move
-                now.flipped = turns.flips & turns.retained_1;
-                //#end
                 if (span.flags & KEEPS) != 0u {
                     state[at] = now;
                 }

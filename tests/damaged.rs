@@ -102,7 +102,6 @@ fn start() -> RunStart {
         autotune: false,
         settings: serde_json::json!({ "stats": "card,dynamics", "diagnose": true, "survey": { "sign_map": [{ "pattern": "." }, 1] } }),
         groups: Group::Dynamics.into(),
-        next_move_crossings: false,
         tensorboard: false,
         params: ["a.weight", "b.weight", "b.bias"].map(param).into(),
         facts: vec![("model".into(), "none".into())],

@@ -36,14 +36,14 @@ fn twins_are_the_oracle_and_their_parts_are_the_whole() {
         oracle::assert_summary(&gradient.finish(), &oracle::summarise(&g, Some(&p), bounds), &what);
         oracle::assert_weight(&weight.finish(), &oracle::weigh(&now), &what);
         let expected = oracle::moved(&now, &before, Some((&p, &g)), bounds, 0);
-        oracle::assert_move(&update.finish(0, true, false), &expected, len as u64, &what);
+        oracle::assert_move(&update.finish(0, true), &expected, len as u64, &what);
         let cut = random.usize(..=len);
         let (a, b) = (lift(0..cut), lift(cut..len));
         oracle::assert_summary(&a.0.combine(b.0).finish(), &gradient.finish(), &what);
         oracle::assert_weight(&a.1.combine(b.1).finish(), &weight.finish(), &what);
         oracle::assert_move(
-            &a.2.combine(b.2).finish(0, true, false),
-            &update.finish(0, true, false),
+            &a.2.combine(b.2).finish(0, true),
+            &update.finish(0, true),
             len as u64,
             &what,
         );

@@ -149,16 +149,19 @@ fn a_rule_stops_training_and_the_run_is_explained() {
 #[test]
 fn findings_have_colours_where_they_are_seen() {
     let dir = tempfile::tempdir().unwrap();
-    let printed = |arguments: &[&str], force: &str| {
+    let printed = |arguments: &[&str], force: bool| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gradscope"));
-        command.args(arguments).current_dir(&dir).env("CLICOLOR_FORCE", force).env_remove("NO_COLOR");
+        command.args(arguments).current_dir(&dir).env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+        if force {
+            command.env("CLICOLOR_FORCE", "1");
+        }
         let output = command.output().unwrap();
         let out = text(&output.stdout);
         out.lines().find(|line| line.contains("CRITICAL")).unwrap_or_else(|| panic!("{out}")).to_owned()
     };
     let train = ["train", "--steps", "6", "--lr", "1e30", "--device", "cpu"];
     for arguments in [&train[..], &["explain", "runs"], &["show", "runs"]] {
-        let [coloured, plain] = ["1", "0"].map(|force| printed(arguments, force));
+        let [coloured, plain] = [true, false].map(|force| printed(arguments, force));
         assert!(coloured.contains('\u{1b}') && !plain.contains('\u{1b}'), "{arguments:?}: {coloured:?}, {plain:?}");
     }
 }

@@ -227,7 +227,6 @@ fn made_up_from(parent: &Path, names: &[String], first: u64, steps: u64) -> Path
         autotune: false,
         settings: serde_json::json!({ "stats": "card,dynamics", "epsilons": [1e-7, 1e-5] }),
         groups: Group::Dynamics.into(),
-        next_move_crossings: false,
         tensorboard: false,
         params: params.clone(),
         facts: vec![("model".into(), "<script>alert(2)</script>".into())],

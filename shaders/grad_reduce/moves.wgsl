@@ -49,12 +49,6 @@ fn moved(w: array<vec4<u32>, LOAD_COUNT>, b: array<vec4<u32>, LOAD_COUNT>, turns
         (*lane).retained_sum_1 += dot(kept.sum, vec4<f32>(1.0));
         (*lane).retained_sum_big_1 += dot(kept.sum_big, vec4<f32>(1.0));
         (*lane).retained_max_1 = max((*lane).retained_max_1, max(max(kept.most.x, kept.most.y), max(kept.most.z, kept.most.w)));
-        //#if next_move
-        let next_move_minimum = (m.risen & ~turns.next_move_negative) | (m.fallen & turns.next_move_negative);
-        let next_move_maximum = (m.risen & turns.next_move_negative) | (m.fallen & ~turns.next_move_negative);
-        (*lane).next_move_minimum += countOneBits(turns.next_move_flips & next_move_minimum);
-        (*lane).next_move_maximum += countOneBits(turns.next_move_flips & next_move_maximum);
-        //#end
     }
 
     var most_before = NONE;

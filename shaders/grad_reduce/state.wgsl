@@ -8,10 +8,6 @@ struct Planes {
     high: u32,
     low: u32,
     //#end
-    //#if next_move
-    // Flips among the retained at the larger epsilon.
-    flipped: u32,
-    //#end
     //#if !dynamics
     // Finite and non-zero.
     signed: u32,
@@ -73,10 +69,6 @@ fn compare(before: Planes, now: Planes, lane: ptr<function, Lane>) -> Turns {
         (*lane).nonfinite_to_near_zero_1 += countOneBits(lost_before & near);
         (*lane).flip_in_retained_1 += countOneBits(turns.flips & turns.retained_1);
     }
-    //#end
-    //#if next_move
-    turns.next_move_flips = before.flipped;
-    turns.next_move_negative = before.negative;
     //#end
     return turns;
 }

@@ -34,13 +34,11 @@ fn flips(before: Class, now: Class) -> bool {
     is_signed(before) && is_signed(now) && (before < ZERO) != (now < ZERO)
 }
 
-/// The classes of a gradient's elements at the last steps that were reduced.
+/// The classes of a gradient's elements at the last two steps that were reduced.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     now: Vec<Class>,
     before: Vec<Class>,
-    /// The step before that.
-    earlier: Vec<Class>,
     /// The gradient itself.
     gradient: Vec<f32>,
 }
@@ -52,8 +50,7 @@ pub struct State {
 /// gradient, 4 bytes an element.
 pub fn reduce(gradient: &[f32], threshold_bits: [u32; 2], state: &mut State) -> Partial {
     let now: Vec<Class> = gradient.iter().map(|g| class_of(g.to_bits(), threshold_bits)).collect();
-    let before = std::mem::replace(&mut state.now, now);
-    state.earlier = std::mem::replace(&mut state.before, before);
+    state.before = std::mem::replace(&mut state.now, now);
     let mut total = values(gradient);
     let mut counts = [0; CLASS_COUNT];
     state.now.iter().for_each(|class| counts[usize::from(*class)] += 1);
@@ -218,12 +215,6 @@ fn add_turn(total: &mut UpdatePartial, state: &State, index: usize, direction: O
             retained.sum += f64::from(step);
             retained.max = retained.max.max(step);
         }
-    }
-    let next_move_flip = |earlier: Class| flips(earlier, before) && is_near(earlier, 1) && is_near(before, 1);
-    if state.earlier.len() == state.now.len() && next_move_flip(state.earlier[index]) {
-        let minimum = rises != (before < ZERO);
-        total.next_move.minimum_count += u64::from(moves && minimum);
-        total.next_move.maximum_count += u64::from(moves && !minimum);
     }
 }
 

@@ -98,7 +98,6 @@ pub(crate) enum Cargo {
 struct History {
     step: u64,
     layout: u64,
-    compared: bool,
 }
 
 /// What of a step's tensors a kernel reads.
@@ -441,14 +440,13 @@ fn compare<'a>(
     read.has_previous = same_layout.is_some() && observation.keeps;
     let compared = same_layout.filter(|_| read.has_previous);
     fate.gradient = GradientFate::Observed { previous_step: compared.map(|history| history.step) };
-    fate.compared_twice = compared.is_some_and(|history| history.compared);
     if observation.keeps {
-        *after = Some(History { step, layout: slice.layout, compared: compared.is_some() });
+        *after = Some(History { step, layout: slice.layout });
     }
     previous.is_some() && same_layout.is_none()
 }
 
 /// Taps are reduced as gradients are, without history.
 fn tap_form() -> Form {
-    Form { groups: Group::Dynamics.into(), tap: true, next_move: false }
+    Form { groups: Group::Dynamics.into(), tap: true }
 }

@@ -50,8 +50,6 @@ pub(super) struct Fate {
     pub weighed: bool,
     /// The step its last move was made after.
     pub moved_since: Option<u64>,
-    /// Whether the step compared with was itself compared with one before.
-    pub compared_twice: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -156,8 +154,7 @@ impl ReadLayout {
                     record.gradient = Gradient::Observed { summary, previous_step };
                 }
                 record.parameter = fate.weighed.then(|| found.weight(numel).finish());
-                let next_move = self.form.next_move && fate.compared_twice;
-                record.update = fate.moved_since.map(|step| found.update().finish(step, compared, next_move));
+                record.update = fate.moved_since.map(|step| found.update().finish(step, compared));
                 Ok(record)
             })
             .collect()

@@ -2,7 +2,7 @@
 
 use super::numbers::{MOMENTS_LEN, SCALE_LOG2};
 use crate::stats::{
-    Crossings, FirstNonfinite, Groups, INFINITY_BITS, Moments, NextMoveCrossings, NonfiniteKind, Partial, RetainedMove,
+    Crossings, FirstNonfinite, Groups, INFINITY_BITS, Moments, NonfiniteKind, Partial, RetainedMove,
     Segment, Transitions, UpdatePartial, WeightPartial, from_order_key, order_key,
 };
 
@@ -26,7 +26,6 @@ enum Of {
     Dynamics,
     Params,
     Updates,
-    NextMove,
     Cosine,
     Tap,
 }
@@ -129,8 +128,6 @@ words! {
     RetainedSumBig1 = "retained_sum_big_1" Sum Updates,
     RetainedMax0 = "retained_max_0" Max Updates,
     RetainedMax1 = "retained_max_1" Max Updates,
-    NextMoveMinimum = "next_move_minimum" Count NextMove,
-    NextMoveMaximum = "next_move_maximum" Count NextMove,
 
     Dot = "dot" Sum Cosine,
     DotSmall = "dot_small" Sum Cosine,
@@ -174,8 +171,6 @@ pub(crate) fn segment(words: &[u32], numel: u64) -> Segment {
 pub struct Form {
     /// What records have.
     pub groups: Groups,
-    /// Crossings by the next move.
-    pub next_move: bool,
     /// Any tensor instead of gradients: no state, and counts at the rails.
     pub tap: bool,
 }
@@ -187,19 +182,17 @@ impl Form {
             Of::Dynamics => self.groups.dynamics,
             Of::Params => self.groups.params,
             Of::Updates => self.groups.updates,
-            Of::NextMove => self.next_move,
             Of::Cosine => self.groups.cosine,
             Of::Tap => self.tap,
         }
     }
 
     /// The text conditions of the shader, each with whether it holds.
-    pub(crate) fn conditions(self) -> [(&'static str, bool); 7] {
+    pub(crate) fn conditions(self) -> [(&'static str, bool); 6] {
         [
             ("dynamics", self.has(Of::Dynamics)),
             ("params", self.has(Of::Params)),
             ("updates", self.has(Of::Updates)),
-            ("next_move", self.has(Of::NextMove)),
             ("cosine", self.has(Of::Cosine)),
             ("tap", self.tap),
             ("state", !self.tap),
@@ -213,10 +206,9 @@ impl Form {
 
     /// Words of state for 32 elements: planes of a bit each.
     pub(crate) fn plane_count(self) -> u64 {
-        match (self.tap, self.next_move, self.groups.dynamics) {
-            (true, ..) => 0,
-            (_, true, _) => 4,
-            (_, _, true) => 3,
+        match (self.tap, self.groups.dynamics) {
+            (true, _) => 0,
+            (_, true) => 3,
             _ => 2,
         }
     }
@@ -417,10 +409,6 @@ impl Record<'_> {
                 retained(RetainedMoved0, [RetainedSum0, RetainedSumBig0], RetainedMax0),
                 retained(RetainedMoved1, [RetainedSum1, RetainedSumBig1], RetainedMax1),
             ],
-            next_move: NextMoveCrossings {
-                minimum_count: self.count(NextMoveMinimum),
-                maximum_count: self.count(NextMoveMaximum),
-            },
         }
     }
 

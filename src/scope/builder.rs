@@ -67,7 +67,6 @@ const FLIGHT_RECORDER_LEN: usize = 64;
 pub struct ScopeBuilder {
     pub(super) device: Device,
     pub(super) groups: Groups,
-    pub(super) next_move_crossings: bool,
     pub(super) epsilons: [f64; 2],
     pub(super) schedule: Schedule,
     pub(super) schedules_for: Vec<(String, Schedule)>,
@@ -113,7 +112,6 @@ impl ScopeBuilder {
         Self {
             device: device.clone(),
             groups: Groups::CARD,
-            next_move_crossings: false,
             epsilons: Epsilons::default().values(),
             schedule: Schedule::every(1),
             schedules_for: Vec::new(),
@@ -148,15 +146,6 @@ impl ScopeBuilder {
     /// What to compute: `Group::Dynamics | Group::Params`, or `Groups::FULL`. Default: the card.
     pub fn stats(mut self, groups: impl Into<Groups>) -> Self {
         self.groups = groups.into();
-        self
-    }
-
-    /// Adds [`NextMoveCrossings`](crate::stats::NextMoveCrossings): minima and maxima crossed, by pairing each flip
-    /// with the *next* move, as a Keras callback that counts zero gradients does, and not with the move that led to it
-    /// ([`Crossings`](crate::stats::Crossings)). For comparing with such figures. Implies
-    /// [`Group::Updates`](crate::Group). Default: off.
-    pub fn next_move_crossings(mut self, on: bool) -> Self {
-        self.next_move_crossings = on;
         self
     }
 
@@ -365,9 +354,8 @@ impl ScopeBuilder {
             }
         };
         // Moves are held against planes and weights.
-        let moves = self.next_move_crossings || self.groups.updates;
-        let groups = if moves { self.groups | Groups::FULL } else { self.groups };
-        let form = Form { groups, next_move: self.next_move_crossings, tap: false };
+        let groups = if self.groups.updates { self.groups | Groups::FULL } else { self.groups };
+        let form = Form { groups, tap: false };
         let settings = Settings {
             form,
             epsilons,

@@ -23,8 +23,8 @@ struct HostTensor {
     path: String,
     numel: u64,
     state: State,
-    /// The step that `state` is of, and whether that was compared with one before.
-    step: Option<(u64, bool)>,
+    /// The step that `state` is of.
+    step: Option<u64>,
     /// The parameter whose next move is to be told, and the step it is of.
     kept: Option<(u64, Arc<[f32]>)>,
     /// Of the gradient and of the parameter.
@@ -111,7 +111,7 @@ impl HostObserver {
                     EmaRecord { gradient: average(0, &gradient, given.scale), parameter: average(1, &weight, 1.0) };
                 record.ema = (ema != EmaRecord::default()).then(|| Box::new(ema));
             }
-            let [mut compared, mut compared_twice] = [false; 2];
+            let mut compared = false;
             match gradient {
                 None => {}
                 Some(Err(reason)) => {
@@ -119,9 +119,8 @@ impl HostObserver {
                     notices.push(NoticeKind::Unreadable { path: host.path.clone(), reason });
                 }
                 Some(Ok(values)) => {
-                    let previous = history.filter(|(at, _)| fresh(*at));
+                    let previous = history.filter(|at| fresh(*at));
                     compared = previous.is_some();
-                    compared_twice = previous.is_some_and(|(_, compared)| compared);
                     let mut fresh_state = State::default();
                     let state = match (keeping.keeps, compared) {
                         (true, true) => &mut host.state,
@@ -133,9 +132,9 @@ impl HostObserver {
                     };
                     let summary = reduce(&values, thresholds, state).finish().limited_to(self.settings.form.groups);
                     let summary = if given.scale == 1.0 { summary } else { summary.unscaled(given.scale) };
-                    record.gradient = Gradient::Observed { summary, previous_step: previous.map(|(at, _)| at) };
+                    record.gradient = Gradient::Observed { summary, previous_step: previous };
                     if keeping.keeps {
-                        host.step = Some((given.step, compared));
+                        host.step = Some(given.step);
                     }
                 }
             }
@@ -150,8 +149,7 @@ impl HostObserver {
                     let kept = if keeping.keeps { host.kept.take() } else { None };
                     if let Some((step, before)) = kept.filter(|(at, _)| fresh(*at)) {
                         let state = compared.then_some(&host.state);
-                        let next_move = self.settings.form.next_move && compared_twice;
-                        record.update = Some(moved(&values, &before, state).finish(step, compared, next_move));
+                        record.update = Some(moved(&values, &before, state).finish(step, compared));
                     }
                     if keeping.weights[tensor] {
                         host.kept = Some((given.step, values));

@@ -32,11 +32,9 @@ impl ScopeBuilder {
             fusion: crate::bridge::BURN_FUSION,
             autotune: cfg!(feature = "autotune"),
             groups,
-            next_move_crossings: self.next_move_crossings,
             tensorboard: self.tensorboard,
             settings: serde_json::json!({
                 "stats": groups.to_string(),
-                "next_move_crossings": self.next_move_crossings,
                 "epsilons": self.epsilons,
                 "schedule": self.schedule,
                 "schedules_for": self.schedules_for,

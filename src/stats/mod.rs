@@ -18,7 +18,7 @@ pub use gradient::{Dynamics, FirstNonfinite, NonfiniteKind, Partial, TensorSumma
 pub use groups::{Group, Groups, UnknownGroup};
 pub use moments::Moments;
 pub use parameter::{
-    Crossings, NextMoveCrossings, ParameterSummary, RetainedMove, UpdatePartial, UpdateSummary, WeightPartial,
+    Crossings, ParameterSummary, RetainedMove, UpdatePartial, UpdateSummary, WeightPartial,
 };
 #[cfg(feature = "engine")]
 pub(crate) use shape::{EDGE_COUNT, scaled_edges};

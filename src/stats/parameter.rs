@@ -145,8 +145,6 @@ pub struct UpdatePartial {
     pub crossings: Crossings,
     /// Moves of elements whose gradient was near zero before and now, for each epsilon.
     pub retained: [RetainedMove; 2],
-    /// Extremes crossed, in the pairing of [`NextMoveCrossings`].
-    pub next_move: NextMoveCrossings,
 }
 
 /// The moves `w - w'` of one parameter since the previous step.
@@ -173,10 +171,6 @@ pub struct UpdateSummary {
     pub crossings: Option<Crossings>,
     /// Moves of elements whose gradient was near zero before and now, for each epsilon; where that could be compared.
     pub retained: Option<[RetainedMove; 2]>,
-    /// Crossings by the next move ([`NextMoveCrossings`]), where
-    /// [`ScopeBuilder::next_move_crossings`](crate::ScopeBuilder::next_move_crossings) asked for them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_move: Option<NextMoveCrossings>,
 }
 
 /// Which extremes of the loss along a coordinate were crossed where the gradient flipped: the sign of
@@ -217,17 +211,6 @@ pub struct RetainedMove {
     pub max: f32,
 }
 
-/// Crossings as a Keras callback that counts zero gradients has them: the change of the gradient up to step t with the
-/// *next* move, t to t + 1, among gradients retained near zero at the larger epsilon. They stand in the row of t + 1,
-/// where that has a gradient too: the last flips of a run are in none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NextMoveCrossings {
-    /// Minima crossed.
-    pub minimum_count: u64,
-    /// Maxima crossed.
-    pub maximum_count: u64,
-}
-
 impl UpdatePartial {
     /// The summary of no elements.
     pub const IDENTITY: Self = Self {
@@ -239,7 +222,6 @@ impl UpdatePartial {
         nonfinite_count: 0,
         crossings: Crossings { minimum_count: 0, maximum_count: 0, flip_unmoved_count: 0, flip_at_nonfinite_count: 0 },
         retained: [RetainedMove { moved_count: 0, sum: 0.0, max: 0.0 }; 2],
-        next_move: NextMoveCrossings { minimum_count: 0, maximum_count: 0 },
     };
 
     /// The summary of the two parts together.
@@ -258,16 +240,11 @@ impl UpdatePartial {
                 sum: self.retained[k].sum + other.retained[k].sum,
                 max: self.retained[k].max.max(other.retained[k].max),
             }),
-            next_move: NextMoveCrossings {
-                minimum_count: self.next_move.minimum_count + other.next_move.minimum_count,
-                maximum_count: self.next_move.maximum_count + other.next_move.maximum_count,
-            },
         }
     }
 
-    /// The finished summary of the move made after `previous_step`. `compared`: whether flips were known; `next_move`:
-    /// whether the flips of the step before were, for crossings by the next move.
-    pub fn finish(&self, previous_step: u64, compared: bool, next_move: bool) -> UpdateSummary {
+    /// The finished summary of the move made after `previous_step`. `compared`: whether flips were known.
+    pub fn finish(&self, previous_step: u64, compared: bool) -> UpdateSummary {
         let l2_norm = self.l2_norm_sq.sqrt();
         UpdateSummary {
             previous_step,
@@ -279,7 +256,6 @@ impl UpdatePartial {
             nonfinite_count: self.nonfinite_count,
             crossings: compared.then_some(self.crossings),
             retained: compared.then_some(self.retained),
-            next_move: next_move.then_some(self.next_move),
         }
     }
 }

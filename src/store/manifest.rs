@@ -112,8 +112,6 @@ pub struct RunStart {
     pub settings: Value,
     /// The statistics that records have: they decide which columns there are.
     pub groups: Groups,
-    /// Whether records have [`NextMoveCrossings`](crate::stats::NextMoveCrossings).
-    pub next_move_crossings: bool,
     /// Whether event files are written too.
     pub tensorboard: bool,
     /// What records' tensors are of, in order.

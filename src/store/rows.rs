@@ -3,7 +3,7 @@
 use super::columns::columns;
 use crate::record::{Global, GlobalParameters, GlobalUpdates};
 use crate::stats::{
-    Crossings, Dynamics, FirstNonfinite, NextMoveCrossings, NonfiniteKind, ParameterSummary, RetainedMove,
+    Crossings, Dynamics, FirstNonfinite, NonfiniteKind, ParameterSummary, RetainedMove,
     TensorSummary, Transitions, UpdateSummary,
 };
 
@@ -43,8 +43,6 @@ columns! { UpdateRow UpdateBuilders UpdateArrays {
     retained_moved_count_1: u64, retained_moved_count_2: u64,
     retained_sum_1: f64, retained_sum_2: f64, retained_max_1: f32, retained_max_2: f32,
 }}
-
-columns! { NextMoveRow NextMoveBuilders NextMoveArrays { minimum_count: u64, maximum_count: u64 }}
 
 columns! { GlobalRow GlobalBuilders GlobalArrays {
     numel: u64, min: f32, max: f32, l1_norm: f64, l2_norm: f64,
@@ -256,7 +254,7 @@ impl UpdateRow {
         row
     }
 
-    pub fn summary(&self, next_move: NextMoveRow) -> Option<UpdateSummary> {
+    pub fn summary(&self) -> Option<UpdateSummary> {
         Some(UpdateSummary {
             previous_step: self.previous_step?,
             l1_norm: self.l1_norm?,
@@ -267,7 +265,6 @@ impl UpdateRow {
             nonfinite_count: self.nonfinite_count?,
             crossings: self.crossings(),
             retained: self.retained(),
-            next_move: next_move.crossings(),
         })
     }
 
@@ -285,16 +282,6 @@ impl UpdateRow {
         let sum = both(self.retained_sum_1, self.retained_sum_2)?;
         let max = both(self.retained_max_1, self.retained_max_2)?;
         Some([0, 1].map(|k| RetainedMove { moved_count: moved[k], sum: sum[k], max: max[k] }))
-    }
-}
-
-impl NextMoveRow {
-    pub fn of(next_move: &NextMoveCrossings) -> Self {
-        Self { minimum_count: Some(next_move.minimum_count), maximum_count: Some(next_move.maximum_count) }
-    }
-
-    fn crossings(self) -> Option<NextMoveCrossings> {
-        Some(NextMoveCrossings { minimum_count: self.minimum_count?, maximum_count: self.maximum_count? })
     }
 }
 

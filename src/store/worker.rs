@@ -81,7 +81,7 @@ impl Worker {
     ) -> Self {
         let params: Arc<[Param]> = start.params.into();
         let figures: Vec<_> = Figure::of_groups(start.groups).collect();
-        let stats = StatsTable::new(start.groups, start.next_move_crossings, Arc::clone(&params));
+        let stats = StatsTable::new(start.groups, Arc::clone(&params));
         Self {
             overview: Overview::new(&figures, params.len(), |level| overview::path(folder, index, level)),
             stats: SegmentFile::new(folder, index, stats),

@@ -256,8 +256,7 @@ fn the_last_move_carries_nothing_else() {
     let device = device();
     let model = bag(&device, &[4]);
     let builder = Scope::builder(&device)
-        .next_move_crossings(true)
-        .stats(Group::Cosine)
+        .stats(Group::Updates | Group::Cosine)
         .histograms(Schedule::every(1))
         .when_full(gradscope::WhenFull::Drop)
         .ring_len(1);

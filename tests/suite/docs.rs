@@ -144,7 +144,7 @@ fn every_column_has_its_definition() {
     let device = device();
     let lens = [40];
     let model = bag(&device, &lens);
-    let builder = Scope::builder(&device).stats(Groups::FULL | Group::Cosine | Group::Ema).next_move_crossings(true);
+    let builder = Scope::builder(&device).stats(Groups::FULL | Group::Cosine | Group::Ema);
     let mut scope = builder.run(dir.path().join("run")).build(&model).unwrap();
     let values = vec![Some(vec![1.0; 40])];
     for step in 0..2 {

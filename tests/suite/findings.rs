@@ -96,7 +96,6 @@ fn recorded_with(parent: &std::path::Path, sheets: &[Sheet], settings: serde_jso
         fusion: false,
         autotune: false,
         groups: gradscope::Groups::FULL,
-        next_move_crossings: false,
         tensorboard: false,
         settings,
         params: params(),

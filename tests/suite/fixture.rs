@@ -259,7 +259,7 @@ pub fn check_records(
                 let gradients = before.zip(now).map(|(before, now)| (before.as_slice(), now.as_slice()));
                 let expected = oracle::moved(weight, was, gradients, epsilons.values(), step as u64 - 1);
                 let twin = moved(weight, was, gradients.map(|_| &state));
-                let twin = twin.finish(step as u64 - 1, gradients.is_some(), false);
+                let twin = twin.finish(step as u64 - 1, gradients.is_some());
                 oracle::assert_move(&twin, &expected, numel, &format!("twin: {what}: move"));
                 oracle::assert_move(found, &expected, numel, &format!("shader: {what}: move"));
                 check_crossings(found, summary_of(record, tensor), &what);

@@ -2,7 +2,6 @@
 
 use crate::fixture::{Random, Values, bag, check_weights, device, observe, observe_weights};
 use crate::oracle;
-use gradscope::stats::NextMoveCrossings;
 use gradscope::{Device, Event, Group, Groups, Scope, StepRecord, TensorSummary};
 
 #[test]
@@ -55,37 +54,28 @@ fn the_spread_beside_an_outlier() {
     check_weights(&device(), |b| b, &[50_000], &[vec![Some(values)]], &[weights.clone(), weights]);
 }
 
-fn next_move_run(device: &Device, gradients: [f32; 4], weights: [f32; 5]) -> Vec<StepRecord> {
+fn run_of_one_element(device: &Device, gradients: [f32; 4], weights: [f32; 5]) -> Vec<StepRecord> {
     let steps = gradients.map(|g| vec![Some(vec![g])]);
     let weights = weights.map(|w| vec![vec![w]]);
-    observe_weights(device, Scope::builder(device).next_move_crossings(true), &[1], &steps, &weights)
+    observe_weights(device, Scope::builder(device).stats(Groups::FULL), &[1], &steps, &weights)
 }
 
 #[test]
-fn crossings_in_both_pairings() {
+fn a_flip_on_the_way_up_crosses_a_minimum() {
     let device = device();
     // One coordinate whose gradient turns from - to + within the retained, at step 1.
     let gradients = [-1e-6, 1e-6, 1e-6, 1e-6];
-    // It rose on the way there, so it crossed a minimum; the next move takes it down.
-    let records = next_move_run(&device, gradients, [0.0, 0.5, 0.25, 0.25, 0.25]);
+    // It rose on the way there, so it crossed a minimum.
+    let records = run_of_one_element(&device, gradients, [0.0, 0.5, 0.25, 0.25, 0.25]);
     let crossings = |step: usize| records[step].tensors[0].update.unwrap().crossings;
     assert_eq!(records[0].tensors[0].update, None);
     assert_eq!(crossings(1).map(|c| (c.minimum_count, c.maximum_count)), Some((1, 0)));
     assert_eq!(crossings(2).map(|c| (c.minimum_count, c.maximum_count)), Some((0, 0)), "no flip there");
-    let next_move = |step: usize| records[step].tensors[0].update.unwrap().next_move;
-    assert_eq!(next_move(1), None, "nothing had flipped before");
-    assert_eq!(
-        next_move(2),
-        Some(NextMoveCrossings { minimum_count: 0, maximum_count: 1 }),
-        "the flip of step 1, the next move"
-    );
-    assert_eq!(next_move(3), Some(NextMoveCrossings { minimum_count: 0, maximum_count: 0 }));
-    // A flip outside of the retained is not counted by the next move.
-    let records = next_move_run(&device, [-1.0, 1.0, 1.0, 1.0], [0.0, 0.5, 0.25, 0.25, 0.25]);
+    // A flip outside of the retained.
+    let records = run_of_one_element(&device, [-1.0, 1.0, 1.0, 1.0], [0.0, 0.5, 0.25, 0.25, 0.25]);
     assert_eq!(records[1].tensors[0].update.unwrap().crossings.map(|c| c.minimum_count), Some(1));
-    assert_eq!(records[2].tensors[0].update.unwrap().next_move, Some(NextMoveCrossings::default()));
     let twins = Device::open(gradscope::DeviceChoice::Cpu).unwrap();
-    let (ours, theirs) = (next_move_run(&device, gradients, [1.0; 5]), next_move_run(&twins, gradients, [1.0; 5]));
+    let (ours, theirs) = (run_of_one_element(&device, gradients, [1.0; 5]), run_of_one_element(&twins, gradients, [1.0; 5]));
     for (ours, theirs) in ours.iter().zip(&theirs) {
         assert_eq!(ours.tensors[0].update, theirs.tensors[0].update);
     }

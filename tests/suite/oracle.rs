@@ -176,7 +176,6 @@ pub fn moved(
         nonfinite_count: (now.len() - steps.len()) as u64,
         crossings: gradients.map(crossings),
         retained: gradients.map(retained),
-        next_move: None,
     }
 }
 
@@ -299,7 +298,6 @@ pub fn assert_move(found: &UpdateSummary, expected: &UpdateSummary, numel: u64, 
         l2_norm: 0.0,
         update_to_weight: 0.0,
         retained: s.retained.map(|retained| retained.map(|r| RetainedMove { sum: 0.0, ..r })),
-        next_move: None,
         ..*s
     };
     assert_eq!(exact(found), exact(expected), "{what}");

@@ -75,7 +75,7 @@ proptest! {
         let (whole, a, b) = (lift(0..5000), lift(0..cut), lift(cut..5000));
         oracle::assert_summary(&a.0.combine(b.0).finish(), &whole.0.finish(), "gradients");
         oracle::assert_weight(&a.1.combine(b.1).finish(), &whole.1.finish(), "weights");
-        let finish = |partial: UpdatePartial| partial.finish(0, true, false);
+        let finish = |partial: UpdatePartial| partial.finish(0, true);
         oracle::assert_move(&finish(a.2.combine(b.2)), &finish(whole.2), 5000, "moves");
         prop_assert_eq!(UpdatePartial::IDENTITY.combine(a.2), a.2);
         prop_assert_eq!(WeightPartial::IDENTITY.combine(a.1), a.1);

@@ -22,7 +22,6 @@ pub fn start(params: &[Param]) -> RunStart {
         autotune: false,
         settings: serde_json::json!({ "stats": "card,dynamics" }),
         groups: gradscope::Group::Dynamics.into(),
-        next_move_crossings: false,
         tensorboard: false,
         params: params.to_vec(),
         facts: vec![],

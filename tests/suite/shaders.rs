@@ -13,9 +13,8 @@ fn forms() -> Vec<Form> {
         [Groups::CARD, Group::Dynamics.into(), Group::Params.into(), Group::Dynamics | Group::Params, Groups::FULL];
     let plain = groups.map(|groups| Form { groups, ..Form::default() });
     let cosine = Form { groups: Groups::FULL | Group::Cosine, ..Form::default() };
-    let next_move = Form { groups: Groups::FULL, next_move: true, tap: false };
-    let tap = Form { groups: Group::Dynamics.into(), next_move: false, tap: true };
-    plain.into_iter().chain([cosine, next_move, tap]).collect()
+    let tap = Form { groups: Group::Dynamics.into(), tap: true };
+    plain.into_iter().chain([cosine, tap]).collect()
 }
 
 fn sources() -> Vec<(String, Form, String)> {

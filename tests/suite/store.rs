@@ -67,7 +67,6 @@ fn everything_a_scope_records_is_read_back_as_it_was() {
         let mut model = bag(&device, &[64, 65, 700]);
         let mut scope = Scope::builder(&device)
             .stats(Groups::FULL | Group::Cosine | Group::Ema)
-            .next_move_crossings(true)
             .group("first", "tensors.0")
             .group("<b>/ünï", "tensors.[12]")
             .schedule_for("tensors.2", Schedule::every(3))

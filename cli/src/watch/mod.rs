@@ -66,6 +66,9 @@ struct Watching {
 
 /// `gradscope watch`: serves until Ctrl-C.
 pub fn watch(options: &Options) -> Result<()> {
+    if options.until_stdin_ends {
+        return process::serve(options);
+    }
     match std::fs::metadata(&options.dir) {
         Ok(found) if found.is_dir() => {}
         Ok(_) => bail!("{}: it is a file; runs are folders", options.dir.display()),
@@ -73,11 +76,7 @@ pub fn watch(options: &Options) -> Result<()> {
             bail!("{}: there is no such folder; `gradscope train` makes runs/MODEL/TIME-ID", options.dir.display())
         }
     }
-    let watching = Watching::start(&options.dir, &options.place);
-    if options.until_stdin_ends {
-        return process::serve(watching);
-    }
-    let watching = watching?;
+    let watching = Watching::start(options.place.bind()?, &options.dir, &options.place)?;
     runs::say(&format_args!("watching {} at {}", options.dir.display(), watching.url()));
     if options.place.open {
         open(&watching.url());
@@ -93,6 +92,9 @@ impl Place {
     }
 
     /// Takes the port, or a free one where none was asked for and the default is taken.
+    ///
+    /// # Errors
+    /// Where the port is taken, or the address is not this machine's.
     fn bind(&self) -> Result<TcpListener> {
         let port = self.port.unwrap_or(PORT);
         let listener = match TcpListener::bind((self.host, port)) {
@@ -113,9 +115,8 @@ impl Watching {
     /// Serves the runs of a folder from a thread of its own.
     ///
     /// # Errors
-    /// Where the port is taken, the address is not this machine's, or the folder can't be read.
-    fn start(dir: &Path, place: &Place) -> Result<Self> {
-        let listener = place.bind()?;
+    /// Where the folder can't be read.
+    fn start(listener: TcpListener, dir: &Path, place: &Place) -> Result<Self> {
         let address = listener.local_addr()?;
         let access = if place.host.is_loopback() { Access::loopback(address) } else { Access::token(address)? };
         let catalog = Arc::new(Catalog::new(dir)?);

@@ -1,6 +1,6 @@
 //! The page of `gradscope train --watch`: a process of its own, so that training holds no viewer's memory.
 
-use super::{Place, Watching, catalog, encoded, open};
+use super::{Options, Place, Watching, catalog, encoded, open};
 use crate::runs;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -25,13 +25,11 @@ impl PageProcess {
     /// Starts the child and waits until it has the port.
     ///
     /// # Errors
-    /// Where the folder can't be made, or the child can't serve, with its own reason.
+    /// Where the child can't serve, with its own reason.
     pub fn start(dir: &Path, place: &Place) -> Result<Self> {
-        std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display()))?;
-        let root = dir.canonicalize().with_context(|| format!("{}", dir.display()))?;
         let program = std::env::current_exe().context("--watch: the program's own path")?;
         let mut command = Command::new(program);
-        command.arg("watch").arg(&root).arg("--host").arg(place.host.to_string()).arg(OPTION);
+        command.arg("watch").arg(dir).arg("--host").arg(place.host.to_string()).arg(OPTION);
         if let Some(port) = place.port {
             command.arg("--port").arg(port.to_string());
         }
@@ -46,6 +44,7 @@ impl PageProcess {
             let _ = child.wait();
             bail!("{}", said["error"].as_str().unwrap_or("--watch: the process of the page ended at once"));
         };
+        let root = dir.canonicalize().with_context(|| format!("{}", dir.display()))?;
         Ok(Self { child, root, url: url.to_owned(), opens: place.open })
     }
 
@@ -93,7 +92,8 @@ impl Drop for PageProcess {
 }
 
 /// Serves in the child: says on stdout where, or why not, and ends when the process that trains does.
-pub fn serve(served: Result<Watching>) -> Result<()> {
+pub fn serve(options: &Options) -> Result<()> {
+    let served = start(options);
     let said = match &served {
         Ok(watching) => json!({ "url": watching.url() }),
         Err(error) => json!({ "error": format!("{error:#}") }),
@@ -108,4 +108,11 @@ pub fn serve(served: Result<Watching>) -> Result<()> {
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(())
+}
+
+/// Takes the port before it makes the folder, so that a port that is taken leaves nothing behind.
+fn start(options: &Options) -> Result<Watching> {
+    let listener = options.place.bind()?;
+    std::fs::create_dir_all(&options.dir).with_context(|| format!("{}", options.dir.display()))?;
+    Watching::start(listener, &options.dir, &options.place)
 }

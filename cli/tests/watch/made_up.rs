@@ -16,7 +16,6 @@ pub fn made_up(paths: &[&str], name: &str) -> RunStart {
         autotune: false,
         settings: serde_json::json!({ "stats": "card" }),
         groups: Group::Card.into(),
-        next_move_crossings: false,
         tensorboard: false,
         params: paths.iter().map(param).collect(),
         facts: vec![(name.into(), name.into()), ("model".into(), name.into())],

@@ -261,7 +261,7 @@ fn what_a_resumed_run_takes_back_leaves_the_page() {
         "the step it went on from",
         "/running · step 24 /.test(document.querySelector('h1 + .hint').textContent)",
     );
-    let steps = format!("{}.chart.plot.data[0]", figure("Gradient norms"));
+    let steps = format!("{}.chart.plot.data[0]", figure("L2 norm of all gradients"));
     browser.wait("the axis to end there too", &format!("{steps}.at(-1) === 24 && {steps}.length === 25"));
     let own = "[...document.querySelectorAll('figure')].find((f) => f.textContent.startsWith('only_before'))";
     browser.eval(&format!("{own}.scrollIntoView()"));

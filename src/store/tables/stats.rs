@@ -6,7 +6,7 @@ use crate::stats::{Groups, TensorSummary};
 use crate::store::columns::{ArrayOf, Columns, bound, cell, done};
 use crate::store::rows::{
     CardArrays, CardBuilders, CardRow, CosineArrays, CosineBuilders, CosineRow, DynamicsArrays, DynamicsBuilders,
-    DynamicsRow, NextMoveArrays, NextMoveBuilders, NextMoveRow, ParameterArrays, ParameterBuilders, ParameterRow,
+    DynamicsRow, ParameterArrays, ParameterBuilders, ParameterRow,
     UpdateArrays, UpdateBuilders, UpdateRow,
 };
 use arrow_array::builder::{StringBuilder, UInt64Builder};
@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 const PARAMETER: &str = "param_";
 const UPDATE: &str = "update_";
-const NEXT_MOVE: &str = "next_move_";
 const EMA: [&str; 2] = ["ema_gradient_", "ema_parameter_"];
 
 /// What the column `gradient` says.
@@ -30,7 +29,6 @@ pub(in crate::store) struct StatsTable {
     groups: Groups,
     params: Arc<[Param]>,
     schema: SchemaRef,
-    next_move_crossings: bool,
     keys: Keys,
     step_count: u64,
     tensor: UInt64Builder,
@@ -42,17 +40,15 @@ pub(in crate::store) struct StatsTable {
     dynamics: DynamicsBuilders,
     parameter: ParameterBuilders,
     update: UpdateBuilders,
-    next_move: NextMoveBuilders,
     ema: [(CardBuilders, DynamicsBuilders); 2],
 }
 
 impl StatsTable {
-    pub fn new(groups: Groups, next_move_crossings: bool, params: Arc<[Param]>) -> Self {
+    pub fn new(groups: Groups, params: Arc<[Param]>) -> Self {
         Self {
-            schema: schema(groups, next_move_crossings),
+            schema: schema(groups),
             groups,
             params,
-            next_move_crossings,
             keys: Keys::default(),
             step_count: 0,
             tensor: UInt64Builder::new(),
@@ -64,7 +60,6 @@ impl StatsTable {
             dynamics: DynamicsBuilders::default(),
             parameter: ParameterBuilders::default(),
             update: UpdateBuilders::default(),
-            next_move: NextMoveBuilders::default(),
             ema: Default::default(),
         }
     }
@@ -111,10 +106,6 @@ impl StatsTable {
         if self.groups.updates {
             found.update.as_ref().map(UpdateRow::of).unwrap_or_default().append(&mut self.update);
         }
-        if self.next_move_crossings {
-            let next_move = found.update.as_ref().and_then(|update| update.next_move.as_ref());
-            next_move.map(NextMoveRow::of).unwrap_or_default().append(&mut self.next_move);
-        }
         if self.groups.ema {
             let ema = found.ema.as_deref().copied().unwrap_or_default();
             for (builders, summary) in self.ema.iter_mut().zip([ema.gradient, ema.parameter]) {
@@ -125,7 +116,7 @@ impl StatsTable {
     }
 }
 
-fn schema(groups: Groups, next_move_crossings: bool) -> SchemaRef {
+fn schema(groups: Groups) -> SchemaRef {
     let mut fields = key_fields();
     fields.extend([
         Field::new("tensor", DataType::UInt64, false),
@@ -145,9 +136,6 @@ fn schema(groups: Groups, next_move_crossings: bool) -> SchemaRef {
     }
     if groups.updates {
         fields.extend(UpdateRow::fields(UPDATE));
-    }
-    if next_move_crossings {
-        fields.extend(NextMoveRow::fields(NEXT_MOVE));
     }
     if groups.ema {
         for prefix in EMA {
@@ -191,9 +179,6 @@ impl Table for StatsTable {
         if self.groups.updates {
             columns.extend(UpdateRow::finish(&mut self.update));
         }
-        if self.next_move_crossings {
-            columns.extend(NextMoveRow::finish(&mut self.next_move));
-        }
         if self.groups.ema {
             for (card, dynamics) in &mut self.ema {
                 columns.extend(CardRow::finish(card));
@@ -216,7 +201,6 @@ pub(in crate::store) struct StatsArrays {
     dynamics: DynamicsArrays,
     parameter: ParameterArrays,
     update: UpdateArrays,
-    next_move: NextMoveArrays,
     ema: [(CardArrays, DynamicsArrays); 2],
 }
 
@@ -235,7 +219,6 @@ impl StatsArrays {
             dynamics: DynamicsRow::bind(batch, ""),
             parameter: ParameterRow::bind(batch, PARAMETER),
             update: UpdateRow::bind(batch, UPDATE),
-            next_move: NextMoveRow::bind(batch, NEXT_MOVE),
             ema: EMA.map(|prefix| (CardRow::bind(batch, prefix), DynamicsRow::bind(batch, prefix))),
         })
     }
@@ -271,7 +254,7 @@ impl StatsArrays {
         TensorRecord {
             gradient,
             parameter: ParameterRow::at(&self.parameter, row).summary(),
-            update: UpdateRow::at(&self.update, row).summary(NextMoveRow::at(&self.next_move, row)),
+            update: UpdateRow::at(&self.update, row).summary(),
             averages: None,
             ema: (ema != EmaRecord::default()).then(|| Box::new(ema)),
         }
