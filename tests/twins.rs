@@ -41,11 +41,6 @@ fn twins_are_the_oracle_and_their_parts_are_the_whole() {
         let (a, b) = (lift(0..cut), lift(cut..len));
         oracle::assert_summary(&a.0.combine(b.0).finish(), &gradient.finish(), &what);
         oracle::assert_weight(&a.1.combine(b.1).finish(), &weight.finish(), &what);
-        oracle::assert_move(
-            &a.2.combine(b.2).finish(0, true),
-            &update.finish(0, true),
-            len as u64,
-            &what,
-        );
+        oracle::assert_move(&a.2.combine(b.2).finish(0, true), &update.finish(0, true), len as u64, &what);
     }
 }

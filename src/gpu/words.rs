@@ -2,8 +2,8 @@
 
 use super::numbers::{MOMENTS_LEN, SCALE_LOG2};
 use crate::stats::{
-    Crossings, FirstNonfinite, Groups, INFINITY_BITS, Moments, NonfiniteKind, Partial, RetainedMove,
-    Segment, Transitions, UpdatePartial, WeightPartial, from_order_key, order_key,
+    Crossings, FirstNonfinite, Groups, INFINITY_BITS, Moments, NonfiniteKind, Partial, RetainedMove, Segment,
+    Transitions, UpdatePartial, WeightPartial, from_order_key, order_key,
 };
 
 /// How a word combines with that of another part.

@@ -17,9 +17,7 @@ pub use epsilons::{EpsilonError, Epsilons};
 pub use gradient::{Dynamics, FirstNonfinite, NonfiniteKind, Partial, TensorSummary, Transitions};
 pub use groups::{Group, Groups, UnknownGroup};
 pub use moments::Moments;
-pub use parameter::{
-    Crossings, ParameterSummary, RetainedMove, UpdatePartial, UpdateSummary, WeightPartial,
-};
+pub use parameter::{Crossings, ParameterSummary, RetainedMove, UpdatePartial, UpdateSummary, WeightPartial};
 #[cfg(feature = "engine")]
 pub(crate) use shape::{EDGE_COUNT, scaled_edges};
 pub use shape::{EXPONENT_COUNT, Format, Histogram, LINEAR_COUNT, LinearHistogram, Segment, linear_edges};

@@ -5,7 +5,7 @@ use super::frames::Batches;
 use super::manifest::{FINDINGS, Manifest};
 use super::run::{Run, SeriesName};
 use super::source::{Source, damaged, within};
-use super::tables::{ScalarRow, ScalarTable, StatsTable, Table};
+use super::tables::{ScalarRows, ScalarTable, StatsTable, Table};
 use super::trace::Trace;
 use crate::error::Error;
 use crate::record::{Figure, Finding, RunStatus};
@@ -43,6 +43,7 @@ pub struct Follower {
     findings: Vec<Finding>,
     stats: Feed,
     scalars: Feed,
+    scalar_rows: ScalarRows,
     stamps: [Option<(SystemTime, u64)>; 2],
     generation: u64,
     version: u64,
@@ -149,6 +150,7 @@ impl Follower {
             findings: Vec::new(),
             stats,
             scalars: Feed::new(ScalarTable::NAME),
+            scalar_rows: ScalarRows::default(),
             stamps: [stamp, None],
             generation: 0,
             version: 0,
@@ -237,9 +239,12 @@ impl Follower {
     }
 
     fn take_scalars(&mut self, batch: &RecordBatch, limit: u64) -> Result<(), String> {
-        let Self { traces, places, epochs, span_count_max, .. } = self;
+        let Self { traces, places, epochs, span_count_max, scalar_rows, .. } = self;
         within(batch, limit, |batch| {
-            ScalarRow::each(batch, |row| {
+            scalar_rows.each(batch, |row| {
+                if row.is_last_move {
+                    return;
+                }
                 let known = places.get(row.source).and_then(|names| names.get(row.name)).copied();
                 let place = known.unwrap_or_else(|| {
                     let name = SeriesName { source: row.source.to_owned(), name: row.name.to_owned() };

@@ -3,8 +3,8 @@
 use super::frames::Batches;
 use super::source::{Source, damaged, within};
 use super::tables::{
-    HistogramTable, MapRow, MapTable, ScalarRow, ScalarTable, StatsArrays, StatsTable, StepScalars, Table, TapTable,
-    histogram_rows, map_rows, place, tap_rows,
+    HistogramTable, MapRow, MapTable, ScalarRow, ScalarRows, ScalarTable, StatsArrays, StatsTable, StepScalars, Table,
+    TapTable, histogram_rows, map_rows, place, tap_rows,
 };
 use crate::error::Error;
 use crate::record::{Global, Gradient, HistogramRecord, Shapes, StepRecord, TapRecord, TensorRecord};
@@ -94,7 +94,7 @@ impl Records {
             Ok(())
         };
         let scalars: Decode<OwnedScalar> = |batch, rows| {
-            ScalarRow::each(batch, |row| {
+            ScalarRows::default().each(batch, |row| {
                 // What came after its step is no part of the step's record, and out of order.
                 if row.source() != super::tables::Source::Log {
                     let (source, name) = (row.source.to_owned(), row.name.to_owned());
@@ -126,7 +126,7 @@ impl Records {
         let mut figures = StepScalars::default();
         for row in self.scalars.take(step)? {
             let OwnedScalar { source, name, epoch, value } = &row;
-            figures.take(&ScalarRow { step, epoch: *epoch, source, name, value: *value });
+            figures.take(&ScalarRow { step, epoch: *epoch, source, name, value: *value, is_last_move: false });
         }
         let mut tensors = vec![TensorRecord::of(Gradient::NotDue); self.tensor_count];
         let (mut epoch, mut last_move) = (figures.epoch, figures.is_last_move());

@@ -3,8 +3,8 @@
 use super::columns::columns;
 use crate::record::{Global, GlobalParameters, GlobalUpdates};
 use crate::stats::{
-    Crossings, Dynamics, FirstNonfinite, NonfiniteKind, ParameterSummary, RetainedMove,
-    TensorSummary, Transitions, UpdateSummary,
+    Crossings, Dynamics, FirstNonfinite, NonfiniteKind, ParameterSummary, RetainedMove, TensorSummary, Transitions,
+    UpdateSummary,
 };
 
 columns! { CardRow CardBuilders CardArrays {

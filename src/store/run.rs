@@ -6,8 +6,8 @@ use super::manifest::{FINDINGS, FindingLine, Manifest, NOTICES, NoticeLine};
 use super::records::Records;
 use super::source::{Source, damaged};
 use super::tables::{
-    HistogramTable, MapRow, MapTable, ScalarRow, ScalarTable, StatsArrays, StatsTable, Table, TapTable, histogram_rows,
-    map_rows, place,
+    HistogramTable, MapRow, MapTable, ScalarRows, ScalarTable, StatsArrays, StatsTable, Table, TapTable,
+    histogram_rows, map_rows, place,
 };
 use crate::error::Error;
 use crate::record::{
@@ -175,13 +175,9 @@ impl Run {
     /// # Errors
     /// Where a file is damaged.
     pub fn step_count(&self, end: u64) -> Result<u64, Error> {
-        let cost =
-            self.series(|name| name.source == "cost" && ["submit_secs", "last_move"].contains(&name.name.as_str()))?;
-        let points = |name: &str| {
-            let series = cost.iter().filter(|series| series.name.name == name);
-            series.flat_map(|series| &series.points).filter(|(step, _)| *step < end).count() as u64
-        };
-        Ok(points("submit_secs").saturating_sub(points("last_move")))
+        let series = self.series(|name| name.source == "cost" && name.name == "submit_secs")?;
+        let steps = series.iter().flat_map(|series| &series.points).filter(|(step, _)| *step < end);
+        Ok(steps.count() as u64)
     }
 
     /// Segments that have no file of a table: nothing was written, or somebody removed it.
@@ -205,16 +201,18 @@ impl Run {
         Ok(sources)
     }
 
-    /// Figures that no single tensor owns: those `wanted`, in the order they first came.
+    /// Figures that no single tensor owns: those `wanted`, in the order they first came. Those of the parameters after
+    /// the last update are not among them: that is no step.
     ///
     /// # Errors
     /// Where a file is damaged.
     pub fn series(&self, wanted: impl Fn(&SeriesName) -> bool) -> Result<Vec<Series>, Error> {
         let mut places: HashMap<String, HashMap<String, Option<usize>>> = HashMap::new();
         let mut found: Vec<Series> = Vec::new();
+        let mut rows = ScalarRows::default();
         for (_, source) in self.sources(ScalarTable::NAME)? {
             source.each(None, |batch| {
-                ScalarRow::each(batch, |row| {
+                rows.each(batch, |row| {
                     let known = places.get(row.source).and_then(|names| names.get(row.name)).copied();
                     let place = known.unwrap_or_else(|| {
                         let name = SeriesName { source: row.source.to_owned(), name: row.name.to_owned() };
@@ -225,7 +223,7 @@ impl Run {
                         places.entry(name.source).or_default().insert(name.name, place);
                         place
                     });
-                    if let Some(place) = place {
+                    if let Some(place) = place.filter(|_| !row.is_last_move) {
                         found[place].points.push((row.step, row.value));
                         found[place].epochs.push(row.epoch);
                     }

@@ -260,6 +260,13 @@ fn the_row_of_the_last_update_is_no_step() {
         assert!(reading.parameters.iter().all(|parameter| parameter.late_rms > 0.0), "{count} steps: {reading}");
         assert_eq!(reading.step_count, count);
         assert_eq!(run.curves(64).unwrap().spans().iter().flatten().next_back().map(|span| span[1]), Some(count - 1));
+        assert_eq!(run.step_count(u64::MAX).unwrap(), count);
+        let series = run.series(|_| true).unwrap();
+        assert!(series.len() > 5 && series.iter().all(|series| series.points.iter().all(|(step, _)| *step < count)));
+        let mut follower = gradscope::store::Follower::open(run.folder(), 64).unwrap();
+        while follower.poll().unwrap() {}
+        let ends = follower.traces().iter().flat_map(|trace| trace.points().last().map(|point| point.steps[1]));
+        assert!(ends.clone().count() > 5 && ends.clone().all(|step| step < count), "{:?}", ends.collect::<Vec<_>>());
     }
 }
 

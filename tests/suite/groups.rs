@@ -75,7 +75,8 @@ fn a_flip_on_the_way_up_crosses_a_minimum() {
     let records = run_of_one_element(&device, [-1.0, 1.0, 1.0, 1.0], [0.0, 0.5, 0.25, 0.25, 0.25]);
     assert_eq!(records[1].tensors[0].update.unwrap().crossings.map(|c| c.minimum_count), Some(1));
     let twins = Device::open(gradscope::DeviceChoice::Cpu).unwrap();
-    let (ours, theirs) = (run_of_one_element(&device, gradients, [1.0; 5]), run_of_one_element(&twins, gradients, [1.0; 5]));
+    let (ours, theirs) =
+        (run_of_one_element(&device, gradients, [1.0; 5]), run_of_one_element(&twins, gradients, [1.0; 5]));
     for (ours, theirs) in ours.iter().zip(&theirs) {
         assert_eq!(ours.tensors[0].update, theirs.tensors[0].update);
     }

@@ -5,7 +5,7 @@ mod shapes;
 mod stats;
 mod taps;
 
-pub(super) use scalars::{ScalarRow, ScalarTable, Source, StepScalars};
+pub(super) use scalars::{ScalarRow, ScalarRows, ScalarTable, Source, StepScalars};
 pub(super) use shapes::{HistogramTable, MapRow, MapTable, histogram_rows, map_rows};
 pub(super) use stats::{StatsArrays, StatsTable};
 pub(super) use taps::{TapTable, tap_rows};

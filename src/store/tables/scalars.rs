@@ -25,6 +25,8 @@ pub(in crate::store) enum Source {
 }
 
 const GROUP: &str = "group/";
+const COST: &str = "cost";
+const LAST_MOVE: &str = "last_move";
 
 impl Source {
     fn text(&self) -> String {
@@ -32,7 +34,7 @@ impl Source {
             Self::Scalar => "scalar".into(),
             Self::Log => "log".into(),
             Self::Global => "global".into(),
-            Self::Cost => "cost".into(),
+            Self::Cost => COST.into(),
             Self::Group(name) => format!("{GROUP}{name}"),
         }
     }
@@ -41,7 +43,7 @@ impl Source {
         match text {
             "log" => Self::Log,
             "global" => Self::Global,
-            "cost" => Self::Cost,
+            COST => Self::Cost,
             text => text.strip_prefix(GROUP).map_or(Self::Scalar, |name| Self::Group(name.to_owned())),
         }
     }
@@ -86,6 +88,10 @@ impl ScalarTable {
 
     pub fn push(&mut self, record: &StepRecord) {
         let (step, epoch) = (record.step, record.epoch);
+        // The mark comes before what it is of, so that readers know in time.
+        if record.last_move {
+            self.put(step, epoch, &Source::Cost, LAST_MOVE, 1.0);
+        }
         for (name, value) in &record.scalars {
             self.put(step, epoch, &Source::Scalar, name, *value);
         }
@@ -111,7 +117,7 @@ impl ScalarTable {
             gpu_secs: cost.gpu_secs,
             copied_count: Some(u64::from(cost.copied_count)),
             readback_bytes: Some(u64::from(cost.readback_bytes)),
-            last_move: record.last_move.then_some(1),
+            last_move: None,
             unix_secs: record.unix_secs,
         };
         row.each(|name, value| self.put(step, epoch, &Source::Cost, name, value));
@@ -140,6 +146,8 @@ pub(in crate::store) struct ScalarRow<'a> {
     pub name: &'a str,
     /// NaN where it was none.
     pub value: f64,
+    /// Whether the row describes the parameters after the last update, which belongs to no curve over steps.
+    pub is_last_move: bool,
 }
 
 struct Arrays {
@@ -150,9 +158,16 @@ struct Arrays {
     value: ArrayOf<f64>,
 }
 
-impl<'a> ScalarRow<'a> {
+/// Reads the batches of a table, in order.
+#[derive(Default)]
+pub(in crate::store) struct ScalarRows {
+    /// The step whose rows describe the parameters after the last update.
+    last_move: Option<u64>,
+}
+
+impl ScalarRows {
     /// Hands every row of the batch to `row`, in order.
-    pub fn each(batch: &RecordBatch, mut row: impl FnMut(ScalarRow<'_>)) -> Result<(), String> {
+    pub fn each(&mut self, batch: &RecordBatch, mut row: impl FnMut(ScalarRow<'_>)) -> Result<(), String> {
         let arrays = Arrays {
             step: numbers(batch, "step")?,
             epoch: bound::<u64>(batch, "", "epoch"),
@@ -160,9 +175,15 @@ impl<'a> ScalarRow<'a> {
             name: text(batch, "name")?.clone(),
             value: bound::<f64>(batch, "", "value").ok_or("the column `value` is not there")?,
         };
+        // Earlier versions wrote the mark behind the rows that it is of.
+        let is_mark = |i: &usize| arrays.name.value(*i) == LAST_MOVE && arrays.source.value(*i) == COST;
+        let mark = (0..batch.num_rows()).rfind(is_mark);
+        self.last_move = mark.map(|i| arrays.step.value(i)).or(self.last_move);
         for i in 0..batch.num_rows() {
+            let step = arrays.step.value(i);
             row(ScalarRow {
-                step: arrays.step.value(i),
+                step,
+                is_last_move: self.last_move == Some(step),
                 epoch: cell(arrays.epoch.as_ref(), i),
                 source: arrays.source.value(i),
                 name: arrays.name.value(i),
@@ -171,7 +192,9 @@ impl<'a> ScalarRow<'a> {
         }
         Ok(())
     }
+}
 
+impl ScalarRow<'_> {
     pub fn source(&self) -> Source {
         Source::parse(self.source)
     }

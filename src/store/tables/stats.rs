@@ -6,8 +6,7 @@ use crate::stats::{Groups, TensorSummary};
 use crate::store::columns::{ArrayOf, Columns, bound, cell, done};
 use crate::store::rows::{
     CardArrays, CardBuilders, CardRow, CosineArrays, CosineBuilders, CosineRow, DynamicsArrays, DynamicsBuilders,
-    DynamicsRow, ParameterArrays, ParameterBuilders, ParameterRow,
-    UpdateArrays, UpdateBuilders, UpdateRow,
+    DynamicsRow, ParameterArrays, ParameterBuilders, ParameterRow, UpdateArrays, UpdateBuilders, UpdateRow,
 };
 use arrow_array::builder::{StringBuilder, UInt64Builder};
 use arrow_array::{RecordBatch, StringArray};
