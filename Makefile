@@ -38,21 +38,22 @@ miri: ## What runs without a GPU, on Rust's interpreter, which knows undefined b
 deny: ## Licences, advisories, sources and duplicates of the dependencies; needs `cargo install cargo-deny`
 	cargo deny check
 
-lint: ## Formatting, clippy and documentation with warnings denied, also of what views need without the engine
+lint: ## Formatting, clippy and documentation with warnings denied, also of the layers by themselves
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
-	cargo clippy --release -p gradscope --lib --no-default-features --features store -- -D warnings
-	cargo clippy --release -p gradscope --lib --no-default-features --features parquet -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps -p gradscope --features cpu,parquet,models
+	cargo clippy --release -p gradscope-record -p gradscope-store -- -D warnings
+	cargo clippy --release -p gradscope --lib --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace --exclude gradscope-cli --features gradscope/cpu,gradscope/parquet
 
 features: ## Every set of features that people build compiles without a warning, and all of them are documented
 	cargo clippy --release --workspace --all-targets --all-features -- -D warnings
-	for features in "" store parquet engine engine,store,fusion engine,cpu models; do \
+	for features in "" burn burn,fusion cpu parquet; do \
 		cargo clippy --release -p gradscope --lib --no-default-features --features "$$features" -- -D warnings || exit 1; \
 	done
+	cargo clippy --release -p gradscope-store --features parquet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps -p gradscope --all-features
 
-publish: ## Both packages as they would be published, unpacked and built; under 10 MB each
+publish: ## The packages as they would be published, unpacked and built; under 10 MB each
 	sh tools/publish.sh
 
 readme: vulkan browser ## Every command of README.md in a fresh clone, as a reader would type it
@@ -68,7 +69,7 @@ ci: lint test ## What has to pass before anything lands
 
 # Over an hour of it is building on two cores: burn is built four times, since its features and profiles differ.
 ci-full: ci features publish readme test-python test-drivers miri deny ## Before a release: all but the long ones, burn without fusion, an embedder's crate (two hours)
-	cargo test --release --workspace --no-default-features --features gradscope/cpu,gradscope/store
+	cargo test --release --workspace --no-default-features --features gradscope/cpu
 	sh tools/embedder.sh
 
 vulkan:

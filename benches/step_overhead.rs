@@ -13,10 +13,10 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device as BurnDevice, Distribution, Int, Tensor};
 use clap::Parser;
-use gradscope::data::ImageShape;
-use gradscope::models::{CharTransformerConfig, Classifier, Cnn, Mlp, ResNetConfig};
 use gradscope::record::Cost;
 use gradscope::{Device, Event, Groups, Scope};
+use gradscope_models::data::ImageShape;
+use gradscope_models::{CharTransformerConfig, Classifier, Cnn, Mlp, ResNetConfig};
 use results::{Results, quantile};
 use std::time::{Duration, Instant};
 

@@ -23,8 +23,8 @@ use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::Parser;
 use fastrand::Rng;
-use gradscope::models::{CharTransformer, CharTransformerConfig};
 use gradscope::{Groups, Scope, StepRecord};
+use gradscope_models::{CharTransformer, CharTransformerConfig};
 use std::path::PathBuf;
 
 /// What there is to learn: 25,000 letters.

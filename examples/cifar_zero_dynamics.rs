@@ -23,9 +23,9 @@ use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use clap::Parser;
 use fastrand::Rng;
-use gradscope::data::{CLASS_COUNT, Data};
-use gradscope::models::{Classifier, Cnn};
 use gradscope::{Event, Groups, Schedule, Scope, SignMap, StepRecord};
+use gradscope_models::data::{CLASS_COUNT, Data};
+use gradscope_models::{Classifier, Cnn};
 use std::path::Path;
 
 #[derive(Parser)]

@@ -26,10 +26,10 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device as BurnDevice, Tensor};
 use clap::{Parser, ValueEnum};
-use gradscope::data::{CLASS_COUNT, Data, Images};
-use gradscope::models::{Classifier, Cnn, Mlp, ResNetConfig, torch};
 use gradscope::record::Param;
 use gradscope::{Device, Event, Groups, Schedule, Scope, StepRecord};
+use gradscope_models::data::{CLASS_COUNT, Data, Images};
+use gradscope_models::{Classifier, Cnn, Mlp, ResNetConfig, torch};
 use std::path::PathBuf;
 
 #[derive(Parser)]

@@ -23,8 +23,8 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device, Gradients, Tensor, activation};
 use clap::Parser;
-use gradscope::data::{CLASS_COUNT, Data};
 use gradscope::{Scope, StepRecord};
+use gradscope_models::data::{CLASS_COUNT, Data};
 use std::path::PathBuf;
 
 #[derive(Parser)]

@@ -24,9 +24,9 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use clap::Parser;
-use gradscope::models::{ResNetConfig, torch};
 use gradscope::record::Param;
 use gradscope::{Event, Group, Scope, StepRecord};
+use gradscope_models::{ResNetConfig, torch};
 use std::path::PathBuf;
 
 #[derive(Parser)]

@@ -49,16 +49,16 @@ fn count(word: u32) {
         return;
     }
     if a == 0u {
-        atomicAdd(&bins[ZERO_PLACE], 1u);
+        atomicAdd(&bins[ZERO_INDEX], 1u);
     }
     //#each_format
     {
         let bound = FORMATS[#];
         if a != 0u && a <= bound.x {
-            atomicAdd(&bins[FLUSH_PLACE + #], 1u);
+            atomicAdd(&bins[FLUSH_INDEX + #], 1u);
         }
         if a >= bound.y {
-            atomicAdd(&bins[OVERFLOW_PLACE + #], 1u);
+            atomicAdd(&bins[OVERFLOW_INDEX + #], 1u);
         }
     }
     //#end
@@ -82,5 +82,5 @@ fn count(word: u32) {
     if low == EDGE_COUNT && key > edge_keys[EDGE_COUNT - 1u] {
         place = LINEAR_COUNT + 1u;
     }
-    atomicAdd(&bins[LINEAR_PLACE + place], 1u);
+    atomicAdd(&bins[LINEAR_INDEX + place], 1u);
 }

@@ -21,7 +21,7 @@ for bench in ${*:-grad_reduce peers torch step_overhead main_job diagnosis run_f
         fi ;;
     unfused)
         # burn is built once more, without fusion.
-        cargo bench --workspace --no-default-features --features gradscope/models,gradscope/store \
+        cargo bench --workspace --no-default-features --features gradscope/burn \
             --bench step_overhead -- mlp resnet18 ;;
     *) cargo bench --workspace --bench "$bench" ;;
     esac

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Packs both crates as they would be published, holds each against the registry's limit of 10 MB, and builds what was packed.
+# Packs the crates as they would be published, holds each against the registry's limit of 10 MB, and builds what was packed.
 set -eu
 cd "$(dirname "$0")/.."
 
 cargo package --workspace --no-verify "$@"
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-for name in gradscope gradscope-cli; do
+for name in gradscope-record gradscope-store gradscope gradscope-models gradscope-cli; do
     file=${CARGO_TARGET_DIR:-target}/package/$name-$version.crate
     bytes=$(wc -c <"$file")
     echo "$file: $bytes bytes"

@@ -27,10 +27,10 @@ use burn_train::{
 };
 use clap::Parser;
 use display::{GradientNorm, Lines, Watched};
-use gradscope::data::{CLASS_COUNT, Data, Images};
 use gradscope::learner::Hook;
-use gradscope::models::{Classifier, Mlp};
 use gradscope::{Groups, RunStatus, Scope};
+use gradscope_models::data::{CLASS_COUNT, Data, Images};
+use gradscope_models::{Classifier, Mlp};
 
 #[derive(Parser)]
 #[command(about = "burn's Learner with every gradient of every step watched")]

@@ -23,8 +23,8 @@ mod weights;
 
 use burn::tensor::{Device as BurnDevice, Tensor};
 use clap::Parser;
-use gradscope::models::torch;
 use gradscope::{Group, Scope};
+use gradscope_models::torch;
 use serde::{Serialize, Serializer};
 use std::fs::File;
 use std::io::Write;

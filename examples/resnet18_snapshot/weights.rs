@@ -3,7 +3,7 @@
 use crate::support::Outcome;
 use burn::tensor::Device;
 use burn_store::{ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, PytorchStore, SafetensorsStore};
-use gradscope::models::{ResNet, ResNetConfig};
+use gradscope_models::{ResNet, ResNetConfig};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::Path;
 

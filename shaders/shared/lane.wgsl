@@ -1,4 +1,4 @@
-// Folds the lanes of a workgroup. A `Lane`, written by src/gpu/text.rs from the words of a record, is the
+// Folds the lanes of a workgroup. A `Lane`, written by src/reduce/gpu/text.rs from the words of a record, is the
 // summary of the elements that one invocation has seen.
 //
 // f32 has no range for squares, so sums are kept apart by the magnitude of their terms: the exponents of `big` terms,

@@ -1,6 +1,5 @@
 //! Settings of a scope, checked before anything is made.
 
-#[cfg(feature = "store")]
 use super::capture::{Capture, Capturing};
 use super::diagnosing::{Diagnosing, OnFinding};
 use super::notices::Notices;
@@ -9,18 +8,17 @@ use super::schedule::{Schedule, Span};
 use super::selection::{Selected, matching, selected};
 use super::survey::{Survey, SurveySettings};
 use super::{EventBuffer, Known, Observer, Scope, walk};
-use crate::device::Device;
-use crate::diagnosis::{Context, Coverage, Diagnosis, Material, Rules};
-use crate::engine::Settings;
-use crate::error::Error;
-use crate::gpu::{Form, PretendLimits, Shaders};
-use crate::record::{Averages, NoticeKind, Param};
-use crate::stats::{Epsilons, Groups};
-#[cfg(feature = "store")]
-use crate::store::RunPlace;
-use crate::summary::Summary;
-use crate::survey::SignMap;
+use crate::Error;
+use crate::reduce::gpu::{Form, PretendLimits, Shaders};
+use crate::reduce::survey::SignMap;
+use crate::scope::device::Device;
+use crate::scope::engine::Settings;
 use burn::module::Module;
+use gradscope_record::diagnosis::{Context, Coverage, Diagnosis, Material, Rules};
+use gradscope_record::record::{Averages, NoticeKind, Param};
+use gradscope_record::stats::{Epsilons, Groups};
+use gradscope_record::summary::Summary;
+use gradscope_store::RunPlace;
 use std::sync::Arc;
 
 /// What happens to a step that finds the staging ring full.
@@ -40,7 +38,6 @@ pub enum WhenFull {
 pub(crate) const RING_LEN: usize = 128;
 
 /// Steps that a snapshot has.
-#[cfg(feature = "store")]
 const FLIGHT_RECORDER_LEN: usize = 64;
 
 /// Settings of a [`Scope`]; every one has a default.
@@ -78,7 +75,6 @@ pub struct ScopeBuilder {
     pub(super) rules: Rules,
     pub(super) context: Context,
     pub(super) on_finding: Option<OnFinding>,
-    #[cfg(feature = "store")]
     pub(super) flight_recorder_len: usize,
     pub(super) include: Option<String>,
     pub(super) exclude: Option<String>,
@@ -87,13 +83,9 @@ pub struct ScopeBuilder {
     pub(super) shaders: Shaders,
     pub(super) gpu_timer: Option<bool>,
     pub(super) limits: PretendLimits,
-    #[cfg(feature = "store")]
     pub(super) run: Option<RunPlace>,
-    #[cfg(feature = "store")]
     pub(super) tensorboard: bool,
-    #[cfg(feature = "store")]
     pub(super) facts: Vec<(String, serde_json::Value)>,
-    #[cfg(feature = "store")]
     pub(super) capture: Option<(String, Schedule)>,
 }
 
@@ -123,7 +115,6 @@ impl ScopeBuilder {
             rules: Rules::default(),
             context: Context::default(),
             on_finding: None,
-            #[cfg(feature = "store")]
             flight_recorder_len: FLIGHT_RECORDER_LEN,
             include: None,
             exclude: None,
@@ -132,13 +123,9 @@ impl ScopeBuilder {
             shaders: Shaders::Trusted,
             gpu_timer: None,
             limits: PretendLimits::default(),
-            #[cfg(feature = "store")]
             run: None,
-            #[cfg(feature = "store")]
             tensorboard: false,
-            #[cfg(feature = "store")]
             facts: Vec::new(),
-            #[cfg(feature = "store")]
             capture: None,
         }
     }
@@ -206,7 +193,7 @@ impl ScopeBuilder {
         self
     }
 
-    /// Share of the past in moving averages, in [0, 1): those of figures ([`Averages`](crate::record::Averages)) and,
+    /// Share of the past in moving averages, in [0, 1): those of figures ([`Averages`](gradscope_record::record::Averages)) and,
     /// with [`Group::Ema`](crate::Group), those of elements. Another one is an error of [`ScopeBuilder::build`].
     /// Default: 0.9.
     pub fn average_factor(mut self, factor: f64) -> Self {
@@ -255,7 +242,7 @@ impl ScopeBuilder {
         self
     }
 
-    /// Reads the GPU's clock around each step's commands, for [`Cost::gpu_secs`](crate::record::Cost). Default: where the
+    /// Reads the GPU's clock around each step's commands, for [`Cost::gpu_secs`](gradscope_record::record::Cost). Default: where the
     /// adapter can, and is not a software driver, which would have to run dry for it.
     pub fn gpu_timer(mut self, on: bool) -> Self {
         self.gpu_timer = Some(on);
@@ -271,7 +258,6 @@ impl ScopeBuilder {
 
     /// Writes a run folder of its own under `folder`, `<UTC time>-<id>`; [`Scope::run_folder`] names it. It holds Arrow
     /// streams, and Parquet once it has ended with the feature `parquet`. Default: nothing touches the disk.
-    #[cfg(feature = "store")]
     pub fn run(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
         self.run = Some(RunPlace::New(folder.into()));
         self
@@ -281,7 +267,6 @@ impl ScopeBuilder {
     /// that step and later ones, from a run that went further and was lost, is no part of the run any more. The first
     /// step compares with none. Another model, a folder that is no run, and one that is being written are errors of
     /// [`ScopeBuilder::build`].
-    #[cfg(feature = "store")]
     pub fn resume(mut self, folder: impl Into<std::path::PathBuf>, next_step: u64) -> Self {
         self.run = Some(RunPlace::Resumed { folder: folder.into(), first_step: next_step });
         self
@@ -289,15 +274,13 @@ impl ScopeBuilder {
 
     /// Writes TensorBoard event files as the run goes, into `tensorboard/` in the run folder. Default: off. Needs
     /// [`ScopeBuilder::run`] or [`ScopeBuilder::resume`].
-    #[cfg(feature = "store")]
     pub fn tensorboard(mut self, on: bool) -> Self {
         self.tensorboard = on;
         self
     }
 
     /// A fact of the run for its manifest: model, optimizer, seed, data. `recipe`, `model`, `optimizer` and
-    /// `activation` are read by the command and by [`Reading`](crate::store::Reading).
-    #[cfg(feature = "store")]
+    /// `activation` are read by the command and by [`Reading`](gradscope_store::Reading).
     pub fn fact(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
         self.facts.push((name.into(), value.into()));
         self
@@ -309,7 +292,6 @@ impl ScopeBuilder {
     /// changes them makes a copy. Default: none. Files are `step-00000100.safetensors` with `gradient/PATH` and
     /// `parameter/PATH`. Needs [`ScopeBuilder::run`] or [`ScopeBuilder::resume`]. The expression is searched for in the
     /// whole path (`^` and `$` anchor it); one that matches no parameter is an error of [`ScopeBuilder::build`].
-    #[cfg(feature = "store")]
     pub fn capture(mut self, pattern: impl Into<String>, schedule: Schedule) -> Self {
         self.capture = Some((pattern.into(), schedule));
         self
@@ -323,8 +305,7 @@ impl ScopeBuilder {
     /// [`Error::CaptureWithoutRun`], [`Error::TensorboardWithoutRun`]); on a module without float parameters, on
     /// another device, or with a tensor of 2^32 elements ([`Error::NoParameters`], [`Error::WrongDevice`],
     /// [`Error::TensorTooLarge`]); on what the adapter can't hold ([`Error::ModelTooLarge`], [`Error::NoRoomOnGpu`]);
-    /// and on a run folder that can't be written or gone on with ([`Error::RunFolder`], [`Error::RunTaken`],
-    /// [`Error::OtherModel`], [`Error::UnreadableRun`]). Nothing has been written then.
+    /// and on a run folder that can't be written or gone on with ([`Error::Store`]). Nothing has been written then.
     pub fn build<M: Module>(self, module: &M) -> Result<Scope, Error> {
         let epsilons = Epsilons::new(self.epsilons)?;
         if self.ring_len == 0 {
@@ -334,7 +315,6 @@ impl ScopeBuilder {
             return Err(Error::BadAverageFactor(self.average_factor));
         }
         let table = walk::parameters(module, &self.device)?;
-        #[cfg(feature = "store")]
         let buffers = table.buffers.clone();
         let Selected { places, params, ids } = selected(table, self.include.as_deref(), self.exclude.as_deref())?;
         let params: Arc<[Param]> = params.into();
@@ -342,7 +322,6 @@ impl ScopeBuilder {
         let layers = self.layers.iter().map(|(name, pattern)| Ok((name.clone(), matching(pattern, &params)?)));
         let layers = layers.collect::<Result<Vec<_>, Error>>()?;
         let survey = Survey::new(self.survey.clone(), &params, |pattern| matching(pattern, &params))?;
-        #[cfg(feature = "store")]
         let captured = match &self.capture {
             None => vec![false; params.len()],
             Some(_) if self.run.is_none() => return Err(Error::CaptureWithoutRun),
@@ -366,16 +345,14 @@ impl ScopeBuilder {
             limits: self.limits,
         };
         let observer = Observer::new(&self.device, &params, &settings, self.ring_len)?;
-        #[cfg(feature = "store")]
         let store = match &self.run {
             Some(place) => {
                 let start = self.run_start::<M>(groups, &params, buffers, &observer);
-                Some(crate::store::RunWriter::open(place, start)?)
+                Some(gradscope_store::RunWriter::open(place, start)?)
             }
             None if self.tensorboard => return Err(Error::TensorboardWithoutRun),
             None => None,
         };
-        #[cfg(feature = "store")]
         let capture = match (&self.capture, &store) {
             (Some((_, schedule)), Some(store)) => {
                 let writer = Capture::start(store.folder().join("captures"))?;
@@ -383,13 +360,10 @@ impl ScopeBuilder {
             }
             _ => None,
         };
-        #[cfg(feature = "store")]
         let (resumed, first_step) = match self.run {
             Some(RunPlace::Resumed { first_step, .. }) => (true, first_step),
             _ => (false, 0),
         };
-        #[cfg(not(feature = "store"))]
-        let (resumed, first_step) = (false, 0);
         let material = Material {
             groups,
             step_count: u64::MAX,
@@ -414,9 +388,7 @@ impl ScopeBuilder {
             numbering: Numbering::from(first_step),
             notices: Notices::default(),
             early_notices: tied.chain(unjudged).collect(),
-            #[cfg(feature = "store")]
             snapshot_count: 0,
-            #[cfg(feature = "store")]
             capture,
             device: self.device.burn().clone(),
             summary: Summary::new(&params),
@@ -439,7 +411,6 @@ impl ScopeBuilder {
             events: EventBuffer::default(),
             wait_count: 0,
             unknown_count: 0,
-            #[cfg(feature = "store")]
             store,
         })
     }

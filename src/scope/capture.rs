@@ -1,10 +1,10 @@
 //! Raw tensors to disk: read and written by a thread of their own.
 
 use super::schedule::Schedule;
-use crate::error::Error;
-use crate::record::NoticeKind;
-use crate::store::files;
+use crate::Error;
 use burn::tensor::{DType, Tensor, TensorData};
+use gradscope_record::record::NoticeKind;
+use gradscope_store::files;
 use safetensors::tensor::{Dtype, TensorView};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,9 @@ impl Capture {
             received.into_iter().for_each(|batch| write(&into, batch, &failed));
         };
         let writer = std::thread::Builder::new().name("gradscope capture".into()).spawn(work);
-        let writer = writer.map_err(|error| Error::RunFolder { path: folder.clone(), reason: error.to_string() })?;
+        let writer = writer.map_err(|error| {
+            Error::from(gradscope_store::Error::RunFolder { path: folder.clone(), reason: error.to_string() })
+        })?;
         Ok(Self { folder, batches: Some(batches), failures, ended, writer: Some(writer) })
     }
 

@@ -1,7 +1,7 @@
 //! Findings as they are made: who is told, and whether training is asked to stop.
 
-use crate::diagnosis::Diagnosis;
-use crate::record::{Action, Finding, StepRecord};
+use gradscope_record::diagnosis::Diagnosis;
+use gradscope_record::record::{Action, Finding, StepRecord};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;

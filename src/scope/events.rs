@@ -1,6 +1,6 @@
 //! Events kept for a caller who does not poll: not many, and not much memory.
 
-use crate::record::Event;
+use gradscope_record::record::Event;
 use std::collections::VecDeque;
 
 /// Records that are kept, fewer where they are large.
@@ -76,7 +76,7 @@ fn weight(event: &Event) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Notice, NoticeKind, StepRecord};
+    use gradscope_record::record::{Notice, NoticeKind, StepRecord};
 
     #[test]
     fn notices_push_no_record_out_and_records_no_notice() {

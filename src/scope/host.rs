@@ -1,14 +1,14 @@
 //! The CPU engine: reads every tensor on the training thread and reduces it there.
 
 use super::parcel::{Given, Keeping, Landed, Parcel, Payload, Read};
-use crate::cpu::average::average as average_on;
-use crate::cpu::grad_reduce::{State, moved, reduce, weigh};
-use crate::cpu::histogram::histogram;
-use crate::cpu::segment_reduce::segment;
-use crate::engine::{Settings, averages_form, reaches};
-use crate::record::{EmaRecord, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
-use crate::stats::{Segment, linear_edges, order_key, scaled_edges};
-use crate::survey::{Counted, Stretches};
+use crate::reduce::cpu::average::average as average_on;
+use crate::reduce::cpu::grad_reduce::{State, moved, reduce, weigh};
+use crate::reduce::cpu::histogram::histogram;
+use crate::reduce::cpu::segment_reduce::segment;
+use crate::reduce::survey::{Counted, Stretches};
+use crate::scope::engine::{Settings, averages_form, reaches};
+use gradscope_record::record::{EmaRecord, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
+use gradscope_record::stats::{Segment, linear_edges, order_key, scaled_edges};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;

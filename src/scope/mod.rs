@@ -1,18 +1,21 @@
 //! The scope: what a training loop holds. Reads as the path of one gradient, top to bottom.
 
+pub(crate) mod bridge;
 mod builder;
-#[cfg(feature = "store")]
 mod capture;
+pub mod device;
 mod diagnosing;
+mod engine;
+pub(crate) mod error;
 mod events;
 mod host;
+pub mod learner;
 mod notices;
 mod numbering;
 mod observer;
 mod parcel;
 mod recording;
 mod rules;
-#[cfg(feature = "store")]
 mod run_start;
 mod schedule;
 mod selection;
@@ -22,20 +25,20 @@ mod walk;
 
 pub(crate) use builder::RING_LEN;
 pub use builder::{ScopeBuilder, WhenFull};
+pub use device::{Device, DeviceChoice, device};
+pub use error::Error;
 pub(crate) use events::EventBuffer;
 pub use schedule::{Schedule, Span};
 pub use step::Step;
 pub use walk::GradientSource;
 pub(crate) use walk::SumOn;
 
-use crate::device::Device;
-use crate::error::Error;
-use crate::record::{Averages, Event, Finding, Notice, NoticeKind, Param, RunStatus, StepRecord};
-use crate::stats::{Epsilons, Groups, TensorSummary};
-use crate::summary::Summary;
 use burn::module::{Module, ParamId};
 use burn::tensor::Device as BurnDevice;
 use diagnosing::Diagnosing;
+use gradscope_record::record::{Averages, Event, Finding, Notice, NoticeKind, Param, RunStatus, StepRecord};
+use gradscope_record::stats::{Epsilons, Groups, TensorSummary};
+use gradscope_record::summary::Summary;
 use notices::Notices;
 use numbering::Numbering;
 use observer::Observer;
@@ -114,12 +117,9 @@ pub struct Scope {
     wait_count: u64,
     /// Parameters of the last step's model that were not there when the scope was built.
     unknown_count: usize,
-    #[cfg(feature = "store")]
-    store: Option<crate::store::RunWriter>,
-    #[cfg(feature = "store")]
+    store: Option<gradscope_store::RunWriter>,
     capture: Option<capture::Capturing>,
     /// Captures that findings have asked for.
-    #[cfg(feature = "store")]
     snapshot_count: usize,
 }
 
@@ -217,7 +217,7 @@ impl Scope {
     ///
     /// # Errors
     /// Never, so far. What could not be written is told of in `events`, and counted in `run.json`.
-    /// [`Hook::finish`](crate::learner::Hook::finish) is this for a model that carries its scope.
+    /// [`Hook::finish`](crate::scope::learner::Hook::finish) is this for a model that carries its scope.
     pub fn finish<M: Module>(self, model: &M) -> Result<Finished, Error> {
         self.finish_as(model, RunStatus::Finished)
     }
@@ -235,31 +235,22 @@ impl Scope {
         self.drain();
         let found = self.diagnosing.as_mut().map(Diagnosing::finish).unwrap_or_default();
         self.tell(found);
-        #[cfg(feature = "store")]
         if let Some(mut capture) = self.capture.take() {
             for (step, kind) in capture.writer.finish() {
                 self.notify(Notice::new(step, kind));
             }
         }
         self.notify_counts();
-        #[cfg(not(feature = "store"))]
-        let _ = status;
-        #[cfg(feature = "store")]
         let folder = self.store.take().and_then(|store| {
             let (folder, failures) = store.finish(status, self.missed());
             let step = self.last_step.unwrap_or(0);
             failures.into_iter().for_each(|kind| self.push(Event::Notice(Notice::new(step, kind))));
             folder
         });
-        Ok(Finished {
-            summary: std::mem::take(&mut self.summary),
-            events: self.events.take(),
-            #[cfg(feature = "store")]
-            folder,
-        })
+        Ok(Finished { summary: std::mem::take(&mut self.summary), events: self.events.take(), folder })
     }
 
-    /// The finding that asks training to stop, if one has: a rule whose [`Action`](crate::record::Action) is `Stop` has
+    /// The finding that asks training to stop, if one has: a rule whose [`Action`](gradscope_record::record::Action) is `Stop` has
     /// found something in a record that came back. What to do about it is the loop's affair.
     pub fn should_stop(&self) -> Option<&Finding> {
         self.diagnosing.as_ref().and_then(Diagnosing::stop)
@@ -272,8 +263,7 @@ impl Scope {
 
     /// A figure that is known only after its step, such as a validation loss after the last step of an epoch: it goes
     /// to the run folder, and to TensorBoard, where those are written. Nothing happens without a run folder. `name` is
-    /// the series' name, `log` its source ([`SeriesName`](crate::store::SeriesName)).
-    #[cfg(feature = "store")]
+    /// the series' name, `log` its source ([`SeriesName`](gradscope_store::SeriesName)).
     pub fn log(&mut self, step: u64, epoch: Option<u64>, name: &str, value: f64) {
         if let Some(store) = &mut self.store {
             store.log(step, epoch, name, value);
@@ -283,20 +273,17 @@ impl Scope {
     /// Waits until every step so far is in the run folder, for half a minute at most. Call it before a checkpoint is
     /// saved: a run that goes on from there has no gap then. False where it is not all there, and where no run folder
     /// is written.
-    #[cfg(feature = "store")]
     pub fn sync(&mut self) -> bool {
         self.drain();
-        self.store.as_ref().is_some_and(crate::store::RunWriter::sync)
+        self.store.as_ref().is_some_and(gradscope_store::RunWriter::sync)
     }
 
-    #[cfg(feature = "store")]
-    fn missed(&self) -> crate::store::Missed {
-        crate::store::Missed { dropped_count: self.summary.dropped_count, lost_count: self.summary.lost_count }
+    fn missed(&self) -> gradscope_store::Missed {
+        gradscope_store::Missed { dropped_count: self.summary.dropped_count, lost_count: self.summary.lost_count }
     }
 
     /// Captures the tensors of [`ScopeBuilder::capture`] at the next observed step, whatever their schedule: what to do
     /// when a record shows something that wants a closer look. Nothing happens without [`ScopeBuilder::capture`].
-    #[cfg(feature = "store")]
     pub fn capture_next(&mut self) {
         if let Some(capture) = &mut self.capture {
             capture.asked = true;
@@ -309,9 +296,8 @@ impl Scope {
     }
 
     /// Where the run is written, if it is.
-    #[cfg(feature = "store")]
     pub fn run_folder(&self) -> Option<&std::path::Path> {
-        self.store.as_ref().map(crate::store::RunWriter::folder)
+        self.store.as_ref().map(gradscope_store::RunWriter::folder)
     }
 
     /// Bytes of state kept on the GPU from step to step; 0 without one. The parameters that
@@ -335,7 +321,6 @@ impl Scope {
 
     /// Turns steps whose numbers are there into events.
     fn land(&mut self) {
-        #[cfg(feature = "store")]
         self.tell_failures();
         while let Some(landed) = self.observer.poll() {
             self.record(landed);
@@ -350,14 +335,12 @@ impl Drop for Scope {
             self.drain();
             let found = self.diagnosing.as_mut().map(Diagnosing::finish).unwrap_or_default();
             self.tell(found);
-            #[cfg(feature = "store")]
             if let Some(mut capture) = self.capture.take() {
                 for (step, kind) in capture.writer.finish() {
                     self.notify(Notice::new(step, kind));
                 }
             }
             self.notify_counts();
-            #[cfg(feature = "store")]
             if let Some(store) = self.store.take() {
                 store.finish(RunStatus::Unfinished, self.missed());
             }
@@ -373,7 +356,6 @@ pub struct Finished {
     /// What had not been polled yet.
     pub events: Vec<Event>,
     /// The run folder, where one was asked for.
-    #[cfg(feature = "store")]
     pub folder: Option<std::path::PathBuf>,
 }
 

@@ -1,6 +1,6 @@
 //! Notices: what may come at every step is reported once, then counted.
 
-use crate::record::Notice;
+use gradscope_record::record::Notice;
 
 /// Notices that have been reported, with their counts.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl Notices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::NoticeKind;
+    use gradscope_record::record::NoticeKind;
 
     #[test]
     fn one_notice_for_each_kind_and_name_and_one_for_each_gap() {

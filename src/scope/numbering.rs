@@ -1,6 +1,6 @@
 //! Numbers of steps: they ascend over a run, whatever numbers the loop gives.
 
-use crate::record::NoticeKind;
+use gradscope_record::record::NoticeKind;
 
 /// Observed steps without a neighbour after which that is reported.
 const STRANGERS_MAX: u32 = 3;

@@ -2,13 +2,13 @@
 
 use super::host::HostObserver;
 use super::parcel::{Given, Keeping, Landed, MakePayload, Parcel, Payload, Read, ScalarValue};
-use crate::bridge::{self, Demand, Handed, Primitive};
-use crate::device::Device;
-use crate::engine::{Cargo, Engine, Observation, Outcome, ReadLayout, Settings, reaches};
-use crate::error::Error;
-use crate::gpu::{Flight, Form, Gpu, Ring};
-use crate::record::{NoticeKind, Param, TapRecord};
+use crate::Error;
+use crate::reduce::gpu::{Flight, Form, Gpu, Ring};
+use crate::scope::bridge::{self, Demand, Handed, Primitive};
+use crate::scope::device::Device;
+use crate::scope::engine::{Cargo, Engine, Observation, Outcome, ReadLayout, Resolutions, Settings, reaches};
 use burn::tensor::{DType, Device as BurnDevice, Tensor};
+use gradscope_record::record::{NoticeKind, Param, TapRecord};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -43,7 +43,6 @@ impl Observer {
     }
 
     /// Which engine this is, for the record.
-    #[cfg(feature = "store")]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Gpu(_) => "wgsl",
@@ -353,7 +352,7 @@ impl GpuObserver {
 fn observe(
     engine: &Mutex<Engine>,
     observation: &Observation,
-    resolutions: &bridge::Resolutions,
+    resolutions: &Resolutions,
     flight: Option<&Arc<Flight<Outcome>>>,
 ) -> Result<(), String> {
     let mut engine = engine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -1,11 +1,11 @@
 //! What passes between a step, its scope and the two engines.
 
-use crate::bridge::{self, Primitive};
-use crate::engine::{SCALAR_COUNT_MAX, TAP_COUNT_MAX};
-use crate::record::{Cost, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
-use crate::survey::{Counted, SurveyDue};
+use crate::reduce::survey::{Counted, SurveyDue};
+use crate::scope::bridge::{self, Primitive};
+use crate::scope::engine::{SCALAR_COUNT_MAX, TAP_COUNT_MAX};
 use burn::module::ParamId;
 use burn::tensor::Tensor;
+use gradscope_record::record::{Cost, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
 use std::collections::HashMap;
 use std::sync::Arc;
 

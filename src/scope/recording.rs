@@ -3,11 +3,9 @@
 use super::Scope;
 use super::diagnosing::Diagnosing;
 use super::parcel::{Given, Landed, Parcel, Read, ScalarValue};
-#[cfg(feature = "store")]
-use crate::record::Action;
-use crate::record::{Averages, Event, Finding, Global, Notice, NoticeKind, StepRecord};
-#[cfg(feature = "store")]
-use crate::store::SNAPSHOT_COUNT_MAX;
+use gradscope_record::record::Action;
+use gradscope_record::record::{Averages, Event, Finding, Global, Notice, NoticeKind, StepRecord};
+use gradscope_store::SNAPSHOT_COUNT_MAX;
 use std::time::Instant;
 
 impl Scope {
@@ -50,7 +48,6 @@ impl Scope {
                 };
                 self.survey.learn(&record);
                 self.summary.add(&record);
-                #[cfg(feature = "store")]
                 if let Some(store) = &mut self.store {
                     store.write(&record);
                 }
@@ -64,11 +61,9 @@ impl Scope {
 
     pub(super) fn tell(&mut self, findings: Vec<Finding>) {
         findings.iter().for_each(|finding| self.summary.find(finding));
-        #[cfg(feature = "store")]
         if let Some(store) = self.store.as_mut().filter(|_| !findings.is_empty()) {
             store.write_findings(findings.clone());
         }
-        #[cfg(feature = "store")]
         if self.snapshot_count < SNAPSHOT_COUNT_MAX
             && findings.iter().any(|finding| finding.open && finding.action >= Action::Snapshot)
         {
@@ -108,7 +103,6 @@ impl Scope {
         if let Some(diagnosing) = &mut self.diagnosing {
             diagnosing.set_trainable(changes);
         }
-        #[cfg(feature = "store")]
         if let Some(store) = &mut self.store {
             store.write_trainable(changes);
         }
@@ -118,7 +112,6 @@ impl Scope {
     pub(super) fn notify_counts(&mut self) {
         for notice in self.notices.repeated() {
             self.summary.notice(notice);
-            #[cfg(feature = "store")]
             if let Some(store) = &mut self.store {
                 store.write_notice(notice);
             }
@@ -131,7 +124,6 @@ impl Scope {
             return;
         }
         self.summary.notice(&notice);
-        #[cfg(feature = "store")]
         if let Some(store) = &mut self.store {
             store.write_notice(&notice);
         }
@@ -139,13 +131,12 @@ impl Scope {
     }
 
     /// What the threads that write could not.
-    #[cfg(feature = "store")]
     pub(super) fn tell_failures(&mut self) {
         for (step, kind) in self.capture.as_mut().map(|capture| capture.writer.failures()).unwrap_or_default() {
             self.notify(Notice::new(step, kind));
         }
         let step = self.last_step.unwrap_or(0);
-        for kind in self.store.as_mut().map(crate::store::RunWriter::failures).unwrap_or_default() {
+        for kind in self.store.as_mut().map(gradscope_store::RunWriter::failures).unwrap_or_default() {
             self.notify(Notice::new(step, kind));
         }
     }

@@ -1,8 +1,8 @@
 //! What a scope is told of its diagnoses.
 
 use super::builder::ScopeBuilder;
-use crate::diagnosis::Rules;
-use crate::record::Finding;
+use gradscope_record::diagnosis::Rules;
+use gradscope_record::record::Finding;
 
 impl ScopeBuilder {
     /// Examines every record for what is wrong: [`Event::Finding`](crate::Event). Default: on.
@@ -45,8 +45,7 @@ impl ScopeBuilder {
     }
 
     /// Records kept for snapshots, which go to `snapshots/` in the run folder when a rule whose action is
-    /// [`Snapshot`](crate::record::Action) finds something. Default: 64 steps; 0 turns them off.
-    #[cfg(feature = "store")]
+    /// [`Snapshot`](gradscope_record::record::Action) finds something. Default: 64 steps; 0 turns them off.
     pub fn flight_recorder(mut self, steps: usize) -> Self {
         self.flight_recorder_len = steps;
         self

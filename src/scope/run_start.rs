@@ -2,9 +2,9 @@
 
 use super::builder::ScopeBuilder;
 use super::observer::Observer;
-use crate::diagnosis::Context;
-use crate::record::Param;
-use crate::stats::Groups;
+use gradscope_record::diagnosis::Context;
+use gradscope_record::record::Param;
+use gradscope_record::stats::Groups;
 
 impl ScopeBuilder {
     /// The caller's own, and what is known of training.
@@ -24,12 +24,12 @@ impl ScopeBuilder {
         params: &[Param],
         buffers: Vec<String>,
         observer: &Observer,
-    ) -> crate::store::RunStart {
-        crate::store::RunStart {
-            burn_version: crate::bridge::BURN_VERSION.into(),
+    ) -> gradscope_store::RunStart {
+        gradscope_store::RunStart {
+            burn_version: crate::scope::bridge::BURN_VERSION.into(),
             adapter: self.device.describe(),
             engine: observer.name().into(),
-            fusion: crate::bridge::BURN_FUSION,
+            fusion: crate::scope::bridge::BURN_FUSION,
             autotune: cfg!(feature = "autotune"),
             groups,
             tensorboard: self.tensorboard,

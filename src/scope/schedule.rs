@@ -1,6 +1,6 @@
 //! Which steps are observed, and which step each is compared with.
 
-use crate::error::Error;
+use crate::Error;
 use serde::{Deserialize, Serialize};
 
 /// Steps to observe: those that any of its rules names.

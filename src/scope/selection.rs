@@ -2,9 +2,9 @@
 
 use super::Places;
 use super::walk::{Table, TableEntry};
-use crate::error::Error;
-use crate::record::Param;
+use crate::Error;
 use burn::module::ParamId;
+use gradscope_record::record::Param;
 use regex::Regex;
 
 /// What of a module is observed.

@@ -1,19 +1,17 @@
 //! One step of a scope: what is given with it, and the walk that takes the tensors.
 
-#[cfg(feature = "store")]
 use super::capture::Item;
 use super::numbering::Number;
 use super::parcel::{Given, Keeping, MakePayload, Parcel, Payload, ScalarValue};
 use super::schedule::Span;
 use super::walk::{self, GradientSource};
 use super::{Known, Places, Scope, WhenFull};
-use crate::error::Error;
-#[cfg(feature = "store")]
-use crate::record::Param as ParamEntry;
-use crate::record::{Notice, NoticeKind};
-use crate::survey::SurveyDue;
+use crate::Error;
+use crate::reduce::survey::SurveyDue;
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device as BurnDevice, Tensor};
+use gradscope_record::record::Param as ParamEntry;
+use gradscope_record::record::{Notice, NoticeKind};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One step being described; [`Step::submit`] sends it off.
@@ -50,7 +48,6 @@ pub struct Step<'a> {
     unknown_count: usize,
     /// Whether some of the parameters live on other devices, which is nothing to tell then.
     scattered: bool,
-    #[cfg(feature = "store")]
     captured: Vec<Item>,
     spent: Duration,
 }
@@ -96,7 +93,6 @@ impl<'a> Step<'a> {
             parcel: Parcel::default(),
             attention,
             scattered: false,
-            #[cfg(feature = "store")]
             captured: vec![],
             spent: Duration::ZERO,
         }
@@ -179,7 +175,7 @@ impl<'a> Step<'a> {
 
     /// As [`Step::tap`], and counts finite elements at or below `rails[0]` and at or above `rails[1]`: a sigmoid's
     /// saturation with `[0.01, 0.99]`, a ReLU's zeros with `[0.0, f32::INFINITY]`. A rail that is NaN is refused, with
-    /// a notice. Two rails are what [`Rule::SaturatedActivation`](crate::record::Rule) looks at.
+    /// a notice. Two rails are what [`Rule::SaturatedActivation`](gradscope_record::record::Rule) looks at.
     pub fn tap_tails<const D: usize>(self, name: &str, tensor: &Tensor<D>, rails: [f32; 2]) -> Self {
         self.tap_with(name, tensor, Some(rails))
     }
@@ -206,7 +202,7 @@ impl<'a> Step<'a> {
     /// than once, as after several backward passes of one step, the gradients are added, as an optimizer that
     /// accumulates them does; one addition for each parameter that has several. A parameter that the scope does not know
     /// is reported once ([`NoticeKind::ModelChanged`](crate::NoticeKind)); a gradient of another element type, length or
-    /// device is [`Unreadable`](crate::record::Gradient), with a notice.
+    /// device is [`Unreadable`](gradscope_record::record::Gradient), with a notice.
     pub fn gradients<M: Module, G: GradientSource>(self, model: &M, source: &G) -> Self {
         self.collect(model, Some(source))
     }
@@ -239,7 +235,6 @@ impl<'a> Step<'a> {
         self.given.refuse(found.refused.into_iter().chain(refused), params);
         self.given.note(found.not_due, found.replaced, found.trainable);
         self.unknown_count += found.unknown_count;
-        #[cfg(feature = "store")]
         if let (Some(capture), Some(source), true) = (&self.scope.capture, source, self.is_due())
             && capture.is_due(self.given.step, self.number.index)
         {
@@ -262,7 +257,6 @@ impl<'a> Step<'a> {
     /// [`Error::StepLost`] where the ring was full and the scope was built with [`WhenFull::Drop`].
     pub fn try_submit(self) -> Result<(), Error> {
         let due = self.is_due();
-        #[cfg(feature = "store")]
         let captured = self.captured;
         let Self { scope, mut given, parcel, attention, number, unknown_count, spent, .. } = self;
         // As if submitting had started when its first part did.
@@ -297,7 +291,6 @@ impl<'a> Step<'a> {
             }
             return Ok(());
         }
-        #[cfg(feature = "store")]
         if let Some(capture) = scope.capture.as_mut().filter(|_| !captured.is_empty()) {
             capture.asked = false;
             given.notices.extend(capture.writer.send(step, captured));
@@ -425,7 +418,6 @@ impl<G: GradientSource, P: MakePayload> walk::OnParam for Collect<'_, G, P> {
 }
 
 /// Clones the tensors that are captured.
-#[cfg(feature = "store")]
 struct CaptureTensors<'a, G> {
     source: &'a G,
     places: &'a Places,
@@ -434,7 +426,6 @@ struct CaptureTensors<'a, G> {
     items: &'a mut Vec<Item>,
 }
 
-#[cfg(feature = "store")]
 impl<G: GradientSource> walk::OnParam for CaptureTensors<'_, G> {
     fn call<const D: usize>(&mut self, key: u64, param: &Param<Tensor<D>>) {
         let Some(tensor) = self.places.get(&key).copied().flatten().filter(|&tensor| self.captured[tensor]) else {

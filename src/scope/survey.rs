@@ -1,9 +1,9 @@
 //! The distributions of a scope: when each is due, and over what.
 
 use super::schedule::Schedule;
-use crate::error::Error;
-use crate::record::{Param, Shapes, StepRecord};
-use crate::survey::{Bounds, Counted, SignMap, Stretches, SurveyDue, SurveyPlan};
+use crate::Error;
+use crate::reduce::survey::{Bounds, Counted, SignMap, Stretches, SurveyDue, SurveyPlan};
+use gradscope_record::record::{Param, Shapes, StepRecord};
 
 /// What was asked for, and when.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +15,6 @@ pub(super) struct SurveySettings {
 
 impl SurveySettings {
     /// As the manifest keeps it.
-    #[cfg(feature = "store")]
     pub fn manifest(&self) -> serde_json::Value {
         serde_json::json!({ "histograms": self.histograms, "channels": self.channels, "sign_map": self.sign_map })
     }

@@ -1,11 +1,11 @@
 //! The two walks over a module: once for the table of parameters, then at every step for gradients.
 
-use crate::bridge::{FNV_START, fnv_folded};
-use crate::error::Error;
-use crate::record::Param as ParamEntry;
+use crate::Error;
+use crate::scope::bridge::{FNV_START, fnv_folded};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsParams, MultiGradientsParams};
 use burn::tensor::{DType, Device as BurnDevice, Gradients, Tensor};
+use gradscope_record::record::Param as ParamEntry;
 use std::any::Any;
 
 /// Where a parameter's gradient is to be had: burn's [`Gradients`], [`GradientsParams`] and [`MultiGradientsParams`].

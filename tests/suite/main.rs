@@ -21,4 +21,5 @@ mod shapes;
 mod sheets;
 mod store;
 mod sums;
+mod tensorboard;
 mod truthful;

@@ -5,9 +5,9 @@
 use super::{EveryNth, Names};
 use anyhow::{Context, Result};
 use gradscope::Run;
-use gradscope::models::torch;
 use gradscope::record::{Figure, Param};
 use gradscope::store::files;
+use gradscope_models::torch;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};

@@ -45,7 +45,7 @@ pub struct Batch {
 
 macro_rules! shipped {
     ($name:literal) => {
-        include_bytes!(concat!("../../../data/fashion-mnist/train-", $name, "-ubyte.gz")).as_slice()
+        include_bytes!(concat!("../../../crates/models/data/fashion-mnist/train-", $name, "-ubyte.gz")).as_slice()
     };
 }
 

@@ -1,0 +1,110 @@
+//! Moving averages of gradients and parameters, and the dynamics of those.
+
+use super::{Observation, Settings};
+use crate::reduce::ModelTooLarge;
+use crate::reduce::gpu::{Form, Gpu, Reads, RecordLayout, Slice};
+use crate::reduce::kernels::Pipelines;
+use crate::reduce::kernels::average::Average;
+use crate::reduce::kernels::paged::Terms;
+use crate::reduce::kernels::reduction::Reduction;
+use gradscope_record::stats::Group;
+
+/// What averages are reduced as: gradients with history.
+pub(crate) fn averages_form() -> Form {
+    Form { groups: Group::Dynamics.into(), ..Form::default() }
+}
+
+pub(super) struct GpuAverages {
+    average: Average,
+    reduction: Reduction,
+    /// Of each average the layout it is in, and the step that its state is of. Gradients first, then parameters.
+    layouts: Vec<Option<u64>>,
+    steps: Vec<Option<u64>>,
+}
+
+/// What became of an average at a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AverageFate {
+    pub previous_step: Option<u64>,
+    pub numel: u64,
+    pub chunk_count: u32,
+}
+
+impl GpuAverages {
+    pub fn new(gpu: &Gpu, numels: &[u64], settings: &Settings) -> Result<Self, ModelTooLarge> {
+        let twice = [numels, numels].concat();
+        let pipelines = Pipelines::default();
+        Ok(Self {
+            average: Average::new(gpu, &twice, settings.shaders, settings.limits.page_count)?,
+            reduction: Reduction::new(gpu, averages_form(), &twice, settings.shaders, settings.limits, &pipelines)?,
+            layouts: vec![None; twice.len()],
+            steps: vec![None; twice.len()],
+        })
+    }
+
+    /// Starts over at the next step.
+    pub fn forget(&mut self) {
+        self.layouts.fill(None);
+        self.steps.fill(None);
+    }
+
+    /// Starts over for these tensors, their gradients and parameters.
+    pub fn forget_tensors(&mut self, tensors: &[usize]) {
+        let count = self.layouts.len() / 2;
+        for place in tensors.iter().flat_map(|&tensor| [tensor, count + tensor]) {
+            (self.layouts[place], self.steps[place]) = (None, None);
+        }
+    }
+
+    /// Bytes of the summaries of so many tensors.
+    pub fn bytes(tensor_count: usize) -> u64 {
+        2 * tensor_count as u64 * RecordLayout::new(averages_form()).bytes()
+    }
+
+    /// Moves the averages on by gradients and parameters, and reduces them; copies the summaries to byte `at`.
+    pub fn encode(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        observation: &Observation,
+        slices: &[Option<&Slice>],
+        terms: &Terms,
+        copy: Option<(&wgpu::Buffer, u64)>,
+    ) -> Vec<Option<AverageFate>> {
+        let mut fates = vec![None; slices.len()];
+        let mut moves = vec![Reads::default(); slices.len()];
+        let averages: Vec<Option<Slice>> =
+            slices.iter().enumerate().map(|(place, slice)| slice.map(|s| self.average.slice(place, s))).collect();
+        let mut reads = vec![Reads::default(); slices.len()];
+        for (place, slice) in slices.iter().enumerate() {
+            let (Some(slice), Some(average)) = (slice, &averages[place]) else { continue };
+            let same_layout = self.layouts[place] == Some(slice.layout);
+            let previous_step =
+                self.steps[place].filter(|step| same_layout && observation.keeps && observation.reaches(*step));
+            let scale = if place < slices.len() / 2 { observation.scale } else { 1.0 };
+            moves[place] = Reads {
+                slices: [Some(slice), None, None],
+                has_previous: same_layout,
+                inverse_scale: (1.0 / scale) as f32,
+                ..Reads::default()
+            };
+            reads[place] = Reads {
+                slices: [Some(average), None, None],
+                has_previous: previous_step.is_some(),
+                keeps: observation.keeps,
+                ..Reads::default()
+            };
+            self.layouts[place] = Some(slice.layout);
+            if observation.keeps {
+                self.steps[place] = Some(observation.step);
+            }
+            let chunk_count = self.reduction.plan().chunk_count(place);
+            fates[place] = Some(AverageFate { previous_step, numel: slice.numel, chunk_count });
+        }
+        self.average.encode(encoder, &moves, terms);
+        self.reduction.encode(encoder, &reads, terms);
+        if let Some((staging, at)) = copy {
+            self.reduction.copy_to(encoder, staging, at);
+        }
+        fates
+    }
+}

@@ -1,0 +1,465 @@
+//! The GPU engine of a scope: what happens to a step's tensors between the hand-off and the map.
+
+mod averages;
+mod read;
+mod survey;
+
+pub(crate) use averages::averages_form;
+pub(crate) use read::{Outcome, ReadLayout};
+
+use crate::reduce::ModelTooLarge;
+use crate::reduce::gpu::{Flight, Form, Gpu, PretendLimits, Reads, RecordLayout, Shaders, Slice, Timer};
+use crate::reduce::kernels::Pipelines;
+use crate::reduce::kernels::paged::Terms;
+use crate::reduce::kernels::reduction::Reduction;
+use crate::reduce::survey::{SurveyDue, SurveyPlan};
+use averages::GpuAverages;
+use gradscope_record::record::{NoticeKind, Param};
+use gradscope_record::stats::{Epsilons, Group, order_key};
+use read::{Fate, GradientFate};
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Instant;
+use survey::{GpuSurvey, SurveyReads};
+
+/// GPU scalars that ride in one step's copy.
+pub(crate) const SCALAR_COUNT_MAX: usize = 64;
+/// Taps that ride in one step's copy.
+pub(crate) const TAP_COUNT_MAX: usize = 64;
+/// Sets of tap lengths whose buffers are kept: a last batch is often shorter than the others.
+const TAP_SET_COUNT_MAX: usize = 4;
+
+/// What a scope is built for, whichever engine does it.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub form: Form,
+    pub epsilons: Epsilons,
+    pub survey: SurveyPlan,
+    /// Share of the past in moving averages.
+    pub average_factor: f64,
+    pub shaders: Shaders,
+    /// Whether to read the GPU's clock; `None` is up to the adapter.
+    pub gpu_timer: Option<bool>,
+    pub limits: PretendLimits,
+}
+
+/// A tensor as a kernel can read it, and what keeps it where it is.
+pub(crate) struct Resolved {
+    pub slice: Slice,
+    #[expect(dead_code, reason = "it is held, and never read")]
+    pub pin: Pin,
+}
+
+/// Keeps an allocation where it is until the commands that read it have been submitted.
+pub(crate) type Pin = Box<dyn Any + Send>;
+
+/// What becomes of each tensor of a hand-off.
+pub(crate) type Resolutions = Vec<Result<Resolved, String>>;
+
+/// One step's work, beside the tensors themselves.
+pub(crate) struct Observation {
+    pub step: u64,
+    /// What each of the tensors handed off is.
+    pub cargo: Vec<Cargo>,
+    /// Tensors whose turn it was: one of them without a gradient has lost its history.
+    pub visited: Vec<usize>,
+    /// Tensors that had their turn at steps the engine never heard of, since nothing was there.
+    pub lost: Vec<usize>,
+    /// Tensors whose parameter is another one than before: nothing of it is compared with.
+    pub replaced: Vec<usize>,
+    /// Tensors of which only state is captured.
+    pub primed: Vec<usize>,
+    /// What gradients come multiplied by.
+    pub scale: f64,
+    /// Whether the next comparison is with this step.
+    pub keeps: bool,
+    /// Whether only the step right before is compared with, or the last that was kept.
+    pub neighbours: bool,
+    pub survey: SurveyDue,
+}
+
+/// Whether step `step` may be compared with what step `at` has left: with any before, or with its neighbour alone.
+pub(crate) fn reaches(step: u64, at: u64, neighbours: bool) -> bool {
+    at < step && (!neighbours || at + 1 == step)
+}
+
+impl Observation {
+    fn reaches(&self, at: u64) -> bool {
+        reaches(self.step, at, self.neighbours)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Cargo {
+    Gradient(usize),
+    /// A gradient once more, in logical order.
+    Ordered(usize),
+    Weight(usize),
+    /// The parameter as it was at `step`.
+    Before {
+        tensor: usize,
+        step: u64,
+    },
+    Scalar,
+    Tap {
+        rails: [f32; 2],
+    },
+}
+
+/// The step whose classes a tensor's state holds, and the layout they are in.
+#[derive(Clone, Copy)]
+struct History {
+    step: u64,
+    layout: u64,
+}
+
+/// What of a step's tensors a kernel reads.
+struct Load<'a> {
+    reads: Vec<Reads<'a>>,
+    surveyed: SurveyReads<'a>,
+    scalars: Vec<Result<&'a Slice, String>>,
+    taps: Vec<([f32; 2], Result<&'a Slice, String>)>,
+}
+
+pub(crate) struct Engine {
+    gpu: Gpu,
+    form: Form,
+    epsilons: Epsilons,
+    shaders: Shaders,
+    limits: PretendLimits,
+    params: Arc<[Param]>,
+    reduction: Reduction,
+    /// By the elements of the taps.
+    taps: Vec<(Vec<u64>, Reduction)>,
+    tap_pipelines: Pipelines,
+    survey: GpuSurvey,
+    averages: Option<GpuAverages>,
+    average_factor: f64,
+    timer: Option<Timer>,
+    history: Vec<Option<History>>,
+    stamp: u32,
+}
+
+impl Engine {
+    pub fn new(gpu: &Gpu, params: Arc<[Param]>, settings: &Settings) -> Result<Self, ModelTooLarge> {
+        let Settings { form, epsilons, ref survey, average_factor, shaders, gpu_timer, limits } = *settings;
+        let gpu = limits.applied_to(gpu);
+        let numels: Vec<u64> = params.iter().map(|param| param.numel).collect();
+        Ok(Self {
+            survey: GpuSurvey::new(&gpu, survey, &numels, shaders, limits)?,
+            reduction: Reduction::new(&gpu, form, &numels, shaders, limits, &Pipelines::default())?,
+            averages: form.groups.ema.then(|| GpuAverages::new(&gpu, &numels, settings)).transpose()?,
+            average_factor,
+            timer: gpu_timer.unwrap_or(!gpu.is_software()).then(|| Timer::new(&gpu)).flatten(),
+            taps: Vec::new(),
+            tap_pipelines: Pipelines::default(),
+            gpu,
+            form,
+            epsilons,
+            shaders,
+            limits,
+            history: vec![None; params.len()],
+            params,
+            stamp: 0,
+        })
+    }
+
+    /// Bytes of a staging buffer: the summaries, then scalars, taps and the timer's.
+    pub fn staging_bytes(&self) -> u64 {
+        let averages = self.averages.as_ref().map_or(0, |_| GpuAverages::bytes(self.params.len()));
+        self.reduction.bytes()
+            + averages
+            + 4 * SCALAR_COUNT_MAX as u64
+            + TAP_COUNT_MAX as u64 * RecordLayout::new(tap_form()).bytes()
+            + self.timer.as_ref().map_or(0, |_| Timer::BYTES)
+    }
+
+    /// Bytes of state kept on the GPU from step to step.
+    pub fn state_bytes(&self) -> u64 {
+        self.reduction.plan().state_bytes()
+    }
+
+    /// Reduces what was handed off, and starts the copy of what is read back where there is a flight for it.
+    ///
+    /// `resolutions` follows `observation.cargo`.
+    ///
+    /// # Errors
+    /// Where wgpu refuses a buffer or a command: the step is lost then, and [`Engine::forget`] is due.
+    pub fn observe(
+        &mut self,
+        observation: &Observation,
+        resolutions: &Resolutions,
+        flight: Option<&Arc<Flight<Outcome>>>,
+    ) -> Result<(), String> {
+        let begun = Instant::now();
+        self.stamp = self.stamp.wrapping_add(1);
+        let count = self.params.len();
+        let mut outcome = Outcome { stamp: self.stamp, scale: observation.scale, ..Outcome::all_missing(count) };
+        let mut reads = vec![Reads { keeps: observation.keeps, ..Reads::default() }; count];
+        // Set once the commands are on the queue: a step that fails before leaves no state to compare with.
+        let mut before = std::mem::replace(&mut self.history, vec![None; count]);
+        observation.lost.iter().chain(&observation.replaced).for_each(|&tensor| before[tensor] = None);
+        self.averages.iter_mut().for_each(|averages| averages.forget_tensors(&observation.replaced));
+        let mut after = before.clone();
+        if observation.keeps {
+            observation.visited.iter().for_each(|&tensor| after[tensor] = None);
+        }
+        let mut scalars = Vec::new();
+        let mut taps = Vec::new();
+        let nothing: Vec<Option<&Slice>> = vec![None; count];
+        let mut surveyed = SurveyReads {
+            scale: observation.scale,
+            gradients: nothing.clone(),
+            weights: nothing.clone(),
+            ordered: nothing,
+        };
+        for (&cargo, resolution) in observation.cargo.iter().zip(resolutions) {
+            let resolution = resolution.as_ref().map_err(Clone::clone);
+            match cargo {
+                Cargo::Scalar => scalars.push(resolution.map(|resolved| &resolved.slice)),
+                Cargo::Tap { rails } => taps.push((rails, resolution.map(|resolved| &resolved.slice))),
+                Cargo::Gradient(tensor)
+                | Cargo::Ordered(tensor)
+                | Cargo::Weight(tensor)
+                | Cargo::Before { tensor, .. } => {
+                    let slice = match resolution.and_then(|resolved| self.fits(tensor, resolved)) {
+                        Ok(slice) => slice,
+                        Err(reason) => {
+                            if matches!(cargo, Cargo::Gradient(_)) {
+                                outcome.tensors[tensor].gradient = GradientFate::Unreadable;
+                            }
+                            // What ails a gradient is told once.
+                            if !matches!(cargo, Cargo::Ordered(_)) {
+                                let path = self.params[tensor].path.clone();
+                                outcome.notices.push(NoticeKind::Unreadable { path, reason });
+                            }
+                            continue;
+                        }
+                    };
+                    outcome.copied_count += u32::from(slice.copied);
+                    match cargo {
+                        Cargo::Gradient(_) => {
+                            surveyed.gradients[tensor] = Some(slice);
+                            let (fate, read) = (&mut outcome.tensors[tensor], &mut reads[tensor]);
+                            let changed = compare(observation, before[tensor], slice, fate, read, &mut after[tensor]);
+                            if changed {
+                                let path = self.params[tensor].path.clone();
+                                let reason = "the gradient's layout in memory or its element type changed".into();
+                                outcome.notices.push(NoticeKind::HistoryReset { path, reason });
+                            }
+                        }
+                        Cargo::Ordered(_) => surveyed.ordered[tensor] = Some(slice),
+                        Cargo::Weight(_) => {
+                            surveyed.weights[tensor] = Some(slice);
+                            if self.form.groups.params {
+                                reads[tensor].slices[1] = Some(slice);
+                                outcome.tensors[tensor].weighed = true;
+                            }
+                        }
+                        // Behind its parameter in the list.
+                        Cargo::Before { step, .. } if reads[tensor].slices[1].is_some() => {
+                            reads[tensor].slices[2] = Some(slice);
+                            outcome.tensors[tensor].moved_since = Some(step);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+
+        let gpu = self.gpu.clone();
+        let staging = flight.and_then(|flight| flight.staging.as_ref());
+        let load = Load { reads, surveyed, scalars, taps };
+        let submitted = gpu.guarded(|| {
+            let (commands, end) = self.record(observation, load, staging, &mut outcome);
+            (gpu.queue.submit([commands]), end)
+        });
+        let (submission, end) = submitted?;
+        self.history = after;
+        outcome.encode_secs = begun.elapsed().as_secs_f64();
+        if let Some(flight) = flight {
+            *flight.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
+            flight.map(submission, end);
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing of a step that was lost: neither what was made for it, nor anything to compare the next with.
+    pub fn forget(&mut self) {
+        self.taps.clear();
+        // One that failed to compile is not used again.
+        self.tap_pipelines = Pipelines::default();
+        self.history.fill(None);
+        self.averages.iter_mut().for_each(GpuAverages::forget);
+    }
+
+    /// Records a step's commands; how many bytes of `staging` they fill.
+    fn record(
+        &mut self,
+        observation: &Observation,
+        Load { reads, mut surveyed, scalars, taps }: Load<'_>,
+        staging: Option<&wgpu::Buffer>,
+        outcome: &mut Outcome,
+    ) -> (wgpu::CommandBuffer, u64) {
+        let descriptor = wgpu::CommandEncoderDescriptor { label: Some("gradscope step") };
+        let mut encoder = self.gpu.device.create_command_encoder(&descriptor);
+        // Without a staging buffer nobody reads the clock.
+        if let (Some(timer), Some(_)) = (&self.timer, staging) {
+            timer.start(&mut encoder);
+        }
+        let terms = self.terms(observation.scale);
+        self.reduction.encode(&mut encoder, &reads, &terms);
+        let averages_at = self.reduction.bytes();
+        if let Some(averages) = &mut self.averages {
+            let slices = [&surveyed.gradients[..], &surveyed.weights[..]].concat();
+            // Averages are unscaled.
+            let terms = Terms { threshold_bits: self.epsilons.threshold_bits(), ..terms };
+            let copy = staging.map(|staging| (staging, averages_at));
+            outcome.averages = averages.encode(&mut encoder, observation, &slices, &terms, copy);
+        }
+        let Some(staging) = staging else { return (encoder.finish(), 0) };
+        let count = self.params.len();
+        self.reduction.copy_to(&mut encoder, staging, 0);
+        let mut end = averages_at + self.averages.as_ref().map_or(0, |_| GpuAverages::bytes(count));
+        for scalar in scalars {
+            if let Ok(slice) = &scalar {
+                encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, staging, end, Some(4));
+            }
+            outcome.scalars.push(scalar.map(|_| ()));
+            end += 4;
+        }
+        if !taps.is_empty() {
+            end += self.tap(&mut encoder, &taps, staging, end, outcome);
+        }
+        if observation.survey.is_any() {
+            for &tensor in &observation.primed {
+                (surveyed.gradients[tensor], surveyed.weights[tensor], surveyed.ordered[tensor]) = (None, None, None);
+            }
+            let due = &observation.survey;
+            let counted = self.survey.encode(&mut encoder, due, &surveyed, &terms, staging, end);
+            outcome.survey = Some(counted);
+            end += self.survey.layout(count).bytes(due);
+        }
+        if let Some(timer) = &self.timer {
+            timer.stop(&mut encoder, staging, end);
+            end += Timer::BYTES;
+        }
+        (encoder.finish(), end)
+    }
+
+    /// Reduces the taps and copies their summaries to byte `at`; returns how many bytes there are.
+    fn tap(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        taps: &[([f32; 2], Result<&Slice, String>)],
+        staging: &wgpu::Buffer,
+        at: u64,
+        outcome: &mut Outcome,
+    ) -> u64 {
+        let terms = self.terms(1.0);
+        let bytes = taps.len() as u64 * RecordLayout::new(tap_form()).bytes();
+        let numels: Vec<u64> = taps.iter().map(|(_, tap)| tap.as_ref().map_or(0, |slice| slice.numel)).collect();
+        let place = match self.taps.iter().position(|(lens, _)| *lens == numels) {
+            Some(place) => place,
+            None => match self.tap_reduction(&numels) {
+                Ok(reduction) => {
+                    self.taps.truncate(TAP_SET_COUNT_MAX - 1);
+                    self.taps.insert(0, (numels, reduction));
+                    0
+                }
+                Err(error) => {
+                    outcome.taps = taps.iter().map(|_| Err(error.to_string())).collect();
+                    return bytes;
+                }
+            },
+        };
+        // The set used last comes first.
+        self.taps[..=place].rotate_right(1);
+        let reduction = &mut self.taps[0].1;
+        let reads: Vec<Reads<'_>> = taps
+            .iter()
+            .map(|(rails, tap)| Reads {
+                slices: [tap.as_ref().ok().copied(), None, None],
+                rail_keys: rails.map(|rail| order_key(rail.to_bits())),
+                ..Reads::default()
+            })
+            .collect();
+        reduction.encode(encoder, &reads, &terms);
+        reduction.copy_to(encoder, staging, at);
+        for (index, (_, tap)) in taps.iter().enumerate() {
+            let chunk_count = reduction.plan().chunk_count(index);
+            outcome.taps.push(tap.as_ref().map(|slice| (slice.numel, chunk_count)).map_err(Clone::clone));
+            outcome.copied_count += u32::from(tap.as_ref().is_ok_and(|slice| slice.copied));
+        }
+        bytes
+    }
+
+    /// For taps of these lengths.
+    fn tap_reduction(&self, numels: &[u64]) -> Result<Reduction, ModelTooLarge> {
+        Reduction::new(&self.gpu, tap_form(), numels, self.shaders, self.limits, &self.tap_pipelines)
+    }
+
+    fn terms(&self, scale: f64) -> Terms {
+        Terms {
+            stamp: self.stamp,
+            threshold_bits: self.epsilons.scaled_threshold_bits(scale),
+            average_factor: self.average_factor,
+        }
+    }
+
+    fn fits<'s>(&self, tensor: usize, resolved: &'s Resolved) -> Result<&'s Slice, String> {
+        match (resolved.slice.numel, self.reduction.plan().numel(tensor)) {
+            (now, planned) if now == planned => Ok(&resolved.slice),
+            (now, planned) => {
+                Err(format!("it has {now} elements, and the model had {planned} when the scope was built"))
+            }
+        }
+    }
+
+    /// Number of pipelines that taps have been compiled for.
+    pub fn tap_pipeline_count(&self) -> usize {
+        self.tap_pipelines.count()
+    }
+
+    /// What [`ReadLayout::read`] needs on the training thread, while the engine works on burn's.
+    pub fn read_layout(&self) -> ReadLayout {
+        let plan = self.reduction.plan();
+        ReadLayout {
+            tensors: (0..self.params.len()).map(|t| (plan.numel(t), plan.chunk_count(t))).collect(),
+            form: self.form,
+            layout: RecordLayout::new(self.form),
+            average_layout: RecordLayout::new(averages_form()),
+            tap_layout: RecordLayout::new(tap_form()),
+            survey: self.survey.layout(self.params.len()),
+            tick_secs: self.timer.as_ref().map(Timer::tick_secs),
+        }
+    }
+}
+
+/// Finds what a gradient is compared with; tells whether it could have been, had its layout not changed.
+fn compare<'a>(
+    observation: &Observation,
+    before: Option<History>,
+    slice: &'a Slice,
+    fate: &mut Fate,
+    read: &mut Reads<'a>,
+    after: &mut Option<History>,
+) -> bool {
+    let step = observation.step;
+    let previous = before.filter(|history| observation.reaches(history.step));
+    let same_layout = previous.filter(|history| history.layout == slice.layout);
+    read.slices[0] = Some(slice);
+    // A step that is not kept is not compared either: its place in the sequence of kept ones is another's.
+    read.has_previous = same_layout.is_some() && observation.keeps;
+    let compared = same_layout.filter(|_| read.has_previous);
+    fate.gradient = GradientFate::Observed { previous_step: compared.map(|history| history.step) };
+    if observation.keeps {
+        *after = Some(History { step, layout: slice.layout });
+    }
+    previous.is_some() && same_layout.is_none()
+}
+
+/// Taps are reduced as gradients are, without history.
+fn tap_form() -> Form {
+    Form { groups: Group::Dynamics.into(), tap: true }
+}
