@@ -126,7 +126,7 @@ fn what_the_readme_tells_of_versions_is_in_the_manifest() {
     let (major_minor, _) = ours.rsplit_once('.').unwrap();
     let shown = &blocks("README.md", "toml")[0];
     assert!(shown.contains(&format!("gradscope = \"{major_minor}\"")), "{shown}");
-    let burn = manifest.lines().find(|line| line.starts_with("burn = ")).map(version).unwrap();
+    let burn = manifest.lines().find(|line| line.starts_with("burn = {")).map(version).unwrap();
     assert_eq!(burn, gradscope::internals::BURN_VERSION);
     assert!(shown.contains(&format!("burn = {{ version = \"{burn}\"")), "{shown}");
     let row = format!("| {major_minor} | {burn} |");

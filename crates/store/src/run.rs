@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 /// Every whole batch of rows is read, and a torn tail is ignored. Rows that a resumed run has written anew are read once.
 ///
 /// ```no_run
-/// # fn main() -> Result<(), gradscope::Error> {
-/// let run = gradscope::Run::open("runs/mlp/20261121T213000Z-0a1b2")?;
+/// # fn main() -> Result<(), gradscope_store::Error> {
+/// let run = gradscope_store::Run::open("runs/mlp/20261121T213000Z-0a1b2")?;
 /// println!("{:?}, {} steps", run.status(), run.step_count(u64::MAX)?);
 /// for series in run.series(|name| name.name == "loss")? {
 ///     for (step, value) in &series.points {

@@ -7,12 +7,16 @@ use serde::{Deserialize, Serialize};
 /// What a part of a gradient contributes to its tensor's summary.
 ///
 /// ```
-/// use gradscope::cpu::grad_reduce::{State, reduce};
-/// use gradscope::stats::Epsilons;
+/// use gradscope_record::stats::{Partial, order_key};
 ///
-/// let thresholds = Epsilons::default().threshold_bits();
-/// let part = |values: &[f32]| reduce(values, thresholds, &mut State::default());
-/// let whole = part(&[1.0, -2.0]).combine(part(&[3.0])).finish();
+/// let part = |value: f32| Partial {
+///     numel: 1,
+///     min_key: order_key(value.to_bits()),
+///     max_key: order_key(value.to_bits()),
+///     l1_norm: f64::from(value.abs()),
+///     ..Partial::IDENTITY
+/// };
+/// let whole = part(1.0).combine(part(-2.0)).combine(part(3.0)).finish();
 /// assert_eq!((whole.max, whole.l1_norm), (Some(3.0), 6.0));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
