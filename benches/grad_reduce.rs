@@ -9,7 +9,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gradscope::cpu::grad_reduce::{State, reduce};
 use gradscope::internals::PretendLimits;
 use gradscope::stats::Epsilons;
-use gradscope::{Device, Group, Groups, Schedule, Scope, ScopeBuilder, SignMap};
+use gradscope::{Device, Schedule, Scope, ScopeBuilder, SignMap, Stats};
 use std::hint::black_box;
 use std::time::Duration;
 use support::{Case, Results, quantile, resnet18_lens, timed};
@@ -88,13 +88,13 @@ fn shaders(c: &mut Criterion) {
 fn groups(c: &mut Criterion) {
     let mut bench = Bench::new(c);
     bench.spaced("groups", "card, without the step before", &[NUMEL], 2, |scope| scope);
-    let sets: [(&str, Groups); 6] = [
-        ("card", Groups::CARD),
-        ("dynamics", Group::Dynamics.into()),
-        ("params", Group::Params.into()),
-        ("full", Groups::FULL),
-        ("card,cosine", Group::Cosine.into()),
-        ("card,ema", Group::Ema.into()),
+    let sets: [(&str, Stats); 6] = [
+        ("card", Stats::BASIC),
+        ("dynamics", Stats::DYNAMICS),
+        ("params", Stats::PARAMS),
+        ("full", Stats::FULL),
+        ("card,cosine", Stats::COSINE),
+        ("card,ema", Stats::EMA),
     ];
     for (name, groups) in sets {
         bench.case("groups", name, &[NUMEL], |scope| scope.stats(groups));

@@ -11,7 +11,7 @@ use gradscope::stats::{
     Crossings, Dynamics, ParameterSummary, RetainedMove, TensorSummary, Transitions, UpdateSummary,
 };
 use gradscope::store::{Missed, RunPlace, RunStart, RunWriter};
-use gradscope::{Groups, Run, RunStatus, StepRecord};
+use gradscope::{Run, RunStatus, Stats, StepRecord};
 use results::Results;
 use std::path::Path;
 use std::time::Instant;
@@ -153,8 +153,8 @@ fn main() {
         engine: "made up".into(),
         fusion: false,
         autotune: false,
-        settings: serde_json::json!({ "stats": Groups::FULL.to_string() }),
-        groups: Groups::FULL,
+        settings: serde_json::json!({ "stats": Stats::FULL.to_string() }),
+        groups: Stats::FULL,
         tensorboard: false,
         params: params.clone(),
         facts: vec![],

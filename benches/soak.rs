@@ -10,7 +10,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig, Relu};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device as BurnDevice, Distribution, Int, Tensor};
-use gradscope::{Event, Group, Groups, RunStatus, Schedule, Scope};
+use gradscope::{Event, RunStatus, Schedule, Scope, Stats};
 use results::{Results, quantile};
 use std::fs;
 use std::path::Path;
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     let mut optimizer = AdamConfig::new().init();
     let loss_of = CrossEntropyLossConfig::new().init(&training);
     let mut scope = Scope::builder(&device)
-        .stats(Groups::FULL | Group::Cosine | Group::Ema)
+        .stats(Stats::FULL | Stats::COSINE | Stats::EMA)
         .histograms(Schedule::every(100))
         .run(dir.path())
         .build(&model)

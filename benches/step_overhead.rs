@@ -14,7 +14,7 @@ use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device as BurnDevice, Distribution, Int, Tensor};
 use clap::Parser;
 use gradscope::record::Cost;
-use gradscope::{Device, Event, Groups, Scope};
+use gradscope::{Device, Event, Scope, Stats};
 use gradscope_models::data::ImageShape;
 use gradscope_models::{CharTransformerConfig, Classifier, Cnn, Mlp, ResNetConfig};
 use results::{Results, quantile};
@@ -100,9 +100,9 @@ impl Bench {
         }
         println!("{what}, Adam");
         for (set, groups, way, block_len) in [
-            ("card", Groups::CARD, "free running", BLOCK_LEN),
-            ("full", Groups::FULL, "free running", BLOCK_LEN),
-            ("card", Groups::CARD, "step by step", 1),
+            ("card", Stats::BASIC, "free running", BLOCK_LEN),
+            ("full", Stats::FULL, "free running", BLOCK_LEN),
+            ("card", Stats::BASIC, "step by step", 1),
         ] {
             let scope = Scope::builder(&self.device).stats(groups).build(&model).expect("the model is observable");
             let mut pair = Pair::new(model.clone(), scope);

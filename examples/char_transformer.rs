@@ -23,7 +23,7 @@ use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::Parser;
 use fastrand::Rng;
-use gradscope::{Groups, Scope, StepRecord};
+use gradscope::{Scope, Stats, StepRecord};
 use gradscope_models::{CharTransformer, CharTransformerConfig};
 use std::path::PathBuf;
 
@@ -123,7 +123,7 @@ fn main() -> support::Outcome {
         CharTransformerConfig::new(corpus.alphabet.len(), CONTEXT_LEN).with_block_count(BLOCK_COUNT).init(&training);
     let mut optimizer = AdamConfig::new().init();
     let loss_of = CrossEntropyLossConfig::new().init(&training);
-    let mut scope = Scope::builder(&device).stats(Groups::FULL).run(&options.runs).optimizer("adam").activation("gelu");
+    let mut scope = Scope::builder(&device).stats(Stats::FULL).run(&options.runs).optimizer("adam").activation("gelu");
     scope = scope.group("embeddings", "^(letters|places)");
     for block in 0..BLOCK_COUNT {
         scope = scope.group(format!("block {block}"), format!(r"^blocks\.layers\.{block}\."));

@@ -23,7 +23,7 @@ use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use clap::Parser;
 use fastrand::Rng;
-use gradscope::{Event, Groups, Schedule, Scope, SignMap, StepRecord};
+use gradscope::{Event, Schedule, Scope, SignMap, Stats, StepRecord};
 use gradscope_models::data::{CLASS_COUNT, Data};
 use gradscope_models::{Classifier, Cnn};
 use std::path::Path;
@@ -61,7 +61,7 @@ fn main() -> support::Outcome {
     let mut optimizer = AdamConfig::new().init();
     let loss_of = CrossEntropyLossConfig::new().init(&training);
     let mut scope = Scope::builder(&device)
-        .stats(Groups::FULL)
+        .stats(Stats::FULL)
         .histograms(Schedule::every(10))
         .sign_map(SignMap::default(), Schedule::every(1))
         .run(&options.place.runs)

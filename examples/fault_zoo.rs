@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         print!("{page}");
         return Ok(());
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/diagnosis-accuracy.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/diagnosis-accuracy.md");
     fs::write(&path, page)?;
     println!("{}", path.display());
     Ok(())

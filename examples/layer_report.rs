@@ -27,7 +27,7 @@ use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device as BurnDevice, Tensor};
 use clap::{Parser, ValueEnum};
 use gradscope::record::Param;
-use gradscope::{Device, Event, Groups, Schedule, Scope, StepRecord};
+use gradscope::{Device, Event, Schedule, Scope, Stats, StepRecord};
 use gradscope_models::data::{CLASS_COUNT, Data, Images};
 use gradscope_models::{Classifier, Cnn, Mlp, ResNetConfig, torch};
 use std::path::PathBuf;
@@ -186,7 +186,7 @@ fn train<M: Module>(
     let pattern = |layer: &Layer| format!(r"^{}\.(weight|bias|gamma|beta)$", layer.path.replace('.', r"\."));
     let all: Vec<String> = chosen.iter().map(|layer| pattern(layer)).collect();
     let mut builder = Scope::builder(device)
-        .stats(Groups::FULL)
+        .stats(Stats::FULL)
         .select(all.join("|"))
         .histograms(Schedule::every(options.batches.max(2) / 2))
         .run(folder)

@@ -24,7 +24,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Distribution, Tensor, activation};
 use clap::{Parser, ValueEnum};
-use gradscope::{Groups, Scope, StepRecord};
+use gradscope::{Scope, Stats, StepRecord};
 use std::path::PathBuf;
 
 #[derive(Parser)]
@@ -88,7 +88,7 @@ fn main() -> support::Outcome {
     let mut model = Mlp::new(&training);
     let mut optimizer = SgdConfig::new().init();
     let mut scope = Scope::builder(&device)
-        .stats(Groups::FULL)
+        .stats(Stats::FULL)
         .run(&options.runs)
         .optimizer("sgd")
         .activation(options.activation.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned()))

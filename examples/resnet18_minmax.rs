@@ -25,7 +25,7 @@ use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use clap::Parser;
 use gradscope::record::Param;
-use gradscope::{Event, Group, Scope, StepRecord};
+use gradscope::{Event, Scope, Stats, StepRecord};
 use gradscope_models::{ResNetConfig, torch};
 use std::path::PathBuf;
 
@@ -71,7 +71,7 @@ fn main() -> support::Outcome {
     let mut optimizer = SgdConfig::new().init();
     let loss_of = CrossEntropyLossConfig::new().init(&training);
     let mut scope = Scope::builder(&device)
-        .stats(Group::Params)
+        .stats(Stats::PARAMS)
         // Batch norm's running statistics are no parameters to PyTorch.
         .run(&options.runs)
         .fact("model", "resnet18")

@@ -45,15 +45,16 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_docs)]
 
+#[cfg_attr(not(feature = "burn"), allow(dead_code, unused_imports, reason = "scopes use more of it"))]
 mod reduce;
 #[cfg(feature = "burn")]
 mod scope;
 
 pub use gradscope_record::diagnosis;
 pub use gradscope_record::record::{self, Event, Finding, Notice, NoticeKind, RunStatus, StepRecord};
-pub use gradscope_record::stats::{self, Group, Groups, TensorSummary};
+pub use gradscope_record::stats::{self, Stats, TensorSummary};
 pub use gradscope_record::summary::{Row as SummaryRow, Summary};
-pub use reduce::{ModelTooLarge, cpu};
+pub use reduce::{EncodedStep, ModelTooLarge, ReduceError, Reducer, TensorInput, TensorOutput, TensorSlice, cpu};
 
 #[cfg(feature = "burn")]
 pub use gradscope_store::{self as store, Run};

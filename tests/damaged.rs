@@ -3,7 +3,7 @@
 //! `GRADSCOPE_FUZZ_CASES` says how many (`make fuzz`: a hundred thousand); a case that fails is named by its number, and
 //! `GRADSCOPE_FUZZ_FIRST` begins with that one.
 
-use gradscope::Group;
+use gradscope::Stats;
 use gradscope::record::{
     ChannelsRecord, Finding, Global, Gradient, HistogramOf, HistogramRecord, Notice, Param, Shapes, SignMapRow,
     TapRecord, TensorRecord,
@@ -101,7 +101,7 @@ fn start() -> RunStart {
         fusion: false,
         autotune: false,
         settings: serde_json::json!({ "stats": "card,dynamics", "diagnose": true, "survey": { "sign_map": [{ "pattern": "." }, 1] } }),
-        groups: Group::Dynamics.into(),
+        groups: Stats::DYNAMICS,
         tensorboard: false,
         params: ["a.weight", "b.weight", "b.bias"].map(param).into(),
         facts: vec![("model".into(), "none".into())],
@@ -255,7 +255,6 @@ fn read(folder: &Path) {
         let _ = run.sign_map_params();
         let _ = (run.findings(), run.notices());
         let _ = Reading::of(&run).map(|reading| reading.to_string());
-        #[cfg(feature = "parquet")]
         let _ = run.clone().compact();
     }
     if let Ok(mut follower) = Follower::open(folder, 64) {

@@ -121,7 +121,7 @@ fn resnet18_minmax_tells_of_every_parameter() {
 }
 
 fn golden(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name).to_str().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name).to_str().unwrap().to_owned()
 }
 
 /// Names in order, and four figures each.

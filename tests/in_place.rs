@@ -5,7 +5,7 @@ use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Distribution, Gradients, Tensor};
-use gradscope::{Device, Group, Scope};
+use gradscope::{Device, Scope, Stats};
 
 /// 16 MiB a gradient.
 const WIDTH: usize = 2048;
@@ -50,7 +50,7 @@ fn in_place_updates_are_not_lost() {
     assert!(watched < bare + gradient_bytes / 8, "{watched} bytes watched, {bare} bare");
 
     // What `Updates` costs: one more copy of the parameters, and not one more of anything.
-    let mut updates = Scope::builder(&device).stats(Group::Updates).build(&model(device.burn())).unwrap();
+    let mut updates = Scope::builder(&device).stats(Stats::UPDATES).build(&model(device.burn())).unwrap();
     let moving = reserved_bytes(&device, |step, model, gradients| {
         updates.step(step).gradients(model, gradients).submit();
     });

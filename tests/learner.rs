@@ -15,7 +15,7 @@ use burn_train::{
 };
 use gradscope::learner::Hook;
 use gradscope::stats::TensorSummary;
-use gradscope::{Device, Event, Groups, Scope, StepRecord};
+use gradscope::{Device, Event, Scope, Stats, StepRecord};
 use std::sync::{Arc, Mutex};
 
 /// Not even: the last batches of an epoch are one device's.
@@ -224,7 +224,7 @@ fn the_learner_is_watched_as_a_loop_is() {
     let device = gradscope::device().unwrap();
     let training = device.burn().clone().autodiff();
     let mut model = Plain { net: Net::new(&training), scope: Hook::default() };
-    let scope = Scope::builder(&device).stats(Groups::FULL).build(&model).unwrap();
+    let scope = Scope::builder(&device).stats(Stats::FULL).build(&model).unwrap();
     model.scope = Hook::from(scope).with_epoch_len(ITEM_COUNT.div_ceil(BATCH_LEN) as u64);
     let model = launch(model, ExecutionStrategy::SingleDevice(training.clone()), None);
     let mut events = handed_out(&model.scope, &device);
@@ -234,7 +234,7 @@ fn the_learner_is_watched_as_a_loop_is() {
 
     let mut model = Net::new(&training);
     let mut optimizer = SgdConfig::new().init();
-    let mut scope = Scope::builder(&device).stats(Groups::FULL).build(&model).unwrap();
+    let mut scope = Scope::builder(&device).stats(Stats::FULL).build(&model).unwrap();
     let places: Vec<usize> = (0..ITEM_COUNT).collect();
     let epoch_len = ITEM_COUNT.div_ceil(BATCH_LEN);
     for step in 0..2 * epoch_len {
@@ -305,11 +305,7 @@ fn two_devices_are_watched_each_and_merged() {
     // A scope for each device: what each has, where it lies.
     let each = |net: &Net| {
         let on = |device: &Device| {
-            Scope::builder(device)
-                .stats(Groups::FULL)
-                .group("all", ".")
-                .build(&net.clone().fork(device.burn()))
-                .unwrap()
+            Scope::builder(device).stats(Stats::FULL).group("all", ".").build(&net.clone().fork(device.burn())).unwrap()
         };
         vec![on(&main), on(&other)]
     };

@@ -3,7 +3,7 @@
 
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{Distribution, Gradients, Tensor};
-use gradscope::{Device, Event, Group, NoticeKind, Schedule, Scope, SignMap};
+use gradscope::{Device, Event, NoticeKind, Schedule, Scope, SignMap, Stats};
 use std::process::Command;
 
 /// 16 MiB of weights.
@@ -92,7 +92,7 @@ fn starve() {
     let training = device.burn().clone().autodiff();
     let model = LinearConfig::new(WIDTH, WIDTH).with_initializer(Initializer::Constant { value: 1e-3 }).init(&training);
     let map = SignMap::default().columns(COLUMN_COUNT);
-    let builder = Scope::builder(&device).stats(Group::Dynamics | Group::Ema).sign_map(map, Schedule::window(3..4, 1));
+    let builder = Scope::builder(&device).stats(Stats::DYNAMICS | Stats::EMA).sign_map(map, Schedule::window(3..4, 1));
     let mut scope = builder.build(&model).expect("a scope");
     let made: Vec<Gradients> = (0..6).map(|_| gradients(&model, &training)).collect();
     let tapped = Tensor::<2>::ones(TAP_SHAPE, device.burn());
@@ -104,7 +104,7 @@ fn starve() {
     scope.read(2).expect("there is memory");
 
     let starved = Starved::new(&setup.device);
-    let refused = Scope::builder(&device).stats(Group::Cosine).build(&model).map(drop);
+    let refused = Scope::builder(&device).stats(Stats::COSINE).build(&model).map(drop);
     drop(starved);
     let refused = refused.expect_err("kept gradients of 16 MiB").to_string();
     assert!(refused.contains("select") && refused.contains("memory"), "{refused}");
@@ -128,7 +128,7 @@ fn starve() {
     assert!((average.l2_norm / gradient.l2_norm - 1.0).abs() < 1e-5, "averages start with the step after the lost one");
     // Training has gone on, and what was refused is had now.
     scope.step(6).gradients(&model, &gradients(&model, &training)).submit();
-    Scope::builder(&device).stats(Group::Cosine).build(&model).expect("there is memory again");
+    Scope::builder(&device).stats(Stats::COSINE).build(&model).expect("there is memory again");
     let finished = scope.finish(&model).expect("an end");
     let (mut observed, mut lost) = (Vec::new(), Vec::new());
     for event in finished.events {

@@ -6,7 +6,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device as BurnDevice, Tensor, TensorData};
 use clap::Args;
 use gradscope::device::adapters;
-use gradscope::{Device, DeviceChoice, Error, Groups, Scope, StepRecord};
+use gradscope::{Device, DeviceChoice, Error, Scope, Stats, StepRecord};
 use serde_json::json;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -97,7 +97,7 @@ fn record(device: &Device) -> Result<StepRecord, Error> {
     };
     let model =
         Bag { tensors: LENS.iter().map(|&len| Param::from_tensor(tensor(vec![0.5; len], device.burn()))).collect() };
-    let mut scope = Scope::builder(device).stats(Groups::FULL).diagnose(false).build(&model)?;
+    let mut scope = Scope::builder(device).stats(Stats::FULL).diagnose(false).build(&model)?;
     for step in 0..2 {
         let mut gradients = GradientsParams::new();
         for (param, len) in model.tensors.iter().zip(LENS) {

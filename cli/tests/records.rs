@@ -3,7 +3,7 @@
 use gradscope::record::{Global, Gradient, Param, Shapes, SignMapRow, TensorRecord};
 use gradscope::stats::{Partial, Segment, order_key};
 use gradscope::store::{Missed, RunPlace, RunStart, RunWriter};
-use gradscope::{Group, Run, RunStatus, StepRecord};
+use gradscope::{Run, RunStatus, Stats, StepRecord};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -226,7 +226,7 @@ fn made_up_from(parent: &Path, names: &[String], first: u64, steps: u64) -> Path
         fusion: false,
         autotune: false,
         settings: serde_json::json!({ "stats": "card,dynamics", "epsilons": [1e-7, 1e-5] }),
-        groups: Group::Dynamics.into(),
+        groups: Stats::DYNAMICS,
         tensorboard: false,
         params: params.clone(),
         facts: vec![("model".into(), "<script>alert(2)</script>".into())],

@@ -28,7 +28,7 @@ use burn_train::{
 use clap::Parser;
 use display::{GradientNorm, Lines, Watched};
 use gradscope::learner::Hook;
-use gradscope::{Groups, RunStatus, Scope};
+use gradscope::{RunStatus, Scope, Stats};
 use gradscope_models::data::{CLASS_COUNT, Data, Images};
 use gradscope_models::{Classifier, Mlp};
 
@@ -107,7 +107,7 @@ fn main() -> support::Outcome {
     let scope = Hook::default(); // 4
     let mut model = Net { mlp: Mlp::init(train.shape(), CLASS_COUNT, &training), scope };
     let scope = Scope::builder(&device) // 5
-        .stats(Groups::FULL)
+        .stats(Stats::FULL)
         .run(&options.place.runs)
         .optimizer("adam")
         .activation("relu")

@@ -23,7 +23,7 @@ mod weights;
 
 use burn::tensor::{Device as BurnDevice, Tensor};
 use clap::Parser;
-use gradscope::{Group, Scope};
+use gradscope::{Scope, Stats};
 use gradscope_models::torch;
 use serde::{Serialize, Serializer};
 use std::fs::File;
@@ -118,7 +118,7 @@ fn snapshot(options: &Options, device: &gradscope::Device) -> support::Outcome<D
     };
     let gradients = model.forward(images).sum().backward();
     // Running statistics are no parameters.
-    let mut scope = Scope::builder(device).stats(Group::Params).build(&model)?;
+    let mut scope = Scope::builder(device).stats(Stats::PARAMS).build(&model)?;
     scope.step(0).gradients(&model, &gradients).submit();
     let record = scope.read(0)?;
     let entry = |tensor: &gradscope::record::TensorRecord| Entry {

@@ -16,7 +16,7 @@ use crate::scope::engine::Settings;
 use burn::module::Module;
 use gradscope_record::diagnosis::{Context, Coverage, Diagnosis, Material, Rules};
 use gradscope_record::record::{Averages, NoticeKind, Param};
-use gradscope_record::stats::{Epsilons, Groups};
+use gradscope_record::stats::{Epsilons, Stats};
 use gradscope_record::summary::Summary;
 use gradscope_store::RunPlace;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ const FLIGHT_RECORDER_LEN: usize = 64;
 /// let device = gradscope::device()?;
 /// # let model = LinearConfig::new(4, 2).init(&device.burn().clone().autodiff());
 /// let scope = Scope::builder(&device)
-///     .stats(Group::Dynamics | Group::Params)
+///     .stats(Stats::DYNAMICS | Stats::PARAMS)
 ///     .every(10)
 ///     .histograms(Schedule::every(100))
 ///     .select("weight")
@@ -63,7 +63,7 @@ const FLIGHT_RECORDER_LEN: usize = 64;
 #[must_use = "a builder does nothing until `build`"]
 pub struct ScopeBuilder {
     pub(super) device: Device,
-    pub(super) groups: Groups,
+    pub(super) groups: Stats,
     pub(super) epsilons: [f64; 2],
     pub(super) schedule: Schedule,
     pub(super) schedules_for: Vec<(String, Schedule)>,
@@ -103,7 +103,7 @@ impl ScopeBuilder {
     pub(super) fn new(device: &Device) -> Self {
         Self {
             device: device.clone(),
-            groups: Groups::CARD,
+            groups: Stats::BASIC,
             epsilons: Epsilons::default().values(),
             schedule: Schedule::every(1),
             schedules_for: Vec::new(),
@@ -130,9 +130,9 @@ impl ScopeBuilder {
         }
     }
 
-    /// What to compute: `Group::Dynamics | Group::Params`, or `Groups::FULL`. Default: the card.
-    pub fn stats(mut self, groups: impl Into<Groups>) -> Self {
-        self.groups = groups.into();
+    /// What to compute: `Stats::DYNAMICS | Stats::PARAMS`, or `Stats::FULL`. Default: the card.
+    pub fn stats(mut self, groups: Stats) -> Self {
+        self.groups = groups;
         self
     }
 
@@ -194,7 +194,7 @@ impl ScopeBuilder {
     }
 
     /// Share of the past in moving averages, in [0, 1): those of figures ([`Averages`](gradscope_record::record::Averages)) and,
-    /// with [`Group::Ema`](crate::Group), those of elements. Another one is an error of [`ScopeBuilder::build`].
+    /// with [`Stats::EMA`](crate::Group), those of elements. Another one is an error of [`ScopeBuilder::build`].
     /// Default: 0.9.
     pub fn average_factor(mut self, factor: f64) -> Self {
         self.average_factor = factor;
@@ -333,7 +333,7 @@ impl ScopeBuilder {
             }
         };
         // Moves are held against planes and weights.
-        let groups = if self.groups.updates { self.groups | Groups::FULL } else { self.groups };
+        let groups = self.groups.with_needs();
         let form = Form { groups, tap: false };
         let settings = Settings {
             form,

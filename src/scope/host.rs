@@ -8,7 +8,7 @@ use crate::reduce::cpu::segment_reduce::segment;
 use crate::reduce::survey::{Counted, Stretches};
 use crate::scope::engine::{Settings, averages_form, reaches};
 use gradscope_record::record::{EmaRecord, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
-use gradscope_record::stats::{Segment, linear_edges, order_key, scaled_edges};
+use gradscope_record::stats::{Segment, Stats, linear_edges, order_key, scaled_edges};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -92,7 +92,7 @@ impl HostObserver {
                 Some(Payload::Gpu(_)) | None => None,
             });
             let record = &mut tensors[tensor];
-            if self.settings.form.groups.ema {
+            if self.settings.form.groups.contains(Stats::EMA) {
                 let mut average = |place: usize, payload: &Option<Result<Arc<[f32]>, String>>, scale: f64| {
                     let (Some(Ok(values)), average) = (payload, &mut host.averages[place]) else { return None };
                     average_on(&mut average.values, values, scale, self.settings.average_factor);
@@ -142,7 +142,7 @@ impl HostObserver {
                 None => {}
                 Some(Err(reason)) => notices.push(NoticeKind::Unreadable { path: host.path.clone(), reason }),
                 Some(Ok(values)) => {
-                    if !self.settings.form.groups.params {
+                    if !self.settings.form.groups.contains(Stats::PARAMS) {
                         continue;
                     }
                     record.parameter = Some(weigh(&values).finish());

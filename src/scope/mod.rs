@@ -37,7 +37,7 @@ use burn::module::{Module, ParamId};
 use burn::tensor::Device as BurnDevice;
 use diagnosing::Diagnosing;
 use gradscope_record::record::{Averages, Event, Finding, Notice, NoticeKind, Param, RunStatus, StepRecord};
-use gradscope_record::stats::{Epsilons, Groups, TensorSummary};
+use gradscope_record::stats::{Epsilons, Stats, TensorSummary};
 use gradscope_record::summary::Summary;
 use notices::Notices;
 use numbering::Numbering;
@@ -96,7 +96,7 @@ pub struct Scope {
     /// What is to be reported of the model, with the first step.
     early_notices: Vec<NoticeKind>,
     epsilons: Epsilons,
-    groups: Groups,
+    groups: Stats,
     span: Span,
     schedules: Vec<Schedule>,
     /// For each tensor, which of the schedules is its own.
@@ -155,7 +155,7 @@ impl Scope {
     }
 
     /// The statistics that the scope was asked for.
-    pub fn groups(&self) -> Groups {
+    pub fn groups(&self) -> Stats {
         self.groups
     }
 
@@ -210,7 +210,7 @@ impl Scope {
     }
 
     /// Reports the move that the optimizer made after the last step, waits for what is in flight, closes the run folder,
-    /// and sums the run up. `model` is as that move left it; without [`Group::Updates`](crate::Group) it is not looked
+    /// and sums the run up. `model` is as that move left it; without [`Stats::UPDATES`](crate::Group) it is not looked
     /// at.
     ///
     /// A run folder that can't be completed is told of in the events; what it holds so far stays.
@@ -301,7 +301,7 @@ impl Scope {
     }
 
     /// Bytes of state kept on the GPU from step to step; 0 without one. The parameters that
-    /// [`Group::Updates`](crate::Group) keeps are not among them: they are burn's own.
+    /// [`Stats::UPDATES`](crate::Group) keeps are not among them: they are burn's own.
     pub fn state_bytes(&self) -> u64 {
         self.observer.state_bytes()
     }

@@ -9,6 +9,7 @@ use crate::scope::device::Device;
 use crate::scope::engine::{Cargo, Engine, Observation, Outcome, ReadLayout, Resolutions, Settings, reaches};
 use burn::tensor::{DType, Device as BurnDevice, Tensor};
 use gradscope_record::record::{NoticeKind, Param, TapRecord};
+use gradscope_record::stats::Stats;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -216,9 +217,17 @@ impl GpuObserver {
         };
         let fresh = |at: u64| reaches(given.step, at, keeping.neighbours);
         for (tensor, gradient, weight) in parcel.tensors {
-            let pair = groups.updates.then_some(tensor);
-            let demand = if groups.dynamics || groups.ema { Demand::Indexed } else { Demand::Dense };
-            let weight_demand = if groups.updates || groups.ema { Demand::Indexed } else { Demand::Dense };
+            let pair = groups.contains(Stats::UPDATES).then_some(tensor);
+            let demand = if groups.contains(Stats::DYNAMICS) || groups.contains(Stats::EMA) {
+                Demand::Indexed
+            } else {
+                Demand::Dense
+            };
+            let weight_demand = if groups.contains(Stats::UPDATES) || groups.contains(Stats::EMA) {
+                Demand::Indexed
+            } else {
+                Demand::Dense
+            };
             if orders {
                 load(gradient.clone(), Cargo::Ordered(tensor), Demand::RowMajor, None);
             }
@@ -229,7 +238,7 @@ impl GpuObserver {
             }
             // At a step that is only compared with, a parameter is kept, and averaged; it is not weighed.
             let primed = observation.primed.contains(&tensor);
-            let weight = weight.filter(|_| groups.ema || !primed);
+            let weight = weight.filter(|_| groups.contains(Stats::EMA) || !primed);
             let weighed = weight.is_some() && !primed;
             load(weight, Cargo::Weight(tensor), weight_demand, pair);
             if let Some((step, before)) = kept.filter(|(at, _)| weighed && fresh(*at)) {

@@ -4,7 +4,7 @@ use super::builder::ScopeBuilder;
 use super::observer::Observer;
 use gradscope_record::diagnosis::Context;
 use gradscope_record::record::Param;
-use gradscope_record::stats::Groups;
+use gradscope_record::stats::Stats;
 
 impl ScopeBuilder {
     /// The caller's own, and what is known of training.
@@ -20,7 +20,7 @@ impl ScopeBuilder {
 
     pub(super) fn run_start<M>(
         &self,
-        groups: Groups,
+        groups: Stats,
         params: &[Param],
         buffers: Vec<String>,
         observer: &Observer,

@@ -12,6 +12,7 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device as BurnDevice, Tensor};
 use gradscope_record::record::Param as ParamEntry;
 use gradscope_record::record::{Notice, NoticeKind};
+use gradscope_record::stats::Stats;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One step being described; [`Step::submit`] sends it off.
@@ -225,7 +226,9 @@ impl<'a> Step<'a> {
             known,
             attention: &self.attention,
             schedule_of,
-            weighs: groups.params || groups.ema || self.given.survey.histograms.is_some(),
+            weighs: groups.contains(Stats::PARAMS)
+                || groups.contains(Stats::EMA)
+                || self.given.survey.histograms.is_some(),
             only_on: self.scattered.then_some(device),
             payload: observer.maker(),
             found: &mut found,
@@ -350,7 +353,10 @@ impl Scope {
                 Span::Sample | Span::Epoch => *attention == Attention::Observe,
             })
             .collect();
-        let weights = self.schedule_of.iter().map(|&schedule| keeps && self.groups.updates && compared_next[schedule]);
+        let weights = self
+            .schedule_of
+            .iter()
+            .map(|&schedule| keeps && self.groups.contains(Stats::UPDATES) && compared_next[schedule]);
         Keeping { keeps, neighbours: self.span == Span::Step, weights: weights.collect() }
     }
 }

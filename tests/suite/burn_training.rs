@@ -7,7 +7,7 @@ use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, Relu};
 use burn::optim::{GradientsParams, MultiGradientsParams, SgdConfig};
 use burn::tensor::{Device as BurnDevice, Gradients, Tensor, TensorData};
 use gradscope::record::Gradient;
-use gradscope::{Device, Event, Groups, Scope, StepRecord};
+use gradscope::{Device, Event, Scope, Stats, StepRecord};
 
 #[derive(Module, Debug)]
 struct Block {
@@ -106,7 +106,7 @@ fn check_a_run(device: &Device) {
     const STEPS: usize = 12;
     const EPS: [f64; 2] = [1e-7, 1e-5];
     let model = net(&device.burn().clone().autodiff());
-    let mut scope = Scope::builder(device).stats(Groups::FULL).build(&model).unwrap();
+    let mut scope = Scope::builder(device).stats(Stats::FULL).build(&model).unwrap();
     let (mut gradients, mut weights) = (Vec::new(), Vec::new());
     let (losses, model) = train(device, STEPS as u64, |step, model, loss, grads| {
         // Read first: a parameter that the loss does not use has no value before.
@@ -208,7 +208,7 @@ fn frozen_parameters_are_weighed_all_the_same() {
     let training = device.burn().clone().autodiff();
     let mut model = net(&training);
     model.head = model.head.no_grad();
-    let mut scope = Scope::builder(&device).stats(Groups::FULL).build(&model).unwrap();
+    let mut scope = Scope::builder(&device).stats(Stats::FULL).build(&model).unwrap();
     for step in 0..2 {
         let gradients = model.loss(&mut Random(3), &training).backward();
         scope.step(step).gradients(&model, &gradients).submit();

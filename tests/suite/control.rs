@@ -3,7 +3,7 @@
 use crate::fixture::{Random, Values, bag, device, summary};
 use crate::oracle;
 use gradscope::record::Gradient;
-use gradscope::{Device, Event, Group, Groups, NoticeKind, Schedule, Scope, ScopeBuilder, Span, StepRecord};
+use gradscope::{Device, Event, NoticeKind, Schedule, Scope, ScopeBuilder, Span, Stats, StepRecord};
 
 const EPS: [f64; 2] = [1e-7, 1e-5];
 
@@ -60,7 +60,7 @@ fn compared(records: &[StepRecord], steps: &[Values]) -> Vec<(u64, Option<u64>)>
 fn every_nth_step_compares_with_its_neighbour() {
     let steps = random_steps(11, &[5000]);
     for device in devices() {
-        let builder = Scope::builder(&device).stats(Groups::FULL).every(4);
+        let builder = Scope::builder(&device).stats(Stats::FULL).every(4);
         let found = compared(&run(&device, builder, &steps, |_| 0), &steps);
         assert_eq!(found, [(0, None), (4, Some(3)), (8, Some(7))]);
     }
@@ -70,7 +70,7 @@ fn every_nth_step_compares_with_its_neighbour() {
 fn a_sample_compares_with_the_last() {
     let steps = random_steps(11, &[5000]);
     for device in devices() {
-        let builder = Scope::builder(&device).stats(Groups::FULL).every(4).span(Span::Sample);
+        let builder = Scope::builder(&device).stats(Stats::FULL).every(4).span(Span::Sample);
         let found = compared(&run(&device, builder, &steps, |_| 0), &steps);
         assert_eq!(found, [(0, None), (4, Some(0)), (8, Some(4))]);
     }
@@ -80,7 +80,7 @@ fn a_sample_compares_with_the_last() {
 fn an_epoch_compares_with_the_one_before() {
     let steps = random_steps(9, &[5000]);
     for device in devices() {
-        let builder = Scope::builder(&device).stats(Groups::FULL).span(Span::Epoch);
+        let builder = Scope::builder(&device).stats(Stats::FULL).span(Span::Epoch);
         let found = compared(&run(&device, builder, &steps, |step| step / 4), &steps);
         let firsts = [(0, None), (4, Some(0)), (8, Some(4))];
         let expected: Vec<_> =
@@ -134,7 +134,7 @@ fn statistics_are_of_unscaled_gradients() {
     let scales = [1.0, 1024.0, 65536.0];
     for device in devices() {
         let model = bag(&device, &[9000]);
-        let mut scope = Scope::builder(&device).stats(Groups::FULL).build(&model).unwrap();
+        let mut scope = Scope::builder(&device).stats(Stats::FULL).build(&model).unwrap();
         for (step, (values, scale)) in plain.iter().zip(scales).enumerate() {
             let scaled = values.iter().map(|g| g * scale as f32).collect();
             let gradients = model.gradients(&device, &[Some(scaled)]);
@@ -219,7 +219,7 @@ fn a_sample_without_gradients_breaks_the_chain() {
 fn averages_by_epoch_compare_with_the_epoch_before() {
     let steps = random_steps(9, &[5000]);
     let [ours, twins] = devices().map(|device| {
-        let builder = Scope::builder(&device).stats(Group::Ema).span(Span::Epoch);
+        let builder = Scope::builder(&device).stats(Stats::EMA).span(Span::Epoch);
         run(&device, builder, &steps, |step| step / 4)
     });
     for (ours, twins) in ours.iter().zip(&twins) {
@@ -256,12 +256,12 @@ fn the_last_move_carries_nothing_else() {
     let device = device();
     let model = bag(&device, &[4]);
     let builder = Scope::builder(&device)
-        .stats(Group::Updates | Group::Cosine)
+        .stats(Stats::UPDATES | Stats::COSINE)
         .histograms(Schedule::every(1))
         .when_full(gradscope::WhenFull::Drop)
         .ring_len(1);
     let mut scope = builder.build(&model).unwrap();
-    assert_eq!(scope.groups(), Groups::FULL | Group::Cosine, "what is implied is added");
+    assert_eq!(scope.groups(), Stats::FULL | Stats::COSINE, "what is implied is added");
     scope.step(0).gradients(&model, &model.gradients(&device, &[Some(vec![1.0; 4])])).submit();
     let finished = scope.finish(&model).unwrap();
     let [Event::Record(first), Event::Record(last)] = &finished.events[..] else { panic!("{:?}", finished.events) };

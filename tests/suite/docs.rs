@@ -1,12 +1,17 @@
 //! What the documents name is there.
 
 use crate::fixture::{bag, device};
-use gradscope::{Group, Groups, Run, Scope};
+use gradscope::{Run, Scope, Stats};
 use std::path::Path;
+
+/// The folder of the workspace.
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
 
 #[test]
 fn every_test_that_stands_for_a_fault_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let text = std::fs::read_to_string(root.join("docs/reliability.md")).unwrap();
     let folders = [
         "crates/models/src",
@@ -43,7 +48,7 @@ fn every_test_that_stands_for_a_fault_is_there() {
 }
 
 fn read(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let path = root().join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -67,7 +72,7 @@ const PAGES: [&str; 15] = [
 
 #[test]
 fn every_link_leads_somewhere() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let mut count = 0;
     for page in PAGES {
         let folder = root.join(page).parent().unwrap().to_owned();
@@ -144,7 +149,7 @@ fn every_column_has_its_definition() {
     let device = device();
     let lens = [40];
     let model = bag(&device, &lens);
-    let builder = Scope::builder(&device).stats(Groups::FULL | Group::Cosine | Group::Ema);
+    let builder = Scope::builder(&device).stats(Stats::FULL | Stats::COSINE | Stats::EMA);
     let mut scope = builder.run(dir.path().join("run")).build(&model).unwrap();
     let values = vec![Some(vec![1.0; 40])];
     for step in 0..2 {
@@ -168,7 +173,7 @@ fn every_column_has_its_definition() {
 
 #[test]
 fn no_file_is_too_long_to_be_read() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let mut folders: Vec<_> =
         ["src", "shaders", "crates", "cli/src", "cli/assets/page", "cli/tests", "tests", "benches", "examples"]
             .map(|name| root.join(name))

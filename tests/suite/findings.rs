@@ -95,7 +95,7 @@ fn recorded_with(parent: &std::path::Path, sheets: &[Sheet], settings: serde_jso
         engine: "none".into(),
         fusion: false,
         autotune: false,
-        groups: gradscope::Groups::FULL,
+        groups: gradscope::Stats::FULL,
         tensorboard: false,
         settings,
         params: params(),

@@ -8,7 +8,7 @@ use gradscope::cpu::grad_reduce::{State, moved, reduce, weigh};
 use gradscope::internals::PretendLimits;
 use gradscope::record::Gradient;
 use gradscope::stats::Epsilons;
-use gradscope::{Device, Group, Groups, Scope, ScopeBuilder, StepRecord, TensorSummary};
+use gradscope::{Device, Scope, ScopeBuilder, Stats, StepRecord, TensorSummary};
 
 /// The GPU device of this process. There is no skipping: without an adapter every test fails.
 pub fn device() -> Device {
@@ -186,8 +186,8 @@ pub fn check_weights(
     steps: &[Values],
     weights: &[Vec<Vec<f32>>],
 ) {
-    let all = Groups::FULL | Group::Cosine | Group::Ema;
-    check_groups(device, builder, &[Groups::CARD, all], lens, steps, weights);
+    let all = Stats::FULL | Stats::COSINE | Stats::EMA;
+    check_groups(device, builder, &[Stats::BASIC, all], lens, steps, weights);
 }
 
 /// The shaders that this run of the tests is of: `GRADSCOPE_TEST_SHADERS=checked` has bounds checks in all of them,
@@ -203,15 +203,20 @@ pub fn variant(builder: ScopeBuilder) -> ScopeBuilder {
 pub fn check_groups(
     device: &Device,
     builder: impl Fn(ScopeBuilder) -> ScopeBuilder,
-    groups: &[Groups],
+    groups: &[Stats],
     lens: &[usize],
     steps: &[Values],
     weights: &[Vec<Vec<f32>>],
 ) {
     for &groups in groups {
         let builder = builder(variant(Scope::builder(device).stats(groups)));
+        let groups = groups.with_needs();
         let records = observe_weights(device, builder, lens, steps, weights);
-        assert_eq!(records.len(), steps.len() + usize::from(groups.updates), "a record a step, and the last move");
+        assert_eq!(
+            records.len(),
+            steps.len() + usize::from(groups.contains(Stats::UPDATES)),
+            "a record a step, and the last move"
+        );
         check_records(&records, groups, lens, steps, weights);
     }
 }
@@ -219,7 +224,7 @@ pub fn check_groups(
 /// Holds records against twin and oracle.
 pub fn check_records(
     records: &[StepRecord],
-    groups: Groups,
+    groups: Stats,
     lens: &[usize],
     steps: &[Values],
     weights: &[Vec<Vec<f32>>],
@@ -240,20 +245,20 @@ pub fn check_records(
                 let twin = reduce(now, epsilons.threshold_bits(), &mut state).finish();
                 oracle::assert_summary(&twin, &expected, &format!("twin: {what}"));
                 let found = summary(record, tensor);
-                assert_eq!(found.dynamics.is_some(), groups.dynamics, "{what}");
+                assert_eq!(found.dynamics.is_some(), groups.contains(Stats::DYNAMICS), "{what}");
                 oracle::assert_summary(found, &expected, &format!("shader: {what}"));
-                let cosine = groups.cosine && expected.cosine_previous.is_some();
+                let cosine = groups.contains(Stats::COSINE) && expected.cosine_previous.is_some();
                 assert_eq!(found.cosine_previous.is_some(), cosine, "{what}: cosine");
                 check_transitions(found, before.map(Vec::as_slice), &epsilons, &what);
             }
             let weight = &weights[step][tensor];
-            assert_eq!(record.tensors[tensor].parameter.is_some(), groups.params, "{what}");
+            assert_eq!(record.tensors[tensor].parameter.is_some(), groups.contains(Stats::PARAMS), "{what}");
             if let Some(found) = &record.tensors[tensor].parameter {
                 let expected = oracle::weigh(weight);
                 oracle::assert_weight(&weigh(weight).finish(), &expected, &format!("twin: {what}: weight"));
                 oracle::assert_weight(found, &expected, &format!("shader: {what}: weight"));
             }
-            assert_eq!(record.tensors[tensor].update.is_some(), groups.updates && step > 0, "{what}");
+            assert_eq!(record.tensors[tensor].update.is_some(), groups.contains(Stats::UPDATES) && step > 0, "{what}");
             if let Some(found) = &record.tensors[tensor].update {
                 let (was, numel) = (&weights[step - 1][tensor], lens[tensor] as u64);
                 let gradients = before.zip(now).map(|(before, now)| (before.as_slice(), now.as_slice()));

@@ -7,7 +7,7 @@ use crate::fixture::{Random, Values, check_records, check_weights, device, rando
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use gradscope::{Event, Group, Groups, Notice, NoticeKind, Scope};
+use gradscope::{Event, Notice, NoticeKind, Scope, Stats};
 
 const STEP_COUNT: usize = 3;
 
@@ -98,7 +98,7 @@ fn any_shape_however_it_lies() {
         case_count += 1;
         let shape = [(); 4].map(|()| random.len(5));
         let [gradient_lie, weight_lie] = [(); 2].map(|()| Lie::any(random));
-        let groups = [Groups::CARD, Group::Dynamics.into(), Groups::FULL, Groups::FULL | Group::Cosine | Group::Ema];
+        let groups = [Stats::BASIC, Stats::DYNAMICS, Stats::FULL, Stats::FULL | Stats::COSINE | Stats::EMA];
         let groups = groups[random.below(groups.len())];
         eprintln!("{name}: {shape:?}, {groups}, gradient {gradient_lie:?}, weight {weight_lie:?}");
         let moves = random.below(3) == 0;

@@ -2,32 +2,32 @@
 
 use crate::fixture::{Random, Values, bag, check_weights, device, observe, observe_weights};
 use crate::oracle;
-use gradscope::{Device, Event, Group, Groups, Scope, StepRecord, TensorSummary};
+use gradscope::{Device, Event, Scope, Stats, StepRecord, TensorSummary};
 
 #[test]
 fn state_and_read_back_stay_in_each_groups_budget() {
     let device = device();
     let lens = [1 << 20, 100_000];
     let values: Values = lens.map(|len| Some(vec![1.0; len])).to_vec();
-    let measure = |groups: Groups| {
+    let measure = |groups: Stats| {
         let model = bag(&device, &lens);
         let mut scope = Scope::builder(&device).stats(groups).build(&model).unwrap();
         scope.step(0).gradients(&model, &model.gradients(&device, &values)).submit();
         let bits = 8.0 * scope.state_bytes() as f64 / lens.iter().sum::<usize>() as f64;
         (bits, scope.read(0).unwrap().cost.readback_bytes / lens.len() as u32)
     };
-    let (card_bits, card_bytes) = measure(Groups::CARD);
-    let (dynamics_bits, dynamics_bytes) = measure(Group::Dynamics.into());
-    let (full_bits, full_bytes) = measure(Groups::FULL);
+    let (card_bits, card_bytes) = measure(Stats::BASIC);
+    let (dynamics_bits, dynamics_bytes) = measure(Stats::DYNAMICS);
+    let (full_bits, full_bytes) = measure(Stats::FULL);
     assert!(card_bits < 2.1 && card_bytes <= 96, "card: {card_bits} bits, {card_bytes} bytes");
     assert!(dynamics_bits < 3.1, "dynamics: {dynamics_bits} bits, {dynamics_bytes} bytes");
     assert!(full_bits < 3.1 && full_bytes <= 384, "full: {full_bits} bits, {full_bytes} bytes");
-    // What the documentation of `Group` says.
+    // What the documentation of `Stats` says.
     assert_eq!((card_bytes, dynamics_bytes - card_bytes), (68, 108));
-    assert_eq!(measure(Group::Params.into()).1 - card_bytes, 68);
+    assert_eq!(measure(Stats::PARAMS).1 - card_bytes, 68);
     assert_eq!(full_bytes - dynamics_bytes - 68, 92);
-    assert_eq!(measure(Group::Cosine.into()).1 - card_bytes, 24);
-    assert_eq!(measure(Group::Ema.into()).1 - card_bytes, 352);
+    assert_eq!(measure(Stats::COSINE).1 - card_bytes, 24);
+    assert_eq!(measure(Stats::EMA).1 - card_bytes, 352);
 }
 
 /// Parameters as batch norm has them: near 1, where the naive formula for the spread fails.
@@ -57,7 +57,7 @@ fn the_spread_beside_an_outlier() {
 fn run_of_one_element(device: &Device, gradients: [f32; 4], weights: [f32; 5]) -> Vec<StepRecord> {
     let steps = gradients.map(|g| vec![Some(vec![g])]);
     let weights = weights.map(|w| vec![vec![w]]);
-    observe_weights(device, Scope::builder(device).stats(Groups::FULL), &[1], &steps, &weights)
+    observe_weights(device, Scope::builder(device).stats(Stats::FULL), &[1], &steps, &weights)
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn moves_are_those_between_neighbours() {
     let mut random = Random(31);
     let steps: Vec<Values> = (0..6).map(|_| vec![Some(random.gradients(10_000))]).collect();
     let weights: Vec<_> = (0..7).map(|step| vec![vec![(step * step) as f32; 10_000]]).collect();
-    let records = observe_weights(&device, Scope::builder(&device).stats(Group::Updates), &lens, &steps, &weights);
+    let records = observe_weights(&device, Scope::builder(&device).stats(Stats::UPDATES), &lens, &steps, &weights);
     for (step, record) in records.iter().enumerate().skip(1) {
         let update = record.tensors[0].update.unwrap();
         assert_eq!(update.abs_max, (2 * step - 1) as f32);
@@ -137,7 +137,7 @@ fn element_wise_averages_and_their_dynamics() {
     steps[2][1] = None;
     let weights: Vec<Vec<Vec<f32>>> = (0..5).map(|_| lens.iter().map(&mut draw).collect()).collect();
     for device in [device(), Device::open(gradscope::DeviceChoice::Cpu).unwrap()] {
-        let builder = Scope::builder(&device).stats(Group::Ema).average_factor(0.75);
+        let builder = Scope::builder(&device).stats(Stats::EMA).average_factor(0.75);
         let records = observe_weights(&device, builder, &lens, &steps, &weights);
         for (step, record) in records.iter().enumerate() {
             for tensor in 0..lens.len() {
@@ -171,7 +171,7 @@ fn element_wise_averages_and_their_dynamics() {
 fn global_figures_and_groups_of_layers() {
     let device = device();
     let model = bag(&device, &[3, 2]).with_weights(&device, &[vec![-7.0, 0.0, 1.0], vec![9.0, 0.5]]);
-    let builder = Scope::builder(&device).stats(Groups::FULL).group("first", "tensors.0").group("all", ".*");
+    let builder = Scope::builder(&device).stats(Stats::FULL).group("first", "tensors.0").group("all", ".*");
     let mut scope = builder.build(&model).unwrap();
     let values = [Some(vec![3.0, -4.0, 0.0]), Some(vec![12.0, f32::NAN])];
     scope.step(0).gradients(&model, &model.gradients(&device, &values)).submit();
@@ -195,7 +195,7 @@ fn a_scope_that_observes_nothing_else_reports_no_last_move() {
     let device = device();
     let model = bag(&device, &[4]);
     let mut scope =
-        Scope::builder(&device).diagnose(false).stats(Group::Dynamics | Group::Params).build(&model).unwrap();
+        Scope::builder(&device).diagnose(false).stats(Stats::DYNAMICS | Stats::PARAMS).build(&model).unwrap();
     scope.step(0).gradients(&model, &model.gradients(&device, &[Some(vec![1.0; 4])])).submit();
     let events = scope.finish(&model).unwrap().events;
     assert!(matches!(&events[..], [Event::Record(record)] if !record.last_move), "{events:?}");
@@ -207,7 +207,7 @@ fn what_cannot_be_said_is_null() {
     let values = [vec![f32::NAN; 3], vec![0.0; 3], vec![-2.0], vec![1e-40, 0.0, 8.0]];
     let lens = [3, 3, 1, 3];
     let step: Values = values.into_iter().map(Some).collect();
-    let builder = Scope::builder(&device).stats(Groups::FULL | Group::Cosine);
+    let builder = Scope::builder(&device).stats(Stats::FULL | Stats::COSINE);
     let records = observe(&device, builder, &lens, &[step.clone(), step]);
     let summary = |step: usize, tensor: usize| *records[step].tensors[tensor].summary().unwrap();
     let figures = |s: TensorSummary| (s.abs_max(), s.mean(), s.dynamics.unwrap().std, s.dynamic_range());
@@ -233,7 +233,7 @@ fn the_smallest_normal_move_counts_and_a_subnormal_one_does_not() {
     let device = device();
     let steps: Vec<Values> = vec![vec![Some(vec![1.0])]; 3];
     let weights = [0.0, f32::MIN_POSITIVE, 1.5 * f32::MIN_POSITIVE, f32::MIN_POSITIVE].map(|w| vec![vec![w]]);
-    let records = observe_weights(&device, Scope::builder(&device).stats(Group::Updates), &[1], &steps, &weights);
+    let records = observe_weights(&device, Scope::builder(&device).stats(Stats::UPDATES), &[1], &steps, &weights);
     let moved = |step: usize| records[step].tensors[0].update.unwrap();
     assert_eq!(moved(1).abs_max, f32::MIN_POSITIVE);
     assert_eq!(

@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor, TensorData};
 use gradscope::record::Gradient;
-use gradscope::{Device, Group, Groups, NoticeKind, Scope, StepRecord};
+use gradscope::{Device, NoticeKind, Scope, Stats, StepRecord};
 
 #[derive(Module, Debug)]
 struct Matrix {
@@ -74,7 +74,7 @@ fn indices_are_logical_whatever_the_strides() {
         order.iter().enumerate().for_each(|(place, &dim)| back[dim] = place as isize);
         let zeros = Tensor::<4>::zeros([6, 5, 4, 3], device.burn());
         let model = Kernel { weight: Param::from_tensor(zeros) };
-        for groups in [Group::Dynamics.into(), Groups::FULL] {
+        for groups in [Stats::DYNAMICS, Stats::FULL] {
             let mut scope = Scope::builder(&device).stats(groups).build(&model).unwrap();
             let mut random = Random(10);
             let mut before: Option<Vec<f32>> = None;
@@ -93,7 +93,7 @@ fn indices_are_logical_whatever_the_strides() {
                 let what = format!("{order:?}, {groups}, step {step}");
                 let expected = oracle::summarise(&now, before.as_deref(), [1e-7, 1e-5]);
                 oracle::assert_summary(summary(&record, 0), &expected, &what);
-                let unlike = order != [0, 1, 2, 3] && groups == Groups::FULL;
+                let unlike = order != [0, 1, 2, 3] && groups == Stats::FULL;
                 assert_eq!(record.cost.copied_count, if unlike { 1 } else { copied }, "{what}");
                 before = Some(now);
             }
@@ -114,7 +114,7 @@ fn moves_are_paired_whatever_the_strides() {
         let read = |tensor: &Tensor<4>| tensor.clone().into_data().try_to_vec::<f32>().unwrap();
         let mut random = Random(11);
         let mut model = Kernel { weight: Param::from_tensor(lay(random.gradients(360))) };
-        let mut scope = Scope::builder(&device).stats(Groups::FULL).build(&model).unwrap();
+        let mut scope = Scope::builder(&device).stats(Stats::FULL).build(&model).unwrap();
         let mut seen: Vec<(Vec<f32>, Vec<f32>)> = Vec::new();
         for step in 0..3 {
             let gradient = lay(random.gradients(360));

@@ -4,7 +4,7 @@ use crate::fixture::{Random, bag, check_groups, device, random_weights, summary}
 use crate::oracle;
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use gradscope::{Groups, Scope};
+use gradscope::{Scope, Stats};
 
 #[test]
 fn five_thousand_tensors() {
@@ -12,7 +12,7 @@ fn five_thousand_tensors() {
     let lens: Vec<usize> = (0..5000).map(|_| random.len(6)).collect();
     let steps: Vec<Vec<_>> = (0..2).map(|_| lens.iter().map(|len| Some(random.gradients(*len))).collect()).collect();
     let weights = random_weights(&lens, steps.len());
-    check_groups(&device(), |b| b, &[Groups::FULL], &lens, &steps, &weights);
+    check_groups(&device(), |b| b, &[Stats::FULL], &lens, &steps, &weights);
 }
 
 /// Ignored by default because llvmpipe allocates no 400 MB in one piece; `make test-drivers` runs it elsewhere.

@@ -2,7 +2,7 @@
 
 use crate::fixture::Random;
 use gradscope::record::{Action, Finding, Global, Gradient, NoticeKind, Param, Rule, Severity, TensorRecord};
-use gradscope::stats::{Groups, Partial, order_key};
+use gradscope::stats::{Partial, Stats, order_key};
 use gradscope::store::{Missed, RunPlace, RunStart, RunWriter};
 use gradscope::{Notice, Run, RunStatus, StepRecord};
 use std::fs;
@@ -21,7 +21,7 @@ pub fn start(params: &[Param]) -> RunStart {
         fusion: false,
         autotune: false,
         settings: serde_json::json!({ "stats": "card,dynamics" }),
-        groups: gradscope::Group::Dynamics.into(),
+        groups: gradscope::Stats::DYNAMICS,
         tensorboard: false,
         params: params.to_vec(),
         facts: vec![],
@@ -202,11 +202,9 @@ fn a_run_goes_on_where_its_checkpoint_was() {
             assert_eq!(steps(&folder), (0..at + 100).collect::<Vec<_>>(), "from {at}");
             writer.finish(RunStatus::Finished, Missed::default());
             assert_eq!(steps(&folder), (0..at + 100).collect::<Vec<_>>(), "from {at}");
-            if cfg!(feature = "parquet") {
-                let streams = fs::read_dir(&folder).unwrap().flatten();
-                let left = streams.filter(|file| file.path().extension().is_some_and(|e| e == "arrows")).count();
-                assert_eq!(left, 0, "both segments are Parquet");
-            }
+            let streams = fs::read_dir(&folder).unwrap().flatten();
+            let left = streams.filter(|file| file.path().extension().is_some_and(|e| e == "arrows")).count();
+            assert_eq!(left, 0, "both segments are Parquet");
             // And once more, from before both.
             finished(&RunPlace::Resumed { folder: folder.clone(), first_step: 60 }, &params, 60..70);
             assert_eq!(steps(&folder), (0..70).collect::<Vec<_>>());
@@ -335,7 +333,7 @@ fn an_overview_says_of_spans_what_their_rows_do() {
 fn groups_choose_the_columns() {
     let (parent, params) = (tempfile::tempdir().unwrap(), params(&["a"]));
     let mut start = start(&params);
-    start.groups = Groups::CARD;
+    start.groups = Stats::BASIC;
     let mut writer = RunWriter::open(&RunPlace::New(parent.path().to_owned()), start).unwrap();
     writer.write(&record(0, 1));
     let folder = writer.finish(RunStatus::Finished, Missed::default()).0.unwrap();

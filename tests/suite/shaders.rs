@@ -1,7 +1,7 @@
 //! Every shader as composed: valid, translatable for every platform, and laid out as Rust believes.
 
+use gradscope::Stats;
 use gradscope::internals::{Form, STRUCT_BYTES, compose_for_tests};
-use gradscope::{Group, Groups};
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::collections::HashSet;
@@ -9,11 +9,10 @@ use std::process::Command;
 
 /// Every form a scope may be built with, and that of taps.
 fn forms() -> Vec<Form> {
-    let groups =
-        [Groups::CARD, Group::Dynamics.into(), Group::Params.into(), Group::Dynamics | Group::Params, Groups::FULL];
+    let groups = [Stats::BASIC, Stats::DYNAMICS, Stats::PARAMS, Stats::DYNAMICS | Stats::PARAMS, Stats::FULL];
     let plain = groups.map(|groups| Form { groups, ..Form::default() });
-    let cosine = Form { groups: Groups::FULL | Group::Cosine, ..Form::default() };
-    let tap = Form { groups: Group::Dynamics.into(), tap: true };
+    let cosine = Form { groups: Stats::FULL | Stats::COSINE, ..Form::default() };
+    let tap = Form { groups: Stats::DYNAMICS, tap: true };
     plain.into_iter().chain([cosine, tap]).collect()
 }
 

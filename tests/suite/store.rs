@@ -2,8 +2,7 @@
 
 use crate::fixture::{Random, bag, device, tensor};
 use gradscope::{
-    Device, DeviceChoice, Event, Finished, Group, Groups, NoticeKind, Run, RunStatus, Schedule, Scope, SignMap,
-    StepRecord,
+    Device, DeviceChoice, Event, Finished, NoticeKind, Run, RunStatus, Schedule, Scope, SignMap, Stats, StepRecord,
 };
 use serde_json::Value;
 use std::fs;
@@ -66,7 +65,7 @@ fn everything_a_scope_records_is_read_back_as_it_was() {
         let parent = tempfile::tempdir().unwrap();
         let mut model = bag(&device, &[64, 65, 700]);
         let mut scope = Scope::builder(&device)
-            .stats(Groups::FULL | Group::Cosine | Group::Ema)
+            .stats(Stats::FULL | Stats::COSINE | Stats::EMA)
             .group("first", "tensors.0")
             .group("<b>/ünï", "tensors.[12]")
             .schedule_for("tensors.2", Schedule::every(3))

@@ -3,7 +3,7 @@
 use crate::fixture::{Random, bag, check, check_groups, device, observe, random_weights, summary};
 use crate::oracle;
 use gradscope::internals::PretendLimits;
-use gradscope::{Group, Groups, Scope, ScopeBuilder};
+use gradscope::{Scope, ScopeBuilder, Stats};
 
 /// Around everything that has a border: a vector, a state word, a workgroup's vectors, a tile, a chunk.
 const LENS: [usize; 17] =
@@ -100,7 +100,7 @@ fn planned_as_for_a_discrete_gpu() {
     let steps: Vec<_> = (0..2).map(|_| lens.map(|len| Some(random.poisons(len))).to_vec()).collect();
     let weights = random_weights(&lens, steps.len());
     let limits = PretendLimits { discrete: true, ..PretendLimits::default() };
-    check_groups(&device(), |b| b.pretend_limits(limits), &[Groups::CARD, Groups::FULL], &lens, &steps, &weights);
+    check_groups(&device(), |b| b.pretend_limits(limits), &[Stats::BASIC, Stats::FULL], &lens, &steps, &weights);
 }
 
 #[test]
@@ -115,9 +115,9 @@ fn tensors_past_one_binding_and_one_dimension() {
         // Averages and kept gradients are one binding each: they do not go past it.
         let weights = random_weights(&lens, steps.len());
         let builder = |b: ScopeBuilder| b.pretend_limits(limits).checked_shaders(shaders_checked);
-        check_groups(&device(), builder, &[Groups::CARD, Groups::FULL], &lens, &steps, &weights);
+        check_groups(&device(), builder, &[Stats::BASIC, Stats::FULL], &lens, &steps, &weights);
     }
-    let error = Scope::builder(&device()).pretend_limits(limits).stats(Group::Ema).build(&bag(&device(), &lens));
+    let error = Scope::builder(&device()).pretend_limits(limits).stats(Stats::EMA).build(&bag(&device(), &lens));
     let error = error.err().unwrap().to_string();
     assert!(error.contains("moving averages would need") && error.contains("select fewer"), "{error}");
 }

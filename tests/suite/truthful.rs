@@ -7,7 +7,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::quantization::{QuantScheme, QuantValue};
 use burn::tensor::{DType, Device as BurnDevice, Distribution, Tensor, TensorData};
 use gradscope::record::{Gradient, Rule};
-use gradscope::{Device, DeviceChoice, Event, Finding, Groups, Notice, NoticeKind, Schedule, Scope, StepRecord};
+use gradscope::{Device, DeviceChoice, Event, Finding, Notice, NoticeKind, Schedule, Scope, Stats, StepRecord};
 
 fn devices() -> [Device; 2] {
     [device(), Device::open(DeviceChoice::Cpu).unwrap()]
@@ -54,7 +54,7 @@ fn a_scope_changes_no_seeded_initial_weights() {
         let weights = |observe: bool| {
             training.seed(7);
             let model = Reversed::new(&training);
-            let mut scope = observe.then(|| Scope::builder(&device).stats(Groups::FULL).build(&model).unwrap());
+            let mut scope = observe.then(|| Scope::builder(&device).stats(Stats::FULL).build(&model).unwrap());
             let loss = model.loss(&training);
             if let Some(scope) = &mut scope {
                 let shapes: Vec<_> = scope.params().iter().map(|param| param.shape.clone()).collect();
@@ -81,7 +81,7 @@ fn running_statistics_are_buffers_and_no_parameters() {
         norm: BatchNormConfig::new(4).init(device.burn()),
     };
     let parent = tempfile::tempdir().unwrap();
-    let scope = Scope::builder(&device).stats(Groups::FULL).run(parent.path()).build(&model).unwrap();
+    let scope = Scope::builder(&device).stats(Stats::FULL).run(parent.path()).build(&model).unwrap();
     let paths: Vec<&str> = scope.params().iter().map(|param| param.path.as_str()).collect();
     assert_eq!(paths, ["linear.weight", "linear.bias", "norm.gamma", "norm.beta"]);
     let folder = scope.finish(&model).unwrap().folder.unwrap();
@@ -145,7 +145,7 @@ fn gradients_of_several_backward_passes_are_added() {
 fn a_layer_that_is_replaced_under_its_path_begins_anew() {
     for device in devices() {
         let mut model = bag(&device, &[8, 8]);
-        let mut scope = Scope::builder(&device).stats(Groups::FULL).build(&model).unwrap();
+        let mut scope = Scope::builder(&device).stats(Stats::FULL).build(&model).unwrap();
         let mut random = Random(3);
         for step in 0..4 {
             if step == 2 {
@@ -330,7 +330,7 @@ fn a_quantised_frozen_base_is_unreadable_and_the_step_goes_on() {
         base: Param::initialized(ParamId::new(), base.quantize_dynamic(&scheme)),
         adapter: Param::from_tensor(Tensor::ones([32, 2], device.burn())),
     };
-    let mut scope = Scope::builder(&device).stats(Groups::FULL).build(&model).unwrap();
+    let mut scope = Scope::builder(&device).stats(Stats::FULL).build(&model).unwrap();
     for step in 0..3 {
         let mut gradients = GradientsParams::new();
         gradients.register(model.adapter.id, Tensor::<2>::ones([32, 2], device.burn()));
@@ -405,7 +405,7 @@ fn rules_that_have_nothing_to_judge_by_are_named_when_a_scope_begins() {
     };
     let text = unjudged(Scope::builder(&device)).unwrap();
     assert!(text.contains("unchanged") && text.contains("needs the statistics `updates`"), "{text}");
-    let all = Scope::builder(&device).stats(Groups::FULL).histograms(Schedule::every(10));
+    let all = Scope::builder(&device).stats(Stats::FULL).histograms(Schedule::every(10));
     assert_eq!(unjudged(all), None);
     assert_eq!(unjudged(Scope::builder(&device).diagnose(false)), None);
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gradscope::diagnosis::Rules;
 use gradscope::stats::Epsilons;
-use gradscope::{DeviceChoice, Groups, Run};
+use gradscope::{DeviceChoice, Run, Stats};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ pub struct Options {
     /// What to compute, a list: card (extremes, norms, near zeros, flips), dynamics (means, spreads, what became of near
     /// zeros), params, updates (the optimizer's moves), cosine, ema; full is the first four.
     #[arg(long, value_name = "LIST", default_value = "dynamics", conflicts_with = "resume")]
-    stats: Groups,
+    stats: Stats,
 
     /// Observe every N-th step; the step before each is captured to compare with.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "resume")]
@@ -184,7 +184,7 @@ pub struct Recipe {
     pub seed: u64,
     pub data_dir: Option<PathBuf>,
     pub select: Option<String>,
-    pub stats: Groups,
+    pub stats: Stats,
     pub every: u64,
     pub histograms: Option<u64>,
     pub sign_map: Option<u64>,

@@ -10,7 +10,7 @@ use super::thinned::Thinned;
 use anyhow::Result;
 use gradscope::record::{Figure, HistogramOf, Scale, SignMapRow};
 use gradscope::store::{Curves, Envelope, Series};
-use gradscope::{Groups, Run};
+use gradscope::{Run, Stats};
 use std::collections::HashMap;
 
 /// Points of a curve.
@@ -225,7 +225,7 @@ impl Source<'_> {
         let weights = [("global", "param_min", "smallest weight"), ("global", "param_max", "largest weight")];
         let title = "Smallest and largest weight of all layers";
         gallery.chart([chart("global-weight-min-max", title, "weight", Axis::Linear, self.lines(&weights))]);
-        if !self.run.manifest().groups().params {
+        if !self.run.manifest().groups().contains(Stats::PARAMS) {
             gallery.missing.push("smallest and largest weights: `--stats params` records them".into());
         }
     }
@@ -276,7 +276,7 @@ impl Source<'_> {
         let mut left_out: Vec<&str> = vec![];
         for (name, figure) in FIGURES {
             let Some(figure) = Figure::named(figure) else { continue };
-            if !(figure.is_in)(self.run.manifest().groups()) {
+            if !self.run.manifest().groups().contains(figure.needs) {
                 left_out.push(figure.title);
                 continue;
             }
@@ -309,7 +309,7 @@ impl Source<'_> {
             }
         }
         if !left_out.is_empty() {
-            let wanted = Groups::FULL;
+            let wanted = Stats::FULL;
             gallery.missing.push(format!("{}: `--stats full` ({wanted}) records them", left_out.join(", ")));
         }
     }

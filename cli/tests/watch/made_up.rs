@@ -3,7 +3,7 @@
 use gradscope::record::{Global, Gradient, Param, TensorRecord};
 use gradscope::stats::Partial;
 use gradscope::store::RunStart;
-use gradscope::{Group, StepRecord};
+use gradscope::{Stats, StepRecord};
 
 /// A run of the card, with these parameters and this name for all else.
 pub fn made_up(paths: &[&str], name: &str) -> RunStart {
@@ -15,7 +15,7 @@ pub fn made_up(paths: &[&str], name: &str) -> RunStart {
         fusion: false,
         autotune: false,
         settings: serde_json::json!({ "stats": "card" }),
-        groups: Group::Card.into(),
+        groups: Stats::BASIC,
         tensorboard: false,
         params: paths.iter().map(param).collect(),
         facts: vec![(name.into(), name.into()), ("model".into(), name.into())],

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, Tanh};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device, Distribution, Tensor};
-use gradscope::{DeviceChoice, Groups, Schedule, Scope, SignMap};
+use gradscope::{DeviceChoice, Schedule, Scope, SignMap, Stats};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,7 +61,7 @@ impl Training {
             training.seed(7);
             let mut model = Net::new(&training);
             let mut optimizer = AdamConfig::new().init();
-            let scope = Scope::builder(&device).stats(Groups::FULL).histograms(Schedule::every(5));
+            let scope = Scope::builder(&device).stats(Stats::FULL).histograms(Schedule::every(5));
             let scope = scope.sign_map(SignMap::default(), Schedule::every(2)).fact("model", "tiny").run(dir);
             let mut scope = scope.build(&model).unwrap();
             send.send(scope.run_folder().unwrap().to_owned()).unwrap();

@@ -3,7 +3,7 @@
 use super::{files, time};
 use crate::Error;
 use gradscope_record::record::{Averages, Finding, Notice, Param, RunStatus};
-use gradscope_record::stats::Groups;
+use gradscope_record::stats::Stats;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fs;
@@ -111,7 +111,7 @@ pub struct RunStart {
     /// What the manifest keeps as `settings`; readers know `stats`, `epsilons`, `average_factor`, `diagnose` and `survey`.
     pub settings: Value,
     /// The statistics that records have: they decide which columns there are.
-    pub groups: Groups,
+    pub groups: Stats,
     /// Whether event files are written too.
     pub tensorboard: bool,
     /// What records' tensors are of, in order.
@@ -195,7 +195,7 @@ impl Manifest {
     }
 
     /// The statistics that the run's last scope was asked for.
-    pub fn groups(&self) -> Groups {
+    pub fn groups(&self) -> Stats {
         self.settings["stats"].as_str().and_then(|list| list.parse().ok()).unwrap_or_default()
     }
 

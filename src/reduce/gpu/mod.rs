@@ -13,7 +13,7 @@ pub(crate) use context::Gpu;
 #[doc(hidden)]
 pub use context::PretendLimits;
 pub(crate) use numbers::{TABLE_COUNT, TILE_LEN, VECTOR_BYTES};
-pub(crate) use plan::{Chunk, Cut, Group, Order, Plan, Reads, Slice, Span};
+pub(crate) use plan::{Chunk, Cut, DispatchBatch, Order, Plan, Reads, Slice, Span};
 pub(crate) use readback::{Flight, Ring};
 #[doc(hidden)]
 pub use shader::compose_for_tests;
@@ -24,4 +24,4 @@ pub(crate) use shader::{
 pub(crate) use timer::Timer;
 #[doc(hidden)]
 pub use words::Form;
-pub(crate) use words::{RecordLayout, SEGMENT_WORDS, Word, segment};
+pub(crate) use words::{Encoded, RecordLayout, SEGMENT_WORDS, segment};

@@ -8,6 +8,7 @@ use super::numbers::{HAS_PREVIOUS, KEEPS, MOVED, PRESENT, ROLE_COUNT, TABLE_COUN
 use super::{Form, Gpu, RecordLayout};
 use crate::reduce::ModelTooLarge;
 use bytemuck::{Pod, Zeroable};
+use gradscope_record::stats::Stats;
 use std::ops::Range;
 
 /// Workgroups a model should have at least, as far as its tiles go round: enough to fill a large GPU twice.
@@ -122,13 +123,13 @@ pub(crate) struct Window {
 
 /// One dispatch: a run of chunks, and the pages their gradients lie in.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Group {
+pub(crate) struct DispatchBatch {
     pub chunks: Range<u32>,
     /// Pages of each role.
     pub windows: [Vec<Window>; ROLE_COUNT],
 }
 
-impl Group {
+impl DispatchBatch {
     fn starting_with(chunks: &Range<u32>) -> Self {
         Self { chunks: chunks.clone(), windows: [const { Vec::new() }; ROLE_COUNT] }
     }
@@ -223,7 +224,7 @@ impl Plan {
 
     /// Bytes of gradients kept from step to step: an f32 an element, where cosines are asked for.
     pub fn past_bytes(&self) -> u64 {
-        if self.form.groups.cosine { self.state_len * 32 * 4 } else { 0 }
+        if self.form.groups.contains(Stats::COSINE) { self.state_len * 32 * 4 } else { 0 }
     }
 
     pub fn span_count(&self) -> usize {
@@ -249,10 +250,16 @@ impl Plan {
     /// Lays what the step reads into dispatches of at most `page_count` pages a role.
     ///
     /// `reads` follows the tensors; one without slices is missing. The span table is written to `table`.
-    pub fn group(&self, gpu: &Gpu, page_count: usize, reads: &[Reads<'_>], table: &mut Vec<Span>) -> Vec<Group> {
+    pub fn group(
+        &self,
+        gpu: &Gpu,
+        page_count: usize,
+        reads: &[Reads<'_>],
+        table: &mut Vec<Span>,
+    ) -> Vec<DispatchBatch> {
         table.clear();
-        let mut groups: Vec<Group> = Vec::new();
-        let mut open: Option<Group> = None;
+        let mut groups: Vec<DispatchBatch> = Vec::new();
+        let mut open: Option<DispatchBatch> = None;
         for span in &self.spans {
             let read = &reads[span.tensor];
             if read.slices.iter().all(Option::is_none) {
@@ -264,9 +271,9 @@ impl Plan {
                 continue;
             }
             let bytes = read.slices.map(|slice| slice.map(|slice| (slice, slice.bytes(span))));
-            let group = open.get_or_insert_with(|| Group::starting_with(&span.chunks));
+            let group = open.get_or_insert_with(|| DispatchBatch::starting_with(&span.chunks));
             if !group.has_room(&bytes, page_count) {
-                groups.push(std::mem::replace(group, Group::starting_with(&span.chunks)));
+                groups.push(std::mem::replace(group, DispatchBatch::starting_with(&span.chunks)));
             }
             group.chunks.end = span.chunks.end;
             let mut row = Span { flags: read.flags(), start: span.start as u32, ..Span::default() };
@@ -287,7 +294,7 @@ impl Plan {
 
 type RoleBytes<'a> = [Option<(&'a Slice, Range<u64>)>; ROLE_COUNT];
 
-impl Group {
+impl DispatchBatch {
     /// Whether every role's slice lies in a page that is bound, or in one more.
     fn has_room(&self, bytes: &RoleBytes<'_>, page_count: usize) -> bool {
         self.windows.iter().zip(bytes).all(|(windows, bytes)| match bytes {
@@ -332,7 +339,7 @@ impl Slice {
 
     /// Whether whole vectors cover the slice: what a kernel needs to read it in place.
     pub fn is_bindable(&self) -> bool {
-        let end = self.offset + self.numel * 4;
+        let end = self.offset.saturating_add(self.numel * 4);
         self.offset.is_multiple_of(VECTOR_BYTES) && end <= self.buffer.size() / VECTOR_BYTES * VECTOR_BYTES
     }
 }

@@ -8,7 +8,7 @@ use super::text::{batch_len_max, conditional, lanes, pages};
 use super::words::{Form, Kind, RecordLayout, SEGMENT_WORDS};
 use gradscope_record::stats::{
     EDGE_COUNT, FLUSH_INDEX, Format, HISTOGRAM_LEN, INFINITY_BITS, LINEAR_COUNT, LINEAR_INDEX, MAGNITUDE_MASK,
-    MIN_NORMAL_BITS, OVERFLOW_INDEX, ZERO_INDEX,
+    MIN_NORMAL_BITS, OVERFLOW_INDEX, Stats, ZERO_INDEX,
 };
 
 /// Which shaders a scope runs.
@@ -46,12 +46,12 @@ const ROLE_NAMES: [&str; ROLE_COUNT] = ["gradient", "weight", "before"];
 impl Form {
     /// The roles that its kernel binds.
     pub(crate) fn role_count(self) -> usize {
-        1 + usize::from(self.groups.params) + usize::from(self.groups.updates)
+        1 + usize::from(self.groups.contains(Stats::PARAMS)) + usize::from(self.groups.contains(Stats::UPDATES))
     }
 
     /// Buffers that it writes: records, and state and gradients where it keeps any.
     pub(crate) fn output_count(self) -> u32 {
-        1 + u32::from(self.plane_count() > 0) + u32::from(self.groups.cosine)
+        1 + u32::from(self.plane_count() > 0) + u32::from(self.groups.contains(Stats::COSINE))
     }
 }
 
@@ -59,10 +59,10 @@ impl Form {
 pub(crate) fn grad_reduce_wgsl(form: Form, page_count: u32) -> String {
     let layout = RecordLayout::new(form);
     let mut text = constants(&layout.words().collect::<Vec<_>>(), WORKGROUP_LEN);
-    if form.groups.dynamics {
+    if form.groups.contains(Stats::DYNAMICS) {
         text += &format!("const MOMENTS = {}u;\n", layout.end_before(Kind::Moments));
     }
-    if form.groups.params {
+    if form.groups.contains(Stats::PARAMS) {
         text += &format!("const WEIGHT_MOMENTS = {}u;\n", layout.len() - MOMENTS_LEN);
     }
     for (role, name) in ROLE_NAMES.iter().take(form.role_count()).enumerate() {
@@ -73,10 +73,10 @@ pub(crate) fn grad_reduce_wgsl(form: Form, page_count: u32) -> String {
     let parts = [
         (true, include_str!("../../../shaders/grad_reduce.wgsl")),
         (!form.tap, include_str!("../../../shaders/grad_reduce/state.wgsl")),
-        (form.groups.dynamics, include_str!("../../../shaders/grad_reduce/dynamics.wgsl")),
-        (form.groups.params, include_str!("../../../shaders/grad_reduce/weights.wgsl")),
-        (form.groups.updates, include_str!("../../../shaders/grad_reduce/moves.wgsl")),
-        (form.groups.cosine, include_str!("../../../shaders/grad_reduce/cosine.wgsl")),
+        (form.groups.contains(Stats::DYNAMICS), include_str!("../../../shaders/grad_reduce/dynamics.wgsl")),
+        (form.groups.contains(Stats::PARAMS), include_str!("../../../shaders/grad_reduce/weights.wgsl")),
+        (form.groups.contains(Stats::UPDATES), include_str!("../../../shaders/grad_reduce/moves.wgsl")),
+        (form.groups.contains(Stats::COSINE), include_str!("../../../shaders/grad_reduce/cosine.wgsl")),
         (form.tap, include_str!("../../../shaders/grad_reduce/tails.wgsl")),
     ];
     for (_, part) in parts.into_iter().filter(|(asked, _)| *asked) {

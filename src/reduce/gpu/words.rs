@@ -2,7 +2,7 @@
 
 use super::numbers::{MOMENTS_LEN, SCALE_LOG2};
 use gradscope_record::stats::{
-    Crossings, FirstNonfinite, Groups, INFINITY_BITS, Moments, NonfiniteKind, Partial, RetainedMove, Segment,
+    Crossings, FirstNonfinite, INFINITY_BITS, Moments, NonfiniteKind, Partial, RetainedMove, Segment, Stats,
     Transitions, UpdatePartial, WeightPartial, from_order_key, order_key,
 };
 
@@ -170,7 +170,7 @@ pub(crate) fn segment(words: &[u32], numel: u64) -> Segment {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Form {
     /// What records have.
-    pub groups: Groups,
+    pub groups: Stats,
     /// Any tensor instead of gradients: no state, and counts at the rails.
     pub tap: bool,
 }
@@ -179,10 +179,10 @@ impl Form {
     fn has(self, of: Of) -> bool {
         match of {
             Of::Card => true,
-            Of::Dynamics => self.groups.dynamics,
-            Of::Params => self.groups.params,
-            Of::Updates => self.groups.updates,
-            Of::Cosine => self.groups.cosine,
+            Of::Dynamics => self.groups.contains(Stats::DYNAMICS),
+            Of::Params => self.groups.contains(Stats::PARAMS),
+            Of::Updates => self.groups.contains(Stats::UPDATES),
+            Of::Cosine => self.groups.contains(Stats::COSINE),
             Of::Tap => self.tap,
         }
     }
@@ -206,7 +206,7 @@ impl Form {
 
     /// Words of state for 32 elements: planes of a bit each.
     pub(crate) fn plane_count(self) -> u64 {
-        match (self.tap, self.groups.dynamics) {
+        match (self.tap, self.groups.contains(Stats::DYNAMICS)) {
             (true, _) => 0,
             (_, true) => 3,
             _ => 2,
@@ -257,6 +257,14 @@ impl RecordLayout {
     }
 }
 
+/// What a tensor's record is checked against: it is of this tensor, and of this step.
+pub(crate) struct Encoded {
+    pub numel: u64,
+    pub chunk_count: u32,
+    /// The step's own number, which its dispatches were given.
+    pub stamp: u32,
+}
+
 /// A tensor's summary as it came back. Words it does not have read as 0.
 pub(crate) struct Record<'a> {
     layout: &'a RecordLayout,
@@ -264,7 +272,18 @@ pub(crate) struct Record<'a> {
 }
 
 impl Record<'_> {
-    pub fn word(&self, word: Word) -> u32 {
+    /// # Errors
+    /// Where the record is that of another step.
+    pub fn check(&self, encoded: &Encoded) -> Result<(), String> {
+        let expected = (encoded.numel as u32).wrapping_add(encoded.chunk_count.wrapping_mul(encoded.stamp));
+        if self.word(Word::Sentinel) == expected {
+            Ok(())
+        } else {
+            Err("the summaries that came back are not those of this step".into())
+        }
+    }
+
+    fn word(&self, word: Word) -> u32 {
         self.layout.places[word as usize].map_or(0, |place| self.words[place])
     }
 

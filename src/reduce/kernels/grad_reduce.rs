@@ -3,6 +3,7 @@
 use super::Pipelines;
 use super::paged::{Kernel, Paged};
 use crate::reduce::gpu::{self, Form, Gpu, Plan, RecordLayout, Shaders};
+use gradscope_record::stats::Stats;
 
 /// Pipelines and buffers of the kernel for one plan.
 pub(crate) struct GradReduce {
@@ -28,7 +29,7 @@ impl GradReduce {
         if form.plane_count() > 0 {
             outputs.push(gpu.storage_buffer("gradscope state", plan.state_bytes(), usage));
         }
-        if form.groups.cosine {
+        if form.groups.contains(Stats::COSINE) {
             outputs.push(gpu.storage_buffer("gradscope past gradients", plan.past_bytes(), usage));
         }
         let wgsl = Box::new(move |page_count| gpu::grad_reduce_wgsl(form, page_count));

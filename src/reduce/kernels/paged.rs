@@ -1,7 +1,7 @@
 //! What kernels that read burn's buffers share: a dispatch for each group of pages, a workgroup for each chunk.
 
 use super::{Compiled, Pipelines, grid};
-use crate::reduce::gpu::{Chunk, Gpu, Group, Plan, Reads, Shaders, Span, TABLE_COUNT};
+use crate::reduce::gpu::{Chunk, DispatchBatch, Gpu, Plan, Reads, Shaders, Span, TABLE_COUNT};
 use bytemuck::{Pod, Zeroable};
 use gradscope_record::stats::{MAGNITUDE_MASK, weight_threshold_bits};
 use std::num::NonZeroU64;
@@ -173,7 +173,7 @@ impl Paged {
     }
 
     /// The pipeline with the fewest pages that hold the group, and their number.
-    fn compiled(&self, group: &Group) -> (u32, Compiled) {
+    fn compiled(&self, group: &DispatchBatch) -> (u32, Compiled) {
         let needed = group.windows.iter().map(Vec::len).max().unwrap_or(0) as u32;
         let page_count = [1, 4].into_iter().find(|&pages| needed <= pages).unwrap_or(self.page_count_max);
         let page_count = page_count.min(self.page_count_max);
@@ -181,7 +181,7 @@ impl Paged {
         (page_count, self.pipelines.get(self.kernel.name, page_count, compile))
     }
 
-    fn bind(&self, layout: &wgpu::BindGroupLayout, page_count: u32, group: &Group) -> wgpu::BindGroup {
+    fn bind(&self, layout: &wgpu::BindGroupLayout, page_count: u32, group: &DispatchBatch) -> wgpu::BindGroup {
         let dispatch = wgpu::BufferBinding {
             buffer: &self.dispatches,
             offset: 0,
@@ -226,14 +226,14 @@ fn compile(gpu: &Gpu, kernel: &Kernel, page_count: u32, shaders: Shaders) -> Com
 mod tests {
     use super::*;
     use crate::reduce::gpu::Form;
-    use gradscope_record::stats::{Group, Groups};
+    use gradscope_record::stats::Stats;
 
     #[test]
     fn every_form_fits_metals_places_and_webgpus_default_limits() {
         /// Storage buffers a stage: of WebGPU by default, and of adapters that have more than anybody needs.
         const LIMITS: [u32; 3] = [8, 31, 500_000];
-        let all = Groups::FULL | Group::Cosine | Group::Ema;
-        for groups in [Groups::CARD, Group::Cosine.into(), Groups::FULL, all] {
+        let all = Stats::FULL | Stats::COSINE | Stats::EMA;
+        for groups in [Stats::BASIC, Stats::COSINE, Stats::FULL, all] {
             let form = Form { groups, ..Form::default() };
             for limit in LIMITS {
                 let pages = page_count_bound(PAGE_COUNT_MAX, limit, form.output_count()) / form.role_count() as u32;

@@ -37,6 +37,11 @@ impl Reduction {
         &self.plan
     }
 
+    /// Where the summaries lie.
+    pub fn summaries(&self) -> &wgpu::Buffer {
+        self.tensor_reduce.summaries()
+    }
+
     /// Bytes of the summaries.
     pub fn bytes(&self) -> u64 {
         self.tensor_reduce.bytes()

@@ -45,6 +45,10 @@ impl TensorReduce {
         Self { pipeline, bind_group, summaries, grid: grid(plan.tensors.len() as u32, gpu.grid_len_max), bytes }
     }
 
+    pub fn summaries(&self) -> &wgpu::Buffer {
+        &self.summaries
+    }
+
     /// Bytes that come back: a record a tensor.
     pub fn bytes(&self) -> u64 {
         self.bytes

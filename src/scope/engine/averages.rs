@@ -7,11 +7,11 @@ use crate::reduce::kernels::Pipelines;
 use crate::reduce::kernels::average::Average;
 use crate::reduce::kernels::paged::Terms;
 use crate::reduce::kernels::reduction::Reduction;
-use gradscope_record::stats::Group;
+use gradscope_record::stats::Stats;
 
 /// What averages are reduced as: gradients with history.
 pub(crate) fn averages_form() -> Form {
-    Form { groups: Group::Dynamics.into(), ..Form::default() }
+    Form { groups: Stats::DYNAMICS, ..Form::default() }
 }
 
 pub(super) struct GpuAverages {

@@ -15,7 +15,7 @@ use crate::reduce::kernels::reduction::Reduction;
 use crate::reduce::survey::{SurveyDue, SurveyPlan};
 use averages::GpuAverages;
 use gradscope_record::record::{NoticeKind, Param};
-use gradscope_record::stats::{Epsilons, Group, order_key};
+use gradscope_record::stats::{Epsilons, Stats, order_key};
 use read::{Fate, GradientFate};
 use std::any::Any;
 use std::sync::Arc;
@@ -148,7 +148,11 @@ impl Engine {
         Ok(Self {
             survey: GpuSurvey::new(&gpu, survey, &numels, shaders, limits)?,
             reduction: Reduction::new(&gpu, form, &numels, shaders, limits, &Pipelines::default())?,
-            averages: form.groups.ema.then(|| GpuAverages::new(&gpu, &numels, settings)).transpose()?,
+            averages: form
+                .groups
+                .contains(Stats::EMA)
+                .then(|| GpuAverages::new(&gpu, &numels, settings))
+                .transpose()?,
             average_factor,
             timer: gpu_timer.unwrap_or(!gpu.is_software()).then(|| Timer::new(&gpu)).flatten(),
             taps: Vec::new(),
@@ -251,7 +255,7 @@ impl Engine {
                         Cargo::Ordered(_) => surveyed.ordered[tensor] = Some(slice),
                         Cargo::Weight(_) => {
                             surveyed.weights[tensor] = Some(slice);
-                            if self.form.groups.params {
+                            if self.form.groups.contains(Stats::PARAMS) {
                                 reads[tensor].slices[1] = Some(slice);
                                 outcome.tensors[tensor].weighed = true;
                             }
@@ -461,5 +465,5 @@ fn compare<'a>(
 
 /// Taps are reduced as gradients are, without history.
 fn tap_form() -> Form {
-    Form { groups: Group::Dynamics.into(), tap: true }
+    Form { groups: Stats::DYNAMICS, tap: true }
 }

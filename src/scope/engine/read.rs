@@ -2,10 +2,10 @@
 
 use super::averages::{AverageFate, GpuAverages, averages_form};
 use super::survey::{SurveyLayout, SurveyOutcome};
-use crate::reduce::gpu::{Form, RecordLayout, Timer, Word};
+use crate::reduce::gpu::{Encoded, Form, RecordLayout, Timer};
 use crate::reduce::survey::{Counted, SurveyDue};
 use gradscope_record::record::{EmaRecord, Gradient, NoticeKind, TensorRecord};
-use gradscope_record::stats::TensorSummary;
+use gradscope_record::stats::{Stats, TensorSummary};
 
 /// What the engine knows of a step before its numbers are back.
 pub(crate) struct Outcome {
@@ -109,7 +109,7 @@ impl ReadLayout {
     }
 
     fn scalars_at(&self) -> usize {
-        let averages = if self.form.groups.ema { GpuAverages::bytes(self.tensors.len()) } else { 0 };
+        let averages = if self.form.groups.contains(Stats::EMA) { GpuAverages::bytes(self.tensors.len()) } else { 0 };
         self.averages_at() + averages as usize
     }
 
@@ -145,7 +145,7 @@ impl ReadLayout {
                 }
                 let words = words(data, tensor * self.layout.bytes() as usize, self.layout.len());
                 let found = self.layout.read(&words);
-                check(found.word(Word::Sentinel), numel, chunk_count, outcome.stamp)?;
+                found.check(&Encoded { numel, chunk_count, stamp: outcome.stamp })?;
                 let mut compared = false;
                 if let GradientFate::Observed { previous_step } = fate.gradient {
                     compared = previous_step.is_some();
@@ -167,7 +167,7 @@ impl ReadLayout {
             let at = self.averages_at() + place * self.average_layout.bytes() as usize;
             let words = words(data, at, self.average_layout.len());
             let found = self.average_layout.read(&words);
-            check(found.word(Word::Sentinel), fate.numel, fate.chunk_count, outcome.stamp)?;
+            found.check(&Encoded { numel: fate.numel, chunk_count: fate.chunk_count, stamp: outcome.stamp })?;
             let summary = found.gradient(fate.numel, fate.previous_step.is_some()).finish();
             Ok::<_, String>(Some(summary.limited_to(averages_form().groups)))
         };
@@ -183,7 +183,7 @@ impl ReadLayout {
             let bytes = self.tap_layout.bytes() as usize;
             let words = words(data, first + index * bytes, self.tap_layout.len());
             let found = self.tap_layout.read(&words);
-            check(found.word(Word::Sentinel), numel, chunk_count, outcome.stamp)?;
+            found.check(&Encoded { numel, chunk_count, stamp: outcome.stamp })?;
             Ok((found.gradient(numel, false).finish(), found.tails()))
         };
         outcome.taps.iter().enumerate().map(read).collect()
@@ -193,11 +193,4 @@ impl ReadLayout {
 /// Words of what came back; the bytes need not be aligned.
 fn words(data: &[u8], at: usize, len: usize) -> Vec<u32> {
     bytemuck::pod_collect_to_vec(&data[at..at + 4 * len])
-}
-
-fn check(found: u32, numel: u64, chunk_count: u32, stamp: u32) -> Result<(), String> {
-    match (numel as u32).wrapping_add(chunk_count.wrapping_mul(stamp)) {
-        expected if expected == found => Ok(()),
-        _ => Err("the summaries that came back are not those of this step".into()),
-    }
 }

@@ -10,7 +10,7 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device as BurnDevice, Tensor};
-use gradscope::{Device, Groups, Scope};
+use gradscope::{Device, Scope, Stats};
 use std::path::{Path, PathBuf};
 
 /// Fact of a run: how well the network does on examples held back. Accuracy, or minus the squared error.
@@ -57,7 +57,7 @@ impl WithNet for Training<'_> {
         let data = Data::new(task, fault == Some(Fault::RawInputs));
         let mut optimizer = optimizer(case);
         let mut scope = Scope::builder(device)
-            .stats(Groups::FULL)
+            .stats(Stats::FULL)
             .run(folder)
             .optimizer(case.optim.name())
             .activation(case.arch.activation().name())

@@ -3,7 +3,7 @@
 use super::settings::Rules;
 use super::{SPECS, spec};
 use crate::record::Rule;
-use crate::stats::Groups;
+use crate::stats::Stats;
 use serde::Serialize;
 use std::fmt;
 
@@ -11,11 +11,11 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Need {
-    /// [`Group::Dynamics`](crate::stats::Group).
+    /// [`Stats::DYNAMICS`](crate::stats::Stats).
     Dynamics,
-    /// [`Group::Params`](crate::stats::Group).
+    /// [`Stats::PARAMS`](crate::stats::Stats).
     Params,
-    /// [`Group::Updates`](crate::stats::Group).
+    /// [`Stats::UPDATES`](crate::stats::Stats).
     Updates,
     /// A scalar called `loss`, with the steps.
     Loss,
@@ -43,7 +43,7 @@ impl Need {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Material {
     /// The statistics that were recorded.
-    pub groups: Groups,
+    pub groups: Stats,
     /// Observed steps.
     pub step_count: u64,
     /// Whether steps came with a scalar called `loss`; `None` where that is not known yet.
@@ -59,9 +59,9 @@ pub struct Material {
 impl Material {
     fn has(&self, need: Need) -> bool {
         match need {
-            Need::Dynamics => self.groups.dynamics,
-            Need::Params => self.groups.params,
-            Need::Updates => self.groups.updates,
+            Need::Dynamics => self.groups.contains(Stats::DYNAMICS),
+            Need::Params => self.groups.contains(Stats::PARAMS),
+            Need::Updates => self.groups.contains(Stats::UPDATES),
             Need::Loss => self.has_loss != Some(false),
             Need::Taps => self.has_taps != Some(false),
             Need::Histograms => self.has_histograms,
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn what_is_lacking_is_named() {
         let full = Material {
-            groups: Groups::FULL,
+            groups: Stats::FULL,
             step_count: 10_000,
             has_loss: Some(true),
             has_taps: Some(true),
@@ -151,7 +151,7 @@ mod tests {
         let all = Coverage::of(&full, &Rules::default());
         assert_eq!((all.judged.len(), all.not_judged.len()), (SPECS.len(), 0));
         let without = |material: Material| Coverage::of(&material, &Rules::default()).to_string();
-        let text = without(Material { groups: Groups::CARD, ..full });
+        let text = without(Material { groups: Stats::BASIC, ..full });
         assert!(text.contains("stuck_zeros (needs the statistics `dynamics`)"), "{text}");
         assert!(text.contains("dead_weights (needs the statistics `params`)"), "{text}");
         let text = without(Material { has_loss: Some(false), ..full });

@@ -1,4 +1,4 @@
-//! Weights that are nearly all zero. Vectors may be: biases begin so. Needs `Group::Params`.
+//! Weights that are nearly all zero. Vectors may be: biases begin so. Needs `Stats::PARAMS`.
 
 use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};

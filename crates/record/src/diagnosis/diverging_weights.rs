@@ -1,5 +1,5 @@
 //! Weights that grow, or shrink, at a pace that does not slow. Healthy weights grow, too: fast at first, then ever slower. Needs
-//! `Group::Params`.
+//! `Stats::PARAMS`.
 
 use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};

@@ -1,7 +1,7 @@
 //! Gradients that flip because moves overshoot.
 //!
 //! Where the noise of batches makes a gradient flip, as many moves cross a maximum as a minimum; where curvature does, they cross
-//! minima. Needs `Group::Updates`.
+//! minima. Needs `Stats::UPDATES`.
 
 use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};

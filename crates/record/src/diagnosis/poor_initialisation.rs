@@ -1,5 +1,5 @@
 //! Initial weights whose spread, times the square root of their inputs, is far from 1: signals grow or shrink by that factor in each
-//! layer. Needs `Group::Params`.
+//! layer. Needs `Stats::PARAMS`.
 //!
 //! SageMaker's rule compares variances of layers, which differ by design where widths do; the gain of He (2015) and Glorot (2010) does
 //! not. Vectors, embeddings and weights that begin at zero on purpose have none.

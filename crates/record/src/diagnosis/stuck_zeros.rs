@@ -1,5 +1,5 @@
 //! Elements whose gradient stays near zero, step after step. Dead pixels of the input do that to a first layer: worth a note. Needs
-//! `Group::Dynamics`.
+//! `Stats::DYNAMICS`.
 
 use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};

@@ -1,4 +1,4 @@
-//! Parameters that do not move although their gradient is not zero. Needs `Group::Updates`.
+//! Parameters that do not move although their gradient is not zero. Needs `Stats::UPDATES`.
 
 use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};

@@ -1,4 +1,4 @@
-//! Moves of the whole model that are too large for its weights, or too small to get anywhere. Needs `Group::Updates`.
+//! Moves of the whole model that are too large for its weights, or too small to get anywhere. Needs `Stats::UPDATES`.
 
 use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};

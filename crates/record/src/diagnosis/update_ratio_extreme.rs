@@ -1,4 +1,4 @@
-//! A weight that moves by more than its own size, or by nothing that counts. Needs `Group::Updates`.
+//! A weight that moves by more than its own size, or by nothing that counts. Needs `Stats::UPDATES`.
 
 use super::coverage::Need;
 use super::settings::{Number, Numbers, Spec};

@@ -1,7 +1,7 @@
 //! The figures of a tensor that curves are drawn of: overviews have all of them, pictures and TensorBoard choose.
 
 use super::TensorRecord;
-use crate::stats::{Groups, ParameterSummary, TensorSummary, UpdateSummary};
+use crate::stats::{ParameterSummary, Stats, TensorSummary, UpdateSummary};
 
 /// How the values of a figure spread, and so what axis shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub struct Figure {
     pub scale: Scale,
     /// `None` where the step has no such figure.
     pub of: fn(&TensorRecord) -> Option<f64>,
-    /// Whether a scope that was asked for these groups has it.
-    pub is_in: fn(Groups) -> bool,
+    /// What a scope has to be asked for.
+    pub needs: Stats,
 }
 
 /// A figure over the finite elements of a gradient. Without one there is none: norms of nothing would be zeros.
@@ -52,57 +52,55 @@ fn released(record: &TensorRecord, epsilon: usize) -> Option<f64> {
 }
 
 macro_rules! figures {
-    ($($name:ident $scale:ident $needs:tt $title:literal = |$r:ident| $of:expr;)*) => {
+    ($($name:ident $scale:ident $needs:ident $title:literal = |$r:ident| $of:expr;)*) => {
         &[$(Figure {
             name: stringify!($name),
             title: $title,
             scale: Scale::$scale,
             of: |$r| $of,
-            is_in: figures!(@needs $needs),
+            needs: Stats::$needs,
         }),*]
     };
-    (@needs card) => { |_| true };
-    (@needs $group:ident) => { |groups| groups.$group };
 }
 
 impl Figure {
     /// Every figure, in the order of overviews.
     #[rustfmt::skip]
     pub const ALL: &'static [Self] = figures! {
-        min Linear card "smallest gradient" = |r| gradient(r, |s| s.min.map(f64::from));
-        max Linear card "largest gradient" = |r| gradient(r, |s| s.max.map(f64::from));
-        abs_max Log card "largest gradient magnitude" = |r| gradient(r, |s| s.abs_max().map(f64::from));
-        abs_mean Log card "mean gradient magnitude" = |r| gradient(r, TensorSummary::abs_mean);
-        l1_norm Log card "gradient L1 norm" = |r| gradient(r, |s| Some(s.l1_norm));
-        l2_norm Log card "gradient L2 norm" = |r| gradient(r, |s| Some(s.l2_norm));
-        near_zero_ratio_1 Ratio card "near-zero gradients, smaller epsilon" = |r| gradient(r, |s| Some(s.near_zero_ratio()[0]));
-        near_zero_ratio_2 Ratio card "near-zero gradients, larger epsilon" = |r| gradient(r, |s| Some(s.near_zero_ratio()[1]));
-        sign_flip_ratio Ratio card "sign flips" = |r| gradient(r, TensorSummary::sign_flip_ratio);
-        nonfinite_count Count card "non-finite gradients" = |r| r.summary().map(|s| s.nonfinite_count() as f64);
-        cosine_previous Linear cosine "cosine with the gradient before" = |r| gradient(r, |s| s.cosine_previous);
-        mean Linear dynamics "mean gradient" = |r| gradient(r, TensorSummary::mean);
-        std Log dynamics "standard deviation of the gradient" = |r| gradient(r, |s| s.dynamics?.std);
-        kurtosis Log dynamics "kurtosis of the gradient" = |r| gradient(r, |s| s.dynamics?.kurtosis);
-        released_ratio_1 Ratio dynamics "near zeros released, smaller epsilon" = |r| released(r, 0);
-        released_ratio_2 Ratio dynamics "near zeros released, larger epsilon" = |r| released(r, 1);
-        param_min Linear params "smallest weight" = |r| parameter(r, |p| p.min.map(f64::from));
-        param_max Linear params "largest weight" = |r| parameter(r, |p| p.max.map(f64::from));
-        param_l2_norm Log params "weight L2 norm" = |r| parameter(r, |p| Some(p.l2_norm));
-        param_kurtosis Log params "kurtosis of the weights" = |r| parameter(r, |p| p.kurtosis);
-        param_nonfinite_count Count params "non-finite weights" = |r| r.parameter.as_ref().map(|p| p.nonfinite_count as f64);
-        update_l2_norm Log updates "L2 norm of the move" = |r| update(r, |u, _| Some(u.l2_norm));
-        update_to_weight Log updates "move / weight norm" = |r| update(r, |u, _| Some(u.update_to_weight));
-        unchanged_ratio Ratio updates "weights that did not move" =
+        min Linear BASIC "smallest gradient" = |r| gradient(r, |s| s.min.map(f64::from));
+        max Linear BASIC "largest gradient" = |r| gradient(r, |s| s.max.map(f64::from));
+        abs_max Log BASIC "largest gradient magnitude" = |r| gradient(r, |s| s.abs_max().map(f64::from));
+        abs_mean Log BASIC "mean gradient magnitude" = |r| gradient(r, TensorSummary::abs_mean);
+        l1_norm Log BASIC "gradient L1 norm" = |r| gradient(r, |s| Some(s.l1_norm));
+        l2_norm Log BASIC "gradient L2 norm" = |r| gradient(r, |s| Some(s.l2_norm));
+        near_zero_ratio_1 Ratio BASIC "near-zero gradients, smaller epsilon" = |r| gradient(r, |s| Some(s.near_zero_ratio()[0]));
+        near_zero_ratio_2 Ratio BASIC "near-zero gradients, larger epsilon" = |r| gradient(r, |s| Some(s.near_zero_ratio()[1]));
+        sign_flip_ratio Ratio BASIC "sign flips" = |r| gradient(r, TensorSummary::sign_flip_ratio);
+        nonfinite_count Count BASIC "non-finite gradients" = |r| r.summary().map(|s| s.nonfinite_count() as f64);
+        cosine_previous Linear COSINE "cosine with the gradient before" = |r| gradient(r, |s| s.cosine_previous);
+        mean Linear DYNAMICS "mean gradient" = |r| gradient(r, TensorSummary::mean);
+        std Log DYNAMICS "standard deviation of the gradient" = |r| gradient(r, |s| s.dynamics?.std);
+        kurtosis Log DYNAMICS "kurtosis of the gradient" = |r| gradient(r, |s| s.dynamics?.kurtosis);
+        released_ratio_1 Ratio DYNAMICS "near zeros released, smaller epsilon" = |r| released(r, 0);
+        released_ratio_2 Ratio DYNAMICS "near zeros released, larger epsilon" = |r| released(r, 1);
+        param_min Linear PARAMS "smallest weight" = |r| parameter(r, |p| p.min.map(f64::from));
+        param_max Linear PARAMS "largest weight" = |r| parameter(r, |p| p.max.map(f64::from));
+        param_l2_norm Log PARAMS "weight L2 norm" = |r| parameter(r, |p| Some(p.l2_norm));
+        param_kurtosis Log PARAMS "kurtosis of the weights" = |r| parameter(r, |p| p.kurtosis);
+        param_nonfinite_count Count PARAMS "non-finite weights" = |r| r.parameter.as_ref().map(|p| p.nonfinite_count as f64);
+        update_l2_norm Log UPDATES "L2 norm of the move" = |r| update(r, |u, _| Some(u.l2_norm));
+        update_to_weight Log UPDATES "move / weight norm" = |r| update(r, |u, _| Some(u.update_to_weight));
+        unchanged_ratio Ratio UPDATES "weights that did not move" =
             |r| update(r, |u, numel| (numel > 0).then(|| u.unchanged_count as f64 / numel as f64));
-        minimum_ratio Ratio updates "elements that crossed a minimum" =
+        minimum_ratio Ratio UPDATES "elements that crossed a minimum" =
             |r| update(r, |u, numel| Some(u.crossings?.minimum_count as f64 / numel.max(1) as f64));
-        maximum_ratio Ratio updates "elements that crossed a maximum" =
+        maximum_ratio Ratio UPDATES "elements that crossed a maximum" =
             |r| update(r, |u, numel| Some(u.crossings?.maximum_count as f64 / numel.max(1) as f64));
     };
 
     /// Those of a scope that was asked for `groups`.
-    pub fn of_groups(groups: Groups) -> impl Iterator<Item = &'static Self> {
-        Self::ALL.iter().filter(move |figure| (figure.is_in)(groups))
+    pub fn of_groups(groups: Stats) -> impl Iterator<Item = &'static Self> {
+        Self::ALL.iter().filter(move |figure| groups.contains(figure.needs))
     }
 
     /// The one of that name.

@@ -1,6 +1,6 @@
 //! The summary of a gradient.
 
-use super::Groups;
+use super::Stats;
 use super::{Moments, from_order_key};
 use serde::{Deserialize, Serialize};
 
@@ -282,15 +282,15 @@ pub struct TensorSummary {
     /// Elements that are finite and non-zero now and were at the previous step.
     pub signed_pair_count: Option<u64>,
     /// `g.p / (|g| |p|)` with the gradient before, in [-1, 1]; `None` where one of the two is zero. Where
-    /// [`Group::Cosine`](super::Group) was asked for.
+    /// [`Stats::COSINE`](super::Group) was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cosine_previous: Option<f64>,
-    /// Where [`Group::Dynamics`](super::Group) was asked for.
+    /// Where [`Stats::DYNAMICS`](super::Group) was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamics: Option<Dynamics>,
 }
 
-/// What [`Group::Dynamics`](super::Group) adds to a [`TensorSummary`].
+/// What [`Stats::DYNAMICS`](super::Group) adds to a [`TensorSummary`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Dynamics {
     /// Smallest magnitude of a finite, non-zero element, subnormals included.
@@ -366,9 +366,9 @@ impl TensorSummary {
 
     /// What of it was asked for.
     #[must_use]
-    pub fn limited_to(mut self, groups: Groups) -> Self {
-        self.dynamics = self.dynamics.filter(|_| groups.dynamics);
-        self.cosine_previous = self.cosine_previous.filter(|_| groups.cosine);
+    pub fn limited_to(mut self, groups: Stats) -> Self {
+        self.dynamics = self.dynamics.filter(|_| groups.contains(Stats::DYNAMICS));
+        self.cosine_previous = self.cosine_previous.filter(|_| groups.contains(Stats::COSINE));
         self
     }
 

@@ -7,17 +7,17 @@
 
 mod epsilons;
 mod gradient;
-mod groups;
 mod lift;
 mod moments;
 mod parameter;
+mod sets;
 mod shape;
 
 pub use epsilons::{EpsilonError, Epsilons};
 pub use gradient::{Dynamics, FirstNonfinite, NonfiniteKind, Partial, TensorSummary, Transitions};
-pub use groups::{Group, Groups, UnknownGroup};
 pub use moments::Moments;
 pub use parameter::{Crossings, ParameterSummary, RetainedMove, UpdatePartial, UpdateSummary, WeightPartial};
+pub use sets::{Stats, UnknownStats};
 pub use shape::{EDGE_COUNT, scaled_edges};
 pub use shape::{EXPONENT_COUNT, Format, Histogram, LINEAR_COUNT, LinearHistogram, Segment, linear_edges};
 pub use shape::{FLUSH_INDEX, HISTOGRAM_LEN, LINEAR_INDEX, OVERFLOW_INDEX, ZERO_INDEX, exponent_bin, linear_bin};

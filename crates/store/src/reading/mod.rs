@@ -11,6 +11,7 @@ use super::run::Run;
 use crate::Error;
 use gradscope_record::diagnosis::{Context, Coverage, Diagnosis, Material, Rules};
 use gradscope_record::record::{Finding, Notice, Param, Severity};
+use gradscope_record::stats::Stats;
 use loss::PART;
 use serde::Serialize;
 use std::ops::Range;
@@ -171,7 +172,7 @@ impl Reading {
                     ParameterReading::of(&curves, tensor, &params[tensor], [&early, &late], span_count)
                 })
                 .collect(),
-            updates: updates(&curves, params, &late, run.manifest().groups().updates),
+            updates: updates(&curves, params, &late, run.manifest().groups().contains(Stats::UPDATES)),
             sign_flip_ratio: weighed("sign_flip_ratio"),
             minimum_share: crossed.filter(|(low, high)| low + high > 0.0).map(|(low, high)| low / (low + high)),
             lr: points("lr").and_then(|points| points.last()).map(|(_, lr)| *lr),

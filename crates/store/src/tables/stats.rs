@@ -10,7 +10,7 @@ use arrow_array::builder::{StringBuilder, UInt64Builder};
 use arrow_array::{RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gradscope_record::record::{EmaRecord, Gradient, Param, StepRecord, TensorRecord};
-use gradscope_record::stats::{Groups, TensorSummary};
+use gradscope_record::stats::{Stats, TensorSummary};
 use std::sync::Arc;
 
 const PARAMETER: &str = "param_";
@@ -25,7 +25,7 @@ const NOT_DUE: &str = "not_due";
 const LAST_MOVE: &str = "last_move";
 
 pub(crate) struct StatsTable {
-    groups: Groups,
+    groups: Stats,
     params: Arc<[Param]>,
     schema: SchemaRef,
     keys: Keys,
@@ -43,7 +43,7 @@ pub(crate) struct StatsTable {
 }
 
 impl StatsTable {
-    pub fn new(groups: Groups, params: Arc<[Param]>) -> Self {
+    pub fn new(groups: Stats, params: Arc<[Param]>) -> Self {
         Self {
             schema: schema(groups),
             groups,
@@ -93,19 +93,19 @@ impl StatsTable {
         let dynamics =
             |s: Option<&TensorSummary>| s.and_then(|s| s.dynamics.as_ref()).map(DynamicsRow::of).unwrap_or_default();
         card(summary).append(&mut self.card);
-        if self.groups.cosine {
+        if self.groups.contains(Stats::COSINE) {
             CosineRow { cosine_previous: summary.and_then(|s| s.cosine_previous) }.append(&mut self.cosine);
         }
-        if self.groups.dynamics {
+        if self.groups.contains(Stats::DYNAMICS) {
             dynamics(summary).append(&mut self.dynamics);
         }
-        if self.groups.params {
+        if self.groups.contains(Stats::PARAMS) {
             found.parameter.as_ref().map(ParameterRow::of).unwrap_or_default().append(&mut self.parameter);
         }
-        if self.groups.updates {
+        if self.groups.contains(Stats::UPDATES) {
             found.update.as_ref().map(UpdateRow::of).unwrap_or_default().append(&mut self.update);
         }
-        if self.groups.ema {
+        if self.groups.contains(Stats::EMA) {
             let ema = found.ema.as_deref().copied().unwrap_or_default();
             for (builders, summary) in self.ema.iter_mut().zip([ema.gradient, ema.parameter]) {
                 card(summary.as_ref()).append(&mut builders.0);
@@ -115,7 +115,7 @@ impl StatsTable {
     }
 }
 
-fn schema(groups: Groups) -> SchemaRef {
+fn schema(groups: Stats) -> SchemaRef {
     let mut fields = key_fields();
     fields.extend([
         Field::new("tensor", DataType::UInt64, false),
@@ -124,19 +124,19 @@ fn schema(groups: Groups) -> SchemaRef {
         Field::new("previous_step", DataType::UInt64, true),
     ]);
     fields.extend(CardRow::fields(""));
-    if groups.cosine {
+    if groups.contains(Stats::COSINE) {
         fields.extend(CosineRow::fields(""));
     }
-    if groups.dynamics {
+    if groups.contains(Stats::DYNAMICS) {
         fields.extend(DynamicsRow::fields(""));
     }
-    if groups.params {
+    if groups.contains(Stats::PARAMS) {
         fields.extend(ParameterRow::fields(PARAMETER));
     }
-    if groups.updates {
+    if groups.contains(Stats::UPDATES) {
         fields.extend(UpdateRow::fields(UPDATE));
     }
-    if groups.ema {
+    if groups.contains(Stats::EMA) {
         for prefix in EMA {
             fields.extend(CardRow::fields(prefix));
             fields.extend(DynamicsRow::fields(prefix));
@@ -166,19 +166,19 @@ impl Table for StatsTable {
             done(self.previous_step.finish()),
         ]);
         columns.extend(CardRow::finish(&mut self.card));
-        if self.groups.cosine {
+        if self.groups.contains(Stats::COSINE) {
             columns.extend(CosineRow::finish(&mut self.cosine));
         }
-        if self.groups.dynamics {
+        if self.groups.contains(Stats::DYNAMICS) {
             columns.extend(DynamicsRow::finish(&mut self.dynamics));
         }
-        if self.groups.params {
+        if self.groups.contains(Stats::PARAMS) {
             columns.extend(ParameterRow::finish(&mut self.parameter));
         }
-        if self.groups.updates {
+        if self.groups.contains(Stats::UPDATES) {
             columns.extend(UpdateRow::finish(&mut self.update));
         }
-        if self.groups.ema {
+        if self.groups.contains(Stats::EMA) {
             for (card, dynamics) in &mut self.ema {
                 columns.extend(CardRow::finish(card));
                 columns.extend(DynamicsRow::finish(dynamics));
