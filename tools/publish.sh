@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-cargo package --workspace --no-verify "$@"
+cargo package --workspace --exclude gradscope-tests --no-verify "$@"
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 for name in gradscope-record gradscope-store gradscope gradscope-models gradscope-cli; do
     file=${CARGO_TARGET_DIR:-target}/package/$name-$version.crate
@@ -11,4 +11,4 @@ for name in gradscope-record gradscope-store gradscope gradscope-models gradscop
     echo "$file: $bytes bytes"
     [ "$bytes" -lt 10000000 ] || { echo "$file is over 10 MB" >&2; exit 1; }
 done
-cargo publish --workspace --dry-run "$@"
+cargo publish --workspace --exclude gradscope-tests --dry-run "$@"

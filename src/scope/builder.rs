@@ -44,7 +44,7 @@ const FLIGHT_RECORDER_LEN: usize = 64;
 ///
 /// ```no_run
 /// # use burn::nn::LinearConfig;
-/// use gradscope::{Group, Schedule, Scope};
+/// use gradscope::{Schedule, Scope, Stats};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let device = gradscope::device()?;
@@ -194,7 +194,7 @@ impl ScopeBuilder {
     }
 
     /// Share of the past in moving averages, in [0, 1): those of figures ([`Averages`](gradscope_record::record::Averages)) and,
-    /// with [`Stats::EMA`](crate::Group), those of elements. Another one is an error of [`ScopeBuilder::build`].
+    /// with [`Stats::EMA`](crate::Stats::EMA), those of elements. Another one is an error of [`ScopeBuilder::build`].
     /// Default: 0.9.
     pub fn average_factor(mut self, factor: f64) -> Self {
         self.average_factor = factor;

@@ -210,7 +210,7 @@ impl Scope {
     }
 
     /// Reports the move that the optimizer made after the last step, waits for what is in flight, closes the run folder,
-    /// and sums the run up. `model` is as that move left it; without [`Stats::UPDATES`](crate::Group) it is not looked
+    /// and sums the run up. `model` is as that move left it; without [`Stats::UPDATES`](crate::Stats::UPDATES) it is not looked
     /// at.
     ///
     /// A run folder that can't be completed is told of in the events; what it holds so far stays.
@@ -301,7 +301,7 @@ impl Scope {
     }
 
     /// Bytes of state kept on the GPU from step to step; 0 without one. The parameters that
-    /// [`Stats::UPDATES`](crate::Group) keeps are not among them: they are burn's own.
+    /// [`Stats::UPDATES`](crate::Stats::UPDATES) keeps are not among them: they are burn's own.
     pub fn state_bytes(&self) -> u64 {
         self.observer.state_bytes()
     }

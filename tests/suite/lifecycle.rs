@@ -266,7 +266,11 @@ fn a_tensor_that_another_thread_changes_is_recorded_as_the_step_saw_it() {
     let mut scope = Scope::builder(&device).diagnose(false).build(&model).unwrap();
     let (give, given) = std::sync::mpsc::channel::<Tensor<1>>();
     let owner = std::thread::spawn(move || {
-        given.into_iter().for_each(|tensor| drop(tensor.add_scalar(1e6).into_data()));
+        for (number, tensor) in given.into_iter().enumerate() {
+            // At one moment of handing over after the other.
+            std::thread::sleep(std::time::Duration::from_micros(number as u64 % 100 * 4));
+            drop(tensor.add_scalar(1e6).into_data());
+        }
     });
     let mut records = vec![];
     for number in 0..STEP_COUNT {

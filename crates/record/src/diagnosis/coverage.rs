@@ -11,11 +11,11 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Need {
-    /// [`Stats::DYNAMICS`](crate::stats::Stats).
+    /// [`Stats::DYNAMICS`](crate::stats::Stats::DYNAMICS).
     Dynamics,
-    /// [`Stats::PARAMS`](crate::stats::Stats).
+    /// [`Stats::PARAMS`](crate::stats::Stats::PARAMS).
     Params,
-    /// [`Stats::UPDATES`](crate::stats::Stats).
+    /// [`Stats::UPDATES`](crate::stats::Stats::UPDATES).
     Updates,
     /// A scalar called `loss`, with the steps.
     Loss,

@@ -35,16 +35,16 @@ pub struct Global {
     pub sign_flip_count: Option<u64>,
     /// Elements that could have flipped, over the same tensors; `None` where there were none.
     pub signed_pair_count: Option<u64>,
-    /// Non-zero elements below the smallest normal f32, where [`Stats::DYNAMICS`](crate::stats::Stats) was asked for.
+    /// Non-zero elements below the smallest normal f32, where [`Stats::DYNAMICS`](crate::stats::Stats::DYNAMICS) was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnormal_count: Option<u64>,
     /// Over the tensors that could be compared with the previous step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transitions: Option<Transitions>,
-    /// Where [`Stats::PARAMS`](crate::stats::Stats) was asked for.
+    /// Where [`Stats::PARAMS`](crate::stats::Stats::PARAMS) was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<GlobalParameters>,
-    /// Where [`Stats::UPDATES`](crate::stats::Stats) was asked for and a step before is known.
+    /// Where [`Stats::UPDATES`](crate::stats::Stats::UPDATES) was asked for and a step before is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updates: Option<GlobalUpdates>,
 }

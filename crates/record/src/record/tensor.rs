@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 pub struct TensorRecord {
     /// What there was of its gradient.
     pub gradient: Gradient,
-    /// Where [`Stats::PARAMS`](crate::stats::Stats) was asked for.
+    /// Where [`Stats::PARAMS`](crate::stats::Stats::PARAMS) was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameter: Option<ParameterSummary>,
-    /// The move since the step before, where [`Stats::UPDATES`](crate::stats::Stats) was asked for.
+    /// The move since the step before, where [`Stats::UPDATES`](crate::stats::Stats::UPDATES) was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<UpdateSummary>,
     /// Moving averages of the gradient's figures, this step's included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub averages: Option<Averages>,
-    /// Where [`Stats::EMA`](crate::stats::Stats) was asked for.
+    /// Where [`Stats::EMA`](crate::stats::Stats::EMA) was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<Box<EmaRecord>>,
 }
@@ -88,7 +88,7 @@ pub struct Averages {
     pub near_zero_ratio: [f64; 2],
     /// Of the share of signs that flip, in [0, 1]; `None` while none could.
     pub sign_flip_ratio: Option<f64>,
-    /// Of the move over the weight; `None` without [`Stats::UPDATES`](crate::stats::Stats).
+    /// Of the move over the weight; `None` without [`Stats::UPDATES`](crate::stats::Stats::UPDATES).
     pub update_to_weight: Option<f64>,
 }
 

@@ -282,15 +282,15 @@ pub struct TensorSummary {
     /// Elements that are finite and non-zero now and were at the previous step.
     pub signed_pair_count: Option<u64>,
     /// `g.p / (|g| |p|)` with the gradient before, in [-1, 1]; `None` where one of the two is zero. Where
-    /// [`Stats::COSINE`](super::Group) was asked for.
+    /// [`Stats::COSINE`](crate::stats::Stats::COSINE) was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cosine_previous: Option<f64>,
-    /// Where [`Stats::DYNAMICS`](super::Group) was asked for.
+    /// Where [`Stats::DYNAMICS`](crate::stats::Stats::DYNAMICS) was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamics: Option<Dynamics>,
 }
 
-/// What [`Stats::DYNAMICS`](super::Group) adds to a [`TensorSummary`].
+/// What [`Stats::DYNAMICS`](crate::stats::Stats::DYNAMICS) adds to a [`TensorSummary`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Dynamics {
     /// Smallest magnitude of a finite, non-zero element, subnormals included.

@@ -64,9 +64,9 @@ pub struct Row {
     pub transitions: Option<Transitions>,
     /// Extremes crossed over the run; `None` where no moves were compared, or nobody asked.
     pub crossings: Option<Crossings>,
-    /// The last that was told, where [`Stats::PARAMS`](crate::stats::Stats) was asked for.
+    /// The last that was told, where [`Stats::PARAMS`](crate::stats::Stats::PARAMS) was asked for.
     pub last_parameter: Option<ParameterSummary>,
-    /// The last that was told, where [`Stats::UPDATES`](crate::stats::Stats) was asked for.
+    /// The last that was told, where [`Stats::UPDATES`](crate::stats::Stats::UPDATES) was asked for.
     pub last_update: Option<UpdateSummary>,
 }
 
