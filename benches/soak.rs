@@ -113,7 +113,7 @@ fn main() -> ExitCode {
             begun = Instant::now();
         }
     }
-    let finished = scope.finish_as(&model, RunStatus::Finished).expect("an end");
+    let finished = scope.finish_as(&model, RunStatus::Finished);
     take(finished.events);
     println!("{record_count} records, the last of them of the last move; {lost_count} notices");
 

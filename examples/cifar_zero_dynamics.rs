@@ -101,7 +101,7 @@ fn main() -> support::Outcome {
             save(&folder.join("checkpoints").join(format!("epoch-{epoch}")), &model, &optimizer)?;
         }
     }
-    let finished = scope.finish(&model)?;
+    let finished = scope.finish(&model);
     support::read(&finished)?;
     println!("Accuracy on 1,000 test images: {:.1}%", 100.0 * accuracy(&model, &data, &device));
     let folder = support::folder(&finished)?;

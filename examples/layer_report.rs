@@ -219,7 +219,7 @@ fn train<M: Module>(
         keep(scope.poll(), &mut records);
         table(epoch, chosen, &records);
     }
-    let finished = scope.finish(&model)?;
+    let finished = scope.finish(&model);
     support::read(&finished)?;
     support::folder(&finished)
 }

@@ -107,7 +107,7 @@ fn main() -> support::Outcome {
         model = optimizer.step(options.lr, model, gradients);
         support::tell(scope.poll(), options.every, line);
     }
-    let mut finished = scope.finish(&model)?;
+    let mut finished = scope.finish(&model);
     support::tell(std::mem::take(&mut finished.events), options.every, line);
     support::read(&finished)?;
     Ok(())

@@ -116,7 +116,7 @@ fn main() -> support::Outcome {
         model = optimizer.step(1e-3, model, gradients);
         support::tell(scope.poll(), 10, line);
     }
-    let finished = scope.finish(&model)?;
+    let finished = scope.finish(&model);
     support::tell(finished.events, 10, line);
     Ok(())
 }

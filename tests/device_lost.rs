@@ -39,7 +39,7 @@ fn a_device_that_goes_is_told_of_and_nothing_waits_for_it() {
         }
         let _ = tell.send(scope.finish(&model));
     });
-    let finished = told.recv_timeout(PATIENCE).expect("nobody waits for a device that is gone").expect("an end");
+    let finished = told.recv_timeout(PATIENCE).expect("nobody waits for a device that is gone");
     let lost: Vec<u64> = finished
         .events
         .iter()

@@ -247,7 +247,7 @@ fn the_learner_is_watched_as_a_loop_is() {
         let gradients = GradientsParams::from_grads(gradients, &model);
         model = optimizer.step(LR, model, gradients);
     }
-    let of_loop = scope.finish(&model).unwrap();
+    let of_loop = scope.finish(&model);
     assert_eq!(of_learner.summary.rows.len(), 4);
     let (ours, theirs) = (records(events), records(of_loop.events));
     assert_eq!(ours.len(), 14);

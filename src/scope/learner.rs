@@ -373,11 +373,10 @@ impl Watching {
         let mut main = None;
         for (place, watched) in std::mem::take(&mut self.watched).into_iter().enumerate() {
             // The model lives on the main device.
-            let finished = match place {
+            let mut finished = match place {
                 0 => watched.scope.finish_as(model, status),
                 _ => watched.scope.finish_as(&Vec::<Param<Tensor<1>>>::new(), status),
             };
-            let Ok(mut finished) = finished else { continue };
             self.take(place, std::mem::take(&mut finished.events));
             self.summary.dropped_count += finished.summary.dropped_count;
             self.summary.lost_count += finished.summary.lost_count;

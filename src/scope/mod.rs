@@ -81,7 +81,7 @@ struct Known {
 ///         println!("{event}");
 ///     }
 /// }
-/// println!("{}", scope.finish(&model)?.summary);
+/// println!("{}", scope.finish(&model).summary);
 /// # Ok(())
 /// # }
 /// ```
@@ -213,20 +213,14 @@ impl Scope {
     /// and sums the run up. `model` is as that move left it; without [`Stats::UPDATES`](crate::Stats::UPDATES) it is not looked
     /// at.
     ///
-    /// A run folder that can't be completed is told of in the events; what it holds so far stays.
-    ///
-    /// # Errors
-    /// Never, so far. What could not be written is told of in `events`, and counted in `run.json`.
-    /// [`Hook::finish`](crate::scope::learner::Hook::finish) is this for a model that carries its scope.
-    pub fn finish<M: Module>(self, model: &M) -> Result<Finished, Error> {
+    /// It never fails: what could not be written is reported in [`Finished::events`] and counted in `run.json`, and what
+    /// the run folder holds so far stays. [`Hook::finish`](crate::scope::learner::Hook::finish) is this for a model that carries its scope.
+    pub fn finish<M: Module>(self, model: &M) -> Finished {
         self.finish_as(model, RunStatus::Finished)
     }
 
     /// As [`Scope::finish`], for a run that ended otherwise.
-    ///
-    /// # Errors
-    /// As [`Scope::finish`].
-    pub fn finish_as<M: Module>(mut self, model: &M, status: RunStatus) -> Result<Finished, Error> {
+    pub fn finish_as<M: Module>(mut self, model: &M, status: RunStatus) -> Finished {
         // What is under way comes home first: the ring has room then, and the queue is this thread's.
         self.drain();
         if let (Some(last), true) = (self.last_step, self.observer.awaits_move()) {
@@ -247,7 +241,7 @@ impl Scope {
             failures.into_iter().for_each(|kind| self.push(Event::Notice(Notice::new(step, kind))));
             folder
         });
-        Ok(Finished { summary: std::mem::take(&mut self.summary), events: self.events.take(), folder })
+        Finished { summary: std::mem::take(&mut self.summary), events: self.events.take(), folder }
     }
 
     /// The finding that asks training to stop, if one has: a rule whose [`Action`](gradscope_record::record::Action) is `Stop` has

@@ -22,7 +22,7 @@ fn run(device: &Device, builder: ScopeBuilder, steps: &[Values], epoch: impl Fn(
         let step = step as u64;
         scope.step(step).epoch(epoch(step)).gradients(&model, &model.gradients(device, values)).submit();
     }
-    let events = scope.finish(&model).unwrap().events.into_iter();
+    let events = scope.finish(&model).events.into_iter();
     let records = events.filter_map(|event| match event {
         Event::Record(record) => Some(record),
         Event::Notice(notice) if notice.kind.is_fault() => panic!("{notice}"),
@@ -244,7 +244,7 @@ fn a_changed_model_is_told_of_at_every_schedule() {
             let grown = bag(&device, if step < 2 { &[4] } else { &[4, 4] });
             scope.step(step).gradients(&grown, &grown.gradients(&device, &[None, None])).submit();
         }
-        let events = scope.finish(&model).unwrap().events;
+        let events = scope.finish(&model).events;
         let told =
             |event: &&Event| matches!(event, Event::Notice(n) if matches!(n.kind, NoticeKind::ModelChanged { .. }));
         assert_eq!(events.iter().filter(told).count(), 1, "{span:?}: {events:?}");
@@ -263,7 +263,7 @@ fn the_last_move_carries_nothing_else() {
     let mut scope = builder.build(&model).unwrap();
     assert_eq!(scope.groups(), Stats::FULL | Stats::COSINE, "what is implied is added");
     scope.step(0).gradients(&model, &model.gradients(&device, &[Some(vec![1.0; 4])])).submit();
-    let finished = scope.finish(&model).unwrap();
+    let finished = scope.finish(&model);
     let [Event::Record(first), Event::Record(last)] = &finished.events[..] else { panic!("{:?}", finished.events) };
     assert!(first.shapes.is_some() && !first.last_move);
     assert!(last.last_move && last.shapes.is_none() && last.tensors[0].update.is_some());

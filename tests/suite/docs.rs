@@ -155,7 +155,7 @@ fn every_column_has_its_definition() {
     for step in 0..2 {
         scope.step(step).gradients(&model, &model.gradients(&device, &values)).submit();
     }
-    let finished = scope.finish(&model).unwrap();
+    let finished = scope.finish(&model);
     let run = Run::open(finished.folder.expect("a run folder")).unwrap();
     let (statistics, format) = (read("docs/statistics.md"), read("docs/run-format.md"));
     let columns = run.columns("stats").unwrap();

@@ -38,7 +38,7 @@ fn a_scope_tells_the_caller_the_disk_and_the_loop() {
     scope.step(steps + 1).gradients(&model, &model.gradients(&device, &values)).submit();
     assert!((7..=20).contains(&steps), "the loop was told at step {steps}");
     assert_eq!(scope.should_stop().map(|finding| finding.rule), Some(Rule::NonFinite));
-    let folder = scope.finish(&model).unwrap().folder.unwrap();
+    let folder = scope.finish(&model).folder.unwrap();
     assert_eq!(*heard.lock().unwrap(), [(Rule::NonFinite, true), (Rule::NonFinite, false)]);
     let captured = format!("captures/step-{:08}.safetensors", steps + 1);
     assert!(folder.join(&captured).exists(), "the step after a snapshot is captured: {captured}");
@@ -66,7 +66,7 @@ fn a_callback_that_panics_is_told_of_and_training_goes_on() {
         let values = [Some(vec![if step == 3 { f32::NAN } else { 1.0 }; 8])];
         scope.step(step).gradients(&model, &model.gradients(&device, &values)).submit();
     }
-    let finished = scope.finish(&model).unwrap();
+    let finished = scope.finish(&model);
     let notices: Vec<String> = finished
         .events
         .iter()
@@ -165,7 +165,7 @@ fn a_run_folder_knows_that_its_model_was_pretrained() {
     let model = bag(&device, &[8]);
     let mut scope = Scope::builder(&device).run(parent.path()).pretrained(true).build(&model).unwrap();
     scope.step(0).gradients(&model, &model.gradients(&device, &[Some(vec![1.0; 8])])).submit();
-    let folder = scope.finish(&model).unwrap().folder.unwrap();
+    let folder = scope.finish(&model).folder.unwrap();
     let mut settings = Run::open(folder).unwrap().manifest().settings.clone();
     settings["diagnose"] = false.into();
     let large = sheets(100, |_, sheet| sheet.tensors[2].weight_rms = 3.0);
@@ -220,7 +220,7 @@ fn findings_stand_in_the_folder_and_end_with_the_run() {
     };
     let mut scope = Scope::builder(&device).run(parent.path()).build(&model).unwrap();
     train(&mut scope, 0..6, 3);
-    let finished = scope.finish(&model).unwrap();
+    let finished = scope.finish(&model);
     let told: Vec<&Finding> =
         finished.events.iter().filter_map(|e| if let Event::Finding(f) = e { Some(f) } else { None }).collect();
     assert_eq!(told.len(), 2, "{told:?}");
@@ -230,11 +230,11 @@ fn findings_stand_in_the_folder_and_end_with_the_run() {
     // A run that goes on from before it has not found it.
     let mut scope = Scope::builder(&device).resume(&folder, 2).build(&model).unwrap();
     train(&mut scope, 2..6, 100);
-    scope.finish(&model).unwrap();
+    scope.finish(&model);
     assert_eq!(Run::open(&folder).unwrap().findings().unwrap(), []);
     let mut quiet = Scope::builder(&device).diagnose(false).build(&model).unwrap();
     train(&mut quiet, 0..3, 0);
-    assert!(quiet.finish(&model).unwrap().events.iter().all(|event| matches!(event, Event::Record(_))));
+    assert!(quiet.finish(&model).events.iter().all(|event| matches!(event, Event::Record(_))));
 }
 
 /// The words of a run of these sheets.

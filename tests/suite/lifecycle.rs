@@ -47,7 +47,7 @@ fn watch_constant_gradients(device: &Device, steps: u64) {
         keep(scope.poll());
     }
     assert_eq!(scope.wait_count(), 0, "the training thread waited for the scope's own copies");
-    keep(scope.finish(&model).unwrap().events);
+    keep(scope.finish(&model).events);
     assert_eq!(records.len() as u64, steps);
     for (step, record) in records.iter().enumerate() {
         assert_eq!(record.step, step as u64, "records come in order");
@@ -139,7 +139,7 @@ fn a_full_ring_waits_or_drops_and_counts() {
             scope.step(step).gradients(&model, &gradients).submit();
         }
         let waits = scope.wait_count();
-        let finished = scope.finish(&model).unwrap();
+        let finished = scope.finish(&model);
         let events = finished.events;
         let records = events.iter().filter(|event| matches!(event, Event::Record(_))).count();
         let dropped = events.iter().filter(
@@ -253,7 +253,7 @@ fn finishing_on_another_thread_than_training() {
         let gradients = loss(&model, 1.0).backward();
         scope.step(step).gradients(&model, &gradients).submit();
     }
-    let finished = std::thread::spawn(move || scope.finish(&model).unwrap()).join().unwrap();
+    let finished = std::thread::spawn(move || scope.finish(&model)).join().unwrap();
     assert_eq!((finished.summary.step_count, finished.summary.lost_count), (5, 0));
 }
 
@@ -282,7 +282,7 @@ fn a_tensor_that_another_thread_changes_is_recorded_as_the_step_saw_it() {
     }
     drop(give);
     owner.join().unwrap();
-    records.extend(scope.finish(&model).unwrap().events);
+    records.extend(scope.finish(&model).events);
     let records = records.into_iter().filter_map(|event| match event {
         Event::Record(record) => Some(record),
         _ => None,
@@ -300,7 +300,7 @@ fn events_of_a_caller_who_never_polls_are_bounded_and_counted() {
     for step in 0..700 {
         scope.step(step).value("lr", 0.1).submit();
     }
-    let finished = scope.finish(&model).unwrap();
+    let finished = scope.finish(&model);
     assert_eq!(finished.summary.step_count, 700);
     assert_eq!(finished.events.len() as u64 + finished.summary.unpolled_count, 700);
     assert_eq!(finished.events.len(), 512);

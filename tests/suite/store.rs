@@ -24,7 +24,7 @@ fn a_run_folder_holds_manifest_and_records() {
     }
     let folder = scope.run_folder().unwrap().to_owned();
     assert_eq!(manifest(&folder)["status"], "running");
-    let finished = scope.finish(&model).unwrap();
+    let finished = scope.finish(&model);
     assert_eq!(finished.folder.as_deref(), Some(folder.as_path()));
 
     let manifest = manifest(&folder);
@@ -94,7 +94,7 @@ fn everything_a_scope_records_is_read_back_as_it_was() {
             model = model.with_weights(&device, &[64, 65, 700].map(|len| random.gradients(len)));
         }
         scope.log(11, Some(2), "validation/loss", 0.25);
-        let finished = scope.finish(&model).unwrap();
+        let finished = scope.finish(&model);
         let folder = finished.folder.unwrap();
         let recorded: Vec<&StepRecord> = finished
             .events
@@ -118,7 +118,7 @@ fn gaps_are_explained_in_the_folder() {
     let mut scope = Scope::builder(&device).diagnose(false).run(parent.path()).build(&model).unwrap();
     let many = burn::tensor::Tensor::<1>::ones([3], device.burn());
     scope.step(7).scalar("loss", &many).submit();
-    let folder = scope.finish(&model).unwrap().folder.unwrap();
+    let folder = scope.finish(&model).folder.unwrap();
     let notices = Run::open(&folder).unwrap().notices().unwrap();
     assert_eq!((notices.len(), notices[0].step), (1, 7));
     assert!(matches!(&notices[0].kind, NoticeKind::ScalarSkipped { name, .. } if name == "loss"), "{notices:?}");
@@ -130,7 +130,7 @@ fn how_a_run_ended_stands_in_its_manifest() {
     let (device, parent) = (device(), tempfile::tempdir().unwrap());
     let model = bag(&device, &[8]);
     let scope = || Scope::builder(&device).run(parent.path()).build(&model).unwrap();
-    let interrupted = scope().finish_as(&model, RunStatus::Interrupted).unwrap().folder.unwrap();
+    let interrupted = scope().finish_as(&model, RunStatus::Interrupted).folder.unwrap();
     assert_eq!(manifest(&interrupted)["status"], "interrupted");
     let dropped = scope();
     let folder = dropped.run_folder().unwrap().to_owned();
@@ -190,7 +190,7 @@ fn a_full_disk_stops_the_record_not_the_training() {
     restore(real);
     train(&mut scope, step..step + 1);
     let folder = scope.run_folder().unwrap().to_owned();
-    let finished = scope.finish(&model).unwrap();
+    let finished = scope.finish(&model);
     assert_eq!((records, failures), (step + 1, 1), "told once, and training went on");
     assert_eq!(finished.folder.as_deref(), Some(folder.as_path()));
     assert_eq!(records_of(&folder).len() as u64, step + 1);
@@ -242,7 +242,7 @@ fn captured_tensors_are_those_of_their_step() {
             scope.step(step).gradients(&model, &source).submit();
             expected.push((weights, gradients));
         }
-        let finished = scope.finish(&model).unwrap();
+        let finished = scope.finish(&model);
         let notice = finished.events.iter().find(|event| matches!(event, Event::Notice(_)));
         assert_eq!(notice, None, "nothing went wrong");
         let folder = finished.folder.unwrap().join("captures");
@@ -278,7 +278,7 @@ fn a_capture_that_fails_is_told_of_and_training_goes_on() {
     for step in 0..3 {
         scope.step(step).gradients(&model, &model.gradients(&device, &[Some(vec![1.0; 8])])).submit();
     }
-    let Finished { events, summary, .. } = scope.finish(&model).unwrap();
+    let Finished { events, summary, .. } = scope.finish(&model);
     let told = |event: &&Event| event.to_string().contains("not captured");
     assert_eq!(events.iter().filter(told).count(), 1, "once, then counted: {events:?}");
     let counted = summary.notices.iter().find(|notice| notice.to_string().contains("not captured"));

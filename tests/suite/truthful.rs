@@ -84,7 +84,7 @@ fn running_statistics_are_buffers_and_no_parameters() {
     let scope = Scope::builder(&device).stats(Stats::FULL).run(parent.path()).build(&model).unwrap();
     let paths: Vec<&str> = scope.params().iter().map(|param| param.path.as_str()).collect();
     assert_eq!(paths, ["linear.weight", "linear.bias", "norm.gamma", "norm.beta"]);
-    let folder = scope.finish(&model).unwrap().folder.unwrap();
+    let folder = scope.finish(&model).folder.unwrap();
     let run = gradscope::Run::open(folder).unwrap();
     assert_eq!(run.manifest().buffers, ["norm.running_mean", "norm.running_var"]);
     assert_eq!(run.manifest().facts["model"], "Normed", "the builder knows the model's type");
@@ -194,7 +194,7 @@ fn freezing_on_the_way_is_followed_by_findings_and_by_the_manifest() {
     let frozen: Vec<&Finding> = found.iter().filter(|finding| finding.rule == Rule::MissingGradient).collect();
     assert_eq!(frozen.len(), 1, "{found:?}");
     assert!(!frozen[0].open && frozen[0].last_step == 9, "it closes 64 steps after: {:?}", frozen[0]);
-    let folder = scope.finish(&model).unwrap().folder.unwrap();
+    let folder = scope.finish(&model).folder.unwrap();
     let run = gradscope::Run::open(folder).unwrap();
     assert!(run.params().iter().all(|param| param.trainable), "{:?}", run.params());
 }
@@ -222,7 +222,7 @@ fn numbers_that_restart_are_counted_on_with_one_notice() {
     assert_eq!(steps, (0..15).collect::<Vec<_>>());
     assert_eq!(texts.len(), 1, "once, then counted: {texts:?}");
     assert!(texts[0].contains("scope.next_step()"), "{texts:?}");
-    let summary = scope.finish(&model).unwrap().summary;
+    let summary = scope.finish(&model).summary;
     assert_eq!(summary.step_count, 15);
     assert!(summary.notices.iter().any(|notice| notice.count == 2), "{:?}", summary.notices);
 }
@@ -257,7 +257,7 @@ fn what_comes_at_every_step_is_reported_once_and_pushes_no_record_out() {
     for step in 0..400 {
         scope.step(step).scalar("wrong", &many).gradient_scale(0.0).tap_tails("act", &many, [f32::NAN, 1.0]).submit();
     }
-    let finished = scope.finish(&model).unwrap();
+    let finished = scope.finish(&model);
     let records = finished.events.iter().filter(|event| matches!(event, Event::Record(_))).count();
     assert_eq!((records, notices(&finished.events).len()), (400, 3), "a scalar, a scale and a tap");
     assert_eq!(finished.summary.notices.iter().map(|notice| notice.count).collect::<Vec<_>>(), [400; 3]);
@@ -371,7 +371,7 @@ fn the_summary_has_findings_that_nobody_polled() {
         let values = [Some(vec![if step < 2 { 1.0 } else { f32::NAN }; 4])];
         scope.step(step).gradients(&model, &model.gradients(&device, &values)).submit();
     }
-    let summary = scope.finish(&model).unwrap().summary;
+    let summary = scope.finish(&model).summary;
     let text = summary.to_string();
     assert!(text.contains("findings:\n- CRITICAL"), "{text}");
     assert!(text.contains("L1 NaN, L2 NaN"), "norms of nothing are not zero: {text}");

@@ -214,8 +214,7 @@ fn train<M: Classifier>(mut setup: Setup) -> Result<Ending, Failure> {
         progress.notice(&format!("stopped after step {}, as the rule {} was told to", step - 1, finding.rule));
     }
     let status = if interrupted || stopped { RunStatus::Interrupted } else { RunStatus::Finished };
-    let finished = scope.map(|scope| scope.finish_as(&model, status)).transpose();
-    let finished = finished.map_err(|error| Failure { error: error.into(), started: true })?;
+    let finished = scope.map(|scope| scope.finish_as(&model, status));
     if let Some(finished) = &finished {
         report.take(&finished.events);
         progress.told(&report, &finished.events);

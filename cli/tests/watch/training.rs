@@ -85,7 +85,7 @@ impl Training {
                 scope.poll();
                 std::thread::sleep(plan.pause);
             }
-            scope.finish(&model).unwrap();
+            scope.finish(&model);
         });
         let folder = folder.recv().unwrap();
         Self { folder, ends, poison, poisoned, thread: Some(thread) }

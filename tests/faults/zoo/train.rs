@@ -129,7 +129,7 @@ impl WithNet for Training<'_> {
         };
         let quality: f32 = quality.into_scalar();
         scope.log(case.step_count - 1, None, QUALITY, f64::from(quality));
-        scope.finish(&net).expect("finishing does not fail").folder.expect("there is a run folder")
+        scope.finish(&net).folder.expect("there is a run folder")
     }
 }
 
