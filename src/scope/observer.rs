@@ -6,7 +6,7 @@ use crate::Error;
 use crate::reduce::gpu::{Flight, Form, Gpu, Ring};
 use crate::scope::bridge::{self, Demand, Handed, Primitive};
 use crate::scope::device::Device;
-use crate::scope::engine::{Cargo, Engine, Observation, Outcome, ReadLayout, Resolutions, Settings, reaches};
+use crate::scope::engine::{TensorRole, Engine, Observation, Outcome, ReadLayout, Resolutions, Settings, reaches};
 use burn::tensor::{DType, Device as BurnDevice, Tensor};
 use gradscope_record::record::{NoticeKind, Param, TapRecord};
 use gradscope_record::stats::Stats;
@@ -190,14 +190,14 @@ impl GpuObserver {
         }
     }
 
-    /// What is handed to burn's device, in the order of the observation's cargo.
+    /// What is handed to burn's device, in the order of the observation's roles.
     fn load(&mut self, given: &Given, parcel: Parcel, keeping: &Keeping) -> (Vec<Handed>, Observation) {
         let groups = self.form.groups;
         // What was kept is of another parameter.
         given.replaced.iter().for_each(|(tensor, _)| self.kept[*tensor] = None);
         let mut observation = Observation {
             step: given.step,
-            cargo: vec![],
+            roles: vec![],
             visited: parcel.tensors.iter().map(|(tensor, ..)| *tensor).collect(),
             lost: std::mem::take(&mut self.lost),
             replaced: given.replaced.iter().map(|(tensor, _)| *tensor).collect(),
@@ -209,10 +209,10 @@ impl GpuObserver {
         };
         let orders = given.survey.channels || given.survey.sign_map;
         let mut handed = Vec::new();
-        let mut load = |payload: Option<Payload>, cargo: Cargo, demand: Demand, pair: Option<usize>| {
+        let mut load = |payload: Option<Payload>, role: TensorRole, demand: Demand, pair: Option<usize>| {
             if let Some(Payload::Gpu(primitive)) = payload {
                 handed.push(Handed { primitive, demand, pair });
-                observation.cargo.push(cargo);
+                observation.roles.push(role);
             }
         };
         let fresh = |at: u64| reaches(given.step, at, keeping.neighbours);
@@ -229,9 +229,9 @@ impl GpuObserver {
                 Demand::Dense
             };
             if orders {
-                load(gradient.clone(), Cargo::Ordered(tensor), Demand::RowMajor, None);
+                load(gradient.clone(), TensorRole::Ordered(tensor), Demand::RowMajor, None);
             }
-            load(gradient, Cargo::Gradient(tensor), demand, pair);
+            load(gradient, TensorRole::Gradient(tensor), demand, pair);
             let kept = if keeping.keeps { self.kept[tensor].take() } else { None };
             if let (true, Some(Payload::Gpu(primitive))) = (keeping.weights[tensor], &weight) {
                 self.kept[tensor] = Some((given.step, primitive.clone()));
@@ -240,17 +240,17 @@ impl GpuObserver {
             let primed = observation.primed.contains(&tensor);
             let weight = weight.filter(|_| groups.contains(Stats::EMA) || !primed);
             let weighed = weight.is_some() && !primed;
-            load(weight, Cargo::Weight(tensor), weight_demand, pair);
+            load(weight, TensorRole::Parameter(tensor), weight_demand, pair);
             if let Some((step, before)) = kept.filter(|(at, _)| weighed && fresh(*at)) {
-                load(Some(Payload::Gpu(before)), Cargo::Before { tensor, step }, weight_demand, pair);
+                load(Some(Payload::Gpu(before)), TensorRole::PreviousParameter { tensor, step }, weight_demand, pair);
             }
         }
         for scalar in parcel.scalars {
-            load(Some(Payload::Gpu(scalar)), Cargo::Scalar, Demand::Dense, None);
+            load(Some(Payload::Gpu(scalar)), TensorRole::Scalar, Demand::Dense, None);
         }
         for (tap, rails) in parcel.taps {
             let rails = rails.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
-            load(Some(tap), Cargo::Tap { rails }, Demand::Indexed, None);
+            load(Some(tap), TensorRole::Tap { rails }, Demand::Indexed, None);
         }
         (handed, observation)
     }

@@ -24,7 +24,7 @@ pub(super) struct GpuAverages {
 
 /// What became of an average at a step.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AverageFate {
+pub(super) struct AverageStatus {
     pub previous_step: Option<u64>,
     pub numel: u64,
     pub chunk_count: u32,
@@ -69,8 +69,8 @@ impl GpuAverages {
         slices: &[Option<&Slice>],
         terms: &Terms,
         copy: Option<(&wgpu::Buffer, u64)>,
-    ) -> Vec<Option<AverageFate>> {
-        let mut fates = vec![None; slices.len()];
+    ) -> Vec<Option<AverageStatus>> {
+        let mut statuses = vec![None; slices.len()];
         let mut moves = vec![Reads::default(); slices.len()];
         let averages: Vec<Option<Slice>> =
             slices.iter().enumerate().map(|(place, slice)| slice.map(|s| self.average.slice(place, s))).collect();
@@ -98,13 +98,13 @@ impl GpuAverages {
                 self.steps[place] = Some(observation.step);
             }
             let chunk_count = self.reduction.plan().chunk_count(place);
-            fates[place] = Some(AverageFate { previous_step, numel: slice.numel, chunk_count });
+            statuses[place] = Some(AverageStatus { previous_step, numel: slice.numel, chunk_count });
         }
         self.average.encode(encoder, &moves, terms);
         self.reduction.encode(encoder, &reads, terms);
         if let Some((staging, at)) = copy {
             self.reduction.copy_to(encoder, staging, at);
         }
-        fates
+        statuses
     }
 }

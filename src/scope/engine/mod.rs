@@ -16,7 +16,7 @@ use crate::reduce::survey::{SurveyDue, SurveyPlan};
 use averages::GpuAverages;
 use gradscope_record::record::{NoticeKind, Param};
 use gradscope_record::stats::{Epsilons, Stats, order_key};
-use read::{Fate, GradientFate};
+use read::{GradientStatus, TensorStatus};
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
@@ -60,7 +60,7 @@ pub(crate) type Resolutions = Vec<Result<Resolved, String>>;
 pub(crate) struct Observation {
     pub step: u64,
     /// What each of the tensors handed off is.
-    pub cargo: Vec<Cargo>,
+    pub roles: Vec<TensorRole>,
     /// Tensors whose turn it was: one of them without a gradient has lost its history.
     pub visited: Vec<usize>,
     /// Tensors that had their turn at steps the engine never heard of, since nothing was there.
@@ -90,13 +90,13 @@ impl Observation {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Cargo {
+pub(crate) enum TensorRole {
     Gradient(usize),
     /// A gradient once more, in logical order.
     Ordered(usize),
-    Weight(usize),
+    Parameter(usize),
     /// The parameter as it was at `step`.
-    Before {
+    PreviousParameter {
         tensor: usize,
         step: u64,
     },
@@ -114,11 +114,29 @@ struct History {
 }
 
 /// What of a step's tensors a kernel reads.
-struct Load<'a> {
+struct StepInputs<'a> {
     reads: Vec<Reads<'a>>,
     surveyed: SurveyReads<'a>,
     scalars: Vec<Result<&'a Slice, String>>,
     taps: Vec<([f32; 2], Result<&'a Slice, String>)>,
+}
+
+impl StepInputs<'_> {
+    /// Nothing yet of `count` tensors.
+    fn new(observation: &Observation, count: usize) -> Self {
+        let nothing = vec![None; count];
+        Self {
+            reads: vec![Reads { keeps: observation.keeps, ..Reads::default() }; count],
+            surveyed: SurveyReads {
+                scale: observation.scale,
+                gradients: nothing.clone(),
+                weights: nothing.clone(),
+                ordered: nothing,
+            },
+            scalars: vec![],
+            taps: vec![],
+        }
+    }
 }
 
 pub(crate) struct Engine {
@@ -185,7 +203,7 @@ impl Engine {
 
     /// Reduces what was handed off, and starts the copy of what is read back where there is a flight for it.
     ///
-    /// `resolutions` follows `observation.cargo`.
+    /// `resolutions` follows `observation.roles`.
     ///
     /// # Errors
     /// Where wgpu refuses a buffer or a command: the step is lost then, and [`Engine::forget`] is due.
@@ -197,85 +215,13 @@ impl Engine {
     ) -> Result<(), String> {
         let begun = Instant::now();
         self.stamp = self.stamp.wrapping_add(1);
-        let count = self.params.len();
-        let mut outcome = Outcome { stamp: self.stamp, scale: observation.scale, ..Outcome::all_missing(count) };
-        let mut reads = vec![Reads { keeps: observation.keeps, ..Reads::default() }; count];
-        // Set once the commands are on the queue: a step that fails before leaves no state to compare with.
-        let mut before = std::mem::replace(&mut self.history, vec![None; count]);
-        observation.lost.iter().chain(&observation.replaced).for_each(|&tensor| before[tensor] = None);
-        self.averages.iter_mut().for_each(|averages| averages.forget_tensors(&observation.replaced));
-        let mut after = before.clone();
-        if observation.keeps {
-            observation.visited.iter().for_each(|&tensor| after[tensor] = None);
-        }
-        let mut scalars = Vec::new();
-        let mut taps = Vec::new();
-        let nothing: Vec<Option<&Slice>> = vec![None; count];
-        let mut surveyed = SurveyReads {
-            scale: observation.scale,
-            gradients: nothing.clone(),
-            weights: nothing.clone(),
-            ordered: nothing,
-        };
-        for (&cargo, resolution) in observation.cargo.iter().zip(resolutions) {
-            let resolution = resolution.as_ref().map_err(Clone::clone);
-            match cargo {
-                Cargo::Scalar => scalars.push(resolution.map(|resolved| &resolved.slice)),
-                Cargo::Tap { rails } => taps.push((rails, resolution.map(|resolved| &resolved.slice))),
-                Cargo::Gradient(tensor)
-                | Cargo::Ordered(tensor)
-                | Cargo::Weight(tensor)
-                | Cargo::Before { tensor, .. } => {
-                    let slice = match resolution.and_then(|resolved| self.fits(tensor, resolved)) {
-                        Ok(slice) => slice,
-                        Err(reason) => {
-                            if matches!(cargo, Cargo::Gradient(_)) {
-                                outcome.tensors[tensor].gradient = GradientFate::Unreadable;
-                            }
-                            // What ails a gradient is told once.
-                            if !matches!(cargo, Cargo::Ordered(_)) {
-                                let path = self.params[tensor].path.clone();
-                                outcome.notices.push(NoticeKind::Unreadable { path, reason });
-                            }
-                            continue;
-                        }
-                    };
-                    outcome.copied_count += u32::from(slice.copied);
-                    match cargo {
-                        Cargo::Gradient(_) => {
-                            surveyed.gradients[tensor] = Some(slice);
-                            let (fate, read) = (&mut outcome.tensors[tensor], &mut reads[tensor]);
-                            let changed = compare(observation, before[tensor], slice, fate, read, &mut after[tensor]);
-                            if changed {
-                                let path = self.params[tensor].path.clone();
-                                let reason = "the gradient's layout in memory or its element type changed".into();
-                                outcome.notices.push(NoticeKind::HistoryReset { path, reason });
-                            }
-                        }
-                        Cargo::Ordered(_) => surveyed.ordered[tensor] = Some(slice),
-                        Cargo::Weight(_) => {
-                            surveyed.weights[tensor] = Some(slice);
-                            if self.form.groups.contains(Stats::PARAMS) {
-                                reads[tensor].slices[1] = Some(slice);
-                                outcome.tensors[tensor].weighed = true;
-                            }
-                        }
-                        // Behind its parameter in the list.
-                        Cargo::Before { step, .. } if reads[tensor].slices[1].is_some() => {
-                            reads[tensor].slices[2] = Some(slice);
-                            outcome.tensors[tensor].moved_since = Some(step);
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
-
+        let none = Outcome::all_missing(self.params.len());
+        let mut outcome = Outcome { stamp: self.stamp, scale: observation.scale, ..none };
+        let (inputs, after) = self.resolve(observation, resolutions, &mut outcome);
         let gpu = self.gpu.clone();
         let staging = flight.and_then(|flight| flight.staging.as_ref());
-        let load = Load { reads, surveyed, scalars, taps };
         let submitted = gpu.guarded(|| {
-            let (commands, end) = self.record(observation, load, staging, &mut outcome);
+            let (commands, end) = self.record(observation, inputs, staging, &mut outcome);
             (gpu.queue.submit([commands]), end)
         });
         let (submission, end) = submitted?;
@@ -286,6 +232,97 @@ impl Engine {
             flight.map(submission, end);
         }
         Ok(())
+    }
+
+    /// Sorts what was handed off by its role, and finds what each gradient is compared with. Returns what kernels read,
+    /// and the history that holds once the commands are on the queue: a step that fails before leaves no state to compare
+    /// with, so the engine has none until then.
+    fn resolve<'r>(
+        &mut self,
+        observation: &Observation,
+        resolutions: &'r Resolutions,
+        outcome: &mut Outcome,
+    ) -> (StepInputs<'r>, Vec<Option<History>>) {
+        let count = self.params.len();
+        let mut before = std::mem::replace(&mut self.history, vec![None; count]);
+        observation.lost.iter().chain(&observation.replaced).for_each(|&tensor| before[tensor] = None);
+        self.averages.iter_mut().for_each(|averages| averages.forget_tensors(&observation.replaced));
+        let mut after = before.clone();
+        if observation.keeps {
+            observation.visited.iter().for_each(|&tensor| after[tensor] = None);
+        }
+        let mut inputs = StepInputs::new(observation, count);
+        for (&role, resolution) in observation.roles.iter().zip(resolutions) {
+            let resolution = resolution.as_ref().map_err(Clone::clone);
+            match role {
+                TensorRole::Scalar => inputs.scalars.push(resolution.map(|resolved| &resolved.slice)),
+                TensorRole::Tap { rails } => inputs.taps.push((rails, resolution.map(|resolved| &resolved.slice))),
+                TensorRole::Gradient(tensor)
+                | TensorRole::Ordered(tensor)
+                | TensorRole::Parameter(tensor)
+                | TensorRole::PreviousParameter { tensor, .. } => {
+                    match resolution.and_then(|resolved| self.fits(tensor, resolved)) {
+                        Ok(slice) => {
+                            outcome.copied_count += u32::from(slice.copied);
+                            let history = (before[tensor], &mut after[tensor]);
+                            self.take(observation, role, tensor, slice, history, &mut inputs, outcome);
+                        }
+                        Err(reason) => self.refuse(role, tensor, reason, outcome),
+                    }
+                }
+            }
+        }
+        (inputs, after)
+    }
+
+    /// Takes one of a tensor's slices for the kernels that read it. `before` and `after` are the tensor's history.
+    #[expect(clippy::too_many_arguments, reason = "they are the parts of one step, of which each changes others")]
+    fn take<'r>(
+        &self,
+        observation: &Observation,
+        role: TensorRole,
+        tensor: usize,
+        slice: &'r Slice,
+        (before, after): (Option<History>, &mut Option<History>),
+        inputs: &mut StepInputs<'r>,
+        outcome: &mut Outcome,
+    ) {
+        let (status, read) = (&mut outcome.tensors[tensor], &mut inputs.reads[tensor]);
+        match role {
+            TensorRole::Gradient(_) => {
+                inputs.surveyed.gradients[tensor] = Some(slice);
+                if compare(observation, before, slice, status, read, after) {
+                    let path = self.params[tensor].path.clone();
+                    let reason = "the gradient's layout in memory or its element type changed".into();
+                    outcome.notices.push(NoticeKind::HistoryReset { path, reason });
+                }
+            }
+            TensorRole::Ordered(_) => inputs.surveyed.ordered[tensor] = Some(slice),
+            TensorRole::Parameter(_) => {
+                inputs.surveyed.weights[tensor] = Some(slice);
+                if self.form.groups.contains(Stats::PARAMS) {
+                    read.slices[1] = Some(slice);
+                    status.weighed = true;
+                }
+            }
+            // Its parameter comes first in the list.
+            TensorRole::PreviousParameter { step, .. } if read.slices[1].is_some() => {
+                read.slices[2] = Some(slice);
+                status.moved_since = Some(step);
+            }
+            TensorRole::PreviousParameter { .. } | TensorRole::Scalar | TensorRole::Tap { .. } => {}
+        }
+    }
+
+    /// Notes that a tensor can't be read. A gradient that is read twice is reported once.
+    fn refuse(&self, role: TensorRole, tensor: usize, reason: String, outcome: &mut Outcome) {
+        if matches!(role, TensorRole::Gradient(_)) {
+            outcome.tensors[tensor].gradient = GradientStatus::Unreadable;
+        }
+        if !matches!(role, TensorRole::Ordered(_)) {
+            let path = self.params[tensor].path.clone();
+            outcome.notices.push(NoticeKind::Unreadable { path, reason });
+        }
     }
 
     /// Leaves nothing of a step that was lost: neither what was made for it, nor anything to compare the next with.
@@ -301,7 +338,7 @@ impl Engine {
     fn record(
         &mut self,
         observation: &Observation,
-        Load { reads, mut surveyed, scalars, taps }: Load<'_>,
+        StepInputs { reads, mut surveyed, scalars, taps }: StepInputs<'_>,
         staging: Option<&wgpu::Buffer>,
         outcome: &mut Outcome,
     ) -> (wgpu::CommandBuffer, u64) {
@@ -445,7 +482,7 @@ fn compare<'a>(
     observation: &Observation,
     before: Option<History>,
     slice: &'a Slice,
-    fate: &mut Fate,
+    status: &mut TensorStatus,
     read: &mut Reads<'a>,
     after: &mut Option<History>,
 ) -> bool {
@@ -456,7 +493,7 @@ fn compare<'a>(
     // A step that is not kept is not compared either: its place in the sequence of kept ones is another's.
     read.has_previous = same_layout.is_some() && observation.keeps;
     let compared = same_layout.filter(|_| read.has_previous);
-    fate.gradient = GradientFate::Observed { previous_step: compared.map(|history| history.step) };
+    status.gradient = GradientStatus::Observed { previous_step: compared.map(|history| history.step) };
     if observation.keeps {
         *after = Some(History { step, layout: slice.layout });
     }

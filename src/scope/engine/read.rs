@@ -1,6 +1,6 @@
 //! What comes back of a step, and what it means under what the engine knew of it.
 
-use super::averages::{AverageFate, GpuAverages, averages_form};
+use super::averages::{AverageStatus, GpuAverages, averages_form};
 use super::survey::{SurveyLayout, SurveyOutcome};
 use crate::reduce::gpu::{Encoded, Form, RecordLayout, Timer};
 use crate::reduce::survey::{Counted, SurveyDue};
@@ -11,14 +11,14 @@ use gradscope_record::stats::{Stats, TensorSummary};
 pub(crate) struct Outcome {
     pub(super) stamp: u32,
     pub(super) scale: f64,
-    pub(super) tensors: Vec<Fate>,
+    pub(super) tensors: Vec<TensorStatus>,
     /// Of each of the step's GPU scalars, in order, whether it was copied, or why not.
     pub scalars: Vec<Result<(), String>>,
     /// Elements and chunks of each tap, or why it was left out.
     pub(super) taps: Vec<Result<(u64, u32), String>>,
     pub(super) survey: Option<SurveyOutcome>,
     /// Of gradients, then of parameters.
-    pub(super) averages: Vec<Option<AverageFate>>,
+    pub(super) averages: Vec<Option<AverageStatus>>,
     pub notices: Vec<NoticeKind>,
     pub copied_count: u32,
     /// Time on burn's device thread, once the buffers were found.
@@ -31,7 +31,7 @@ impl Outcome {
         Self {
             stamp: 0,
             scale: 1.0,
-            tensors: vec![Fate::default(); count],
+            tensors: vec![TensorStatus::default(); count],
             scalars: vec![],
             taps: vec![],
             survey: None,
@@ -45,15 +45,15 @@ impl Outcome {
 
 /// What of a tensor was there.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Fate {
-    pub gradient: GradientFate,
+pub(super) struct TensorStatus {
+    pub gradient: GradientStatus,
     pub weighed: bool,
     /// The step its last move was made after.
     pub moved_since: Option<u64>,
 }
 
 #[derive(Clone, Copy, Default)]
-pub(super) enum GradientFate {
+pub(super) enum GradientStatus {
     #[default]
     Missing,
     Unreadable,
@@ -133,10 +133,10 @@ impl ReadLayout {
             .iter()
             .zip(&self.tensors)
             .enumerate()
-            .map(|(tensor, (fate, &(numel, chunk_count)))| {
-                let any = fate.weighed || matches!(fate.gradient, GradientFate::Observed { .. });
-                let mut record = TensorRecord::of(match fate.gradient {
-                    GradientFate::Unreadable => Gradient::Unreadable,
+            .map(|(tensor, (status, &(numel, chunk_count)))| {
+                let any = status.weighed || matches!(status.gradient, GradientStatus::Observed { .. });
+                let mut record = TensorRecord::of(match status.gradient {
+                    GradientStatus::Unreadable => Gradient::Unreadable,
                     _ => Gradient::Missing,
                 });
                 record.ema = self.ema(tensor, outcome, data)?;
@@ -147,14 +147,14 @@ impl ReadLayout {
                 let found = self.layout.read(&words);
                 found.check(&Encoded { numel, chunk_count, stamp: outcome.stamp })?;
                 let mut compared = false;
-                if let GradientFate::Observed { previous_step } = fate.gradient {
+                if let GradientStatus::Observed { previous_step } = status.gradient {
                     compared = previous_step.is_some();
                     let summary = found.gradient(numel, compared).finish().limited_to(self.form.groups);
                     let summary = if outcome.scale == 1.0 { summary } else { summary.unscaled(outcome.scale) };
                     record.gradient = Gradient::Observed { summary, previous_step };
                 }
-                record.parameter = fate.weighed.then(|| found.weight(numel).finish());
-                record.update = fate.moved_since.map(|step| found.update().finish(step, compared));
+                record.parameter = status.weighed.then(|| found.weight(numel).finish());
+                record.update = status.moved_since.map(|step| found.update().finish(step, compared));
                 Ok(record)
             })
             .collect()
@@ -163,12 +163,12 @@ impl ReadLayout {
     /// The averages of a tensor, where there are any.
     fn ema(&self, tensor: usize, outcome: &Outcome, data: &[u8]) -> Result<Option<Box<EmaRecord>>, String> {
         let read = |place: usize| {
-            let Some(Some(fate)) = outcome.averages.get(place) else { return Ok(None) };
+            let Some(Some(status)) = outcome.averages.get(place) else { return Ok(None) };
             let at = self.averages_at() + place * self.average_layout.bytes() as usize;
             let words = words(data, at, self.average_layout.len());
             let found = self.average_layout.read(&words);
-            found.check(&Encoded { numel: fate.numel, chunk_count: fate.chunk_count, stamp: outcome.stamp })?;
-            let summary = found.gradient(fate.numel, fate.previous_step.is_some()).finish();
+            found.check(&Encoded { numel: status.numel, chunk_count: status.chunk_count, stamp: outcome.stamp })?;
+            let summary = found.gradient(status.numel, status.previous_step.is_some()).finish();
             Ok::<_, String>(Some(summary.limited_to(averages_form().groups)))
         };
         let record = EmaRecord { gradient: read(tensor)?, parameter: read(self.tensors.len() + tensor)? };
