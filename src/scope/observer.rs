@@ -6,7 +6,7 @@ use crate::Error;
 use crate::reduce::gpu::{Flight, Form, Gpu, Ring};
 use crate::scope::bridge::{self, Demand, Handed, Primitive};
 use crate::scope::device::Device;
-use crate::scope::engine::{TensorRole, Engine, Observation, Outcome, ReadLayout, Resolutions, Settings, reaches};
+use crate::scope::engine::{Engine, Observation, Outcome, ReadLayout, Resolutions, Settings, TensorRole, reaches};
 use burn::tensor::{DType, Device as BurnDevice, Tensor};
 use gradscope_record::record::{NoticeKind, Param, TapRecord};
 use gradscope_record::stats::Stats;
