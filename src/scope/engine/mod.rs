@@ -1,10 +1,12 @@
 //! The GPU engine of a scope: what happens to a step's tensors between the hand-off and the map.
 
 mod averages;
+mod observation;
 mod read;
 mod survey;
 
 pub(crate) use averages::averages_form;
+pub(crate) use observation::{Observation, Pin, Resolutions, Resolved, TensorRole, reaches};
 pub(crate) use read::{Outcome, ReadLayout};
 
 use crate::reduce::ModelTooLarge;
@@ -12,12 +14,11 @@ use crate::reduce::gpu::{Flight, Form, Gpu, PretendLimits, Reads, RecordLayout, 
 use crate::reduce::kernels::Pipelines;
 use crate::reduce::kernels::paged::Terms;
 use crate::reduce::kernels::reduction::Reduction;
-use crate::reduce::survey::{SurveyDue, SurveyPlan};
+use crate::reduce::survey::SurveyPlan;
 use averages::GpuAverages;
 use gradscope_record::record::{NoticeKind, Param};
 use gradscope_record::stats::{Epsilons, Stats, order_key};
 use read::{GradientStatus, TensorStatus};
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 use survey::{GpuSurvey, SurveyReads};
@@ -41,69 +42,6 @@ pub(crate) struct Settings {
     /// Whether to read the GPU's clock; `None` is up to the adapter.
     pub gpu_timer: Option<bool>,
     pub limits: PretendLimits,
-}
-
-/// A tensor as a kernel can read it, and what keeps it where it is.
-pub(crate) struct Resolved {
-    pub slice: Slice,
-    #[expect(dead_code, reason = "it is held, and never read")]
-    pub pin: Pin,
-}
-
-/// Keeps an allocation where it is until the commands that read it have been submitted.
-pub(crate) type Pin = Box<dyn Any + Send>;
-
-/// What becomes of each tensor of a hand-off.
-pub(crate) type Resolutions = Vec<Result<Resolved, String>>;
-
-/// One step's work, beside the tensors themselves.
-pub(crate) struct Observation {
-    pub step: u64,
-    /// What each of the tensors handed off is.
-    pub roles: Vec<TensorRole>,
-    /// Tensors whose turn it was: one of them without a gradient has lost its history.
-    pub visited: Vec<usize>,
-    /// Tensors that had their turn at steps the engine never heard of, since nothing was there.
-    pub lost: Vec<usize>,
-    /// Tensors whose parameter is another one than before: nothing of it is compared with.
-    pub replaced: Vec<usize>,
-    /// Tensors of which only state is captured.
-    pub primed: Vec<usize>,
-    /// What gradients come multiplied by.
-    pub scale: f64,
-    /// Whether the next comparison is with this step.
-    pub keeps: bool,
-    /// Whether only the step right before is compared with, or the last that was kept.
-    pub neighbours: bool,
-    pub survey: SurveyDue,
-}
-
-/// Whether step `step` may be compared with what step `at` has left: with any before, or with its neighbour alone.
-pub(crate) fn reaches(step: u64, at: u64, neighbours: bool) -> bool {
-    at < step && (!neighbours || at + 1 == step)
-}
-
-impl Observation {
-    fn reaches(&self, at: u64) -> bool {
-        reaches(self.step, at, self.neighbours)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum TensorRole {
-    Gradient(usize),
-    /// A gradient once more, in logical order.
-    Ordered(usize),
-    Parameter(usize),
-    /// The parameter as it was at `step`.
-    PreviousParameter {
-        tensor: usize,
-        step: u64,
-    },
-    Scalar,
-    Tap {
-        rails: [f32; 2],
-    },
 }
 
 /// The step whose classes a tensor's state holds, and the layout they are in.
