@@ -33,6 +33,7 @@ pub const MIN_NORMAL_BITS: u32 = 0x0080_0000;
 const ZERO_KEY: u32 = 0x8000_0000;
 
 /// Maps f32 bits to integers whose order is that of the floats; both zeros share one key.
+#[inline]
 pub fn order_key(bits: u32) -> u32 {
     match bits {
         0x8000_0000 => ZERO_KEY,
@@ -42,6 +43,7 @@ pub fn order_key(bits: u32) -> u32 {
 }
 
 /// The float whose [`order_key`] is `key`.
+#[inline]
 pub fn from_order_key(key: u32) -> f32 {
     f32::from_bits(if key >> 31 == 1 { key & MAGNITUDE_MASK } else { !key })
 }
@@ -52,6 +54,7 @@ pub fn weight_threshold_bits() -> u32 {
 }
 
 /// What an element of these bits adds to sums: its value, 0 for subnormals; `None` where it is not finite.
+#[inline]
 pub fn term(bits: u32) -> Option<f64> {
     match bits & MAGNITUDE_MASK {
         INFINITY_BITS.. => None,

@@ -229,6 +229,7 @@ impl Segment {
 }
 
 /// Where a value falls in a histogram: its exponent's bin and its place among `edges`, for the twin.
+#[inline]
 pub fn linear_bin(bits: u32, edge_keys: &[u32]) -> usize {
     let key = order_key(bits);
     match edge_keys.partition_point(|edge| *edge <= key) {
@@ -239,6 +240,7 @@ pub fn linear_bin(bits: u32, edge_keys: &[u32]) -> usize {
 }
 
 /// The exponent bin of these bits.
+#[inline]
 pub fn exponent_bin(bits: u32) -> usize {
     ((bits & MAGNITUDE_MASK) >> 23) as usize
 }
