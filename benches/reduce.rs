@@ -1,7 +1,7 @@
 //! Throughput of the reductions on this machine's adapter, without burn: a step encoded, submitted and read back.
 //!
-//! `cargo bench -p gradscope --no-default-features --bench reduce [-- CASE]`; elements a second, and the share of a plain
-//! copy of the same bytes.
+//! `cargo bench -p gradscope --no-default-features --bench reduce [-- CASE]` prints elements a second. The
+//! group `copy` is a plain copy of as many elements, to compare with.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gradscope::{Reducer, Stats, TensorInput, TensorSlice};
@@ -66,7 +66,7 @@ fn case(c: &mut Criterion, gpu: &Gpu, group: &str, name: &str, lens: &[usize], s
     group.finish();
 }
 
-/// What a copy of the same elements takes: the bytes are read once and written once.
+/// Measures a copy of as many elements: each byte is read once and written once.
 fn copy(c: &mut Criterion, gpu: &Gpu) {
     let mut group = c.benchmark_group("copy");
     group.throughput(Throughput::Elements(NUMEL as u64)).sample_size(20);

@@ -6,8 +6,8 @@
 //! is the same for a single look.
 //!
 //! # Features
-//! - `burn` (default): scopes on burn's wgpu device, run folders, and TensorBoard. Without it the crate holds the CPU
-//!   twins of the reductions ([`cpu`]).
+//! - `burn` (default): scopes on burn's wgpu device, run folders, and TensorBoard. Without it the crate holds
+//!   [`Reducer`], which reduces any wgpu buffers, and the CPU twins of the shaders ([`cpu`]).
 //! - `parquet`: closed segments of run folders become Parquet, and are read as such.
 //! - `cpu`: [`DeviceChoice::Cpu`], burn's pure-Rust backend observed by the CPU twins.
 //! - `fusion`, `autotune`: turn burn's own features of that name on. gradscope works with either state.

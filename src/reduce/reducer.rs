@@ -60,8 +60,8 @@ struct EncodedTensor {
 
 /// Reduces lists of tensors of fixed lengths, step after step, on any wgpu device.
 ///
-/// It keeps 2 or 3 bits an element on the GPU to compare a step with the one before, and a record a tensor: what the
-/// shaders leave is [`Reducer::summaries`].
+/// To compare a step with the one before, it keeps 2 or 3 bits an element on the GPU, and an f32 an element for
+/// [`Stats::COSINE`]. What the shaders leave of a step is a record a tensor ([`Reducer::summaries`]).
 ///
 /// ```no_run
 /// # fn run(adapter: wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, gradient: wgpu::Buffer) -> Result<(), Box<dyn std::error::Error>> {
@@ -109,22 +109,10 @@ impl Reducer {
         numels: &[u64],
         stats: Stats,
     ) -> Result<Self, ModelTooLarge> {
-        Self::within(adapter, device, queue, numels, stats, PretendLimits::default())
-    }
-
-    /// As [`Reducer::new`], as on an adapter of narrower limits.
-    #[doc(hidden)]
-    pub fn within(
-        adapter: &wgpu::Adapter,
-        device: &wgpu::Device,
-        queue: &wgpu::Queue,
-        numels: &[u64],
-        stats: Stats,
-        limits: PretendLimits,
-    ) -> Result<Self, ModelTooLarge> {
-        let gpu = limits.applied_to(&Gpu::new(adapter, device, queue));
+        let gpu = Gpu::new(adapter, device, queue);
         let form = Form { groups: stats.with_needs() - Stats::EMA, tap: false };
-        let reduction = Reduction::new(&gpu, form, numels, Shaders::Trusted, limits, &Pipelines::default())?;
+        let reduction =
+            Reduction::new(&gpu, form, numels, Shaders::Trusted, PretendLimits::default(), &Pipelines::default())?;
         Ok(Self {
             gpu,
             form,

@@ -41,11 +41,11 @@ pub struct Training<'a> {
     saved_at: u64,
     /// When the step that is under way began.
     begun: Instant,
-    /// Whether a finding asked for the end.
+    /// A finding asked for the end.
     stopped: bool,
 }
 
-/// What is left of a training that has ended.
+/// The figures of a training that has ended.
 pub struct Trained {
     pub finished: Option<Finished>,
     pub report: Report,
@@ -57,7 +57,7 @@ impl<'a> Training<'a> {
     /// Makes the network, or loads it where a run goes on, and builds a scope over it with `observe`.
     ///
     /// # Errors
-    /// Where the checkpoint can't be loaded, or the scope can't be built.
+    /// The checkpoint can't be loaded, or the scope can't be built.
     pub fn new<M: Classifier>(
         setup: &'a Setup<'_>,
         stop: &'a Stop,
@@ -223,7 +223,7 @@ impl<'a> Training<'a> {
     }
 }
 
-/// How the network does on images that it was not trained on.
+/// Loss and accuracy on images that the network was not trained on.
 struct Tested {
     loss: f64,
     accuracy: f64,

@@ -25,7 +25,7 @@ impl PageProcess {
     /// Starts the child and waits until it has the port.
     ///
     /// # Errors
-    /// Where the child can't serve, with its own reason.
+    /// The child can't serve: its own reason.
     pub fn start(dir: &Path, place: &Place) -> Result<Self> {
         let program = std::env::current_exe().context("--watch: the program's own path")?;
         let mut command = Command::new(program);
