@@ -3,9 +3,12 @@
 //!
 //! The bound is half a millisecond a step on one core, and memory that does not grow with the steps.
 
+#[path = "../tests/support/filled.rs"]
+mod filled;
 #[path = "support/results.rs"]
 mod results;
 
+use filled::filled;
 use gradscope::StepRecord;
 use gradscope::diagnosis::Diagnosis;
 use gradscope::record::{Global, Gradient, Param, TapRecord, TensorRecord};
@@ -70,7 +73,7 @@ fn near(value: f64, n: u64, salt: usize) -> f64 {
 
 fn summary(n: u64, place: usize, numel: u64) -> TensorSummary {
     let count = |share: f64| (near(share, n, place) * numel as f64) as u64;
-    TensorSummary {
+    filled!(TensorSummary {
         numel,
         min: Some(-1e-2),
         max: Some(1e-2),
@@ -82,28 +85,25 @@ fn summary(n: u64, place: usize, numel: u64) -> TensorSummary {
         negative_count: count(0.45),
         sign_flip_count: Some(count(0.4)),
         signed_pair_count: Some(count(0.9)),
-        dynamics: Some(Dynamics {
+        dynamics: Some(filled!(Dynamics {
             abs_min_nonzero: Some(1e-9),
             subnormal_count: 0,
             sum: 0.1,
             std: Some(1e-3),
             skewness: Some(0.1),
             kurtosis: Some(20.0),
-            transitions: Some(Transitions {
+            transitions: Some(filled!(Transitions {
                 retained_count: [count(0.05), count(0.1)],
                 released_count: [count(0.05), count(0.1)],
-                ..Transitions::default()
-            }),
-            ..Dynamics::default()
-        }),
-        ..TensorSummary::default()
-    }
+            })),
+        })),
+    })
 }
 
 fn record(params: &[Param], n: u64) -> StepRecord {
     let tensor = |(place, param): (usize, &Param)| {
         let size = (param.numel as f64).sqrt();
-        let parameter = ParameterSummary {
+        let parameter = filled!(ParameterSummary {
             numel: param.numel,
             nonfinite_count: 0,
             min: Some(-0.3),
@@ -115,8 +115,8 @@ fn record(params: &[Param], n: u64) -> StepRecord {
             l1_norm: 0.04 * param.numel as f64,
             l2_norm: near(0.05 * size, n, place) / 20.0 + 0.05 * size,
             near_zero_count: 0,
-        };
-        let update = UpdateSummary {
+        });
+        let update = filled!(UpdateSummary {
             previous_step: n,
             l1_norm: 1.0,
             l2_norm: near(5e-5 * size, n, place),
@@ -124,9 +124,9 @@ fn record(params: &[Param], n: u64) -> StepRecord {
             update_to_weight: near(1e-3, n, place),
             unchanged_count: 0,
             nonfinite_count: 0,
-            crossings: Some(Crossings { minimum_count: 200, maximum_count: 150, ..Crossings::default() }),
+            crossings: Some(filled!(Crossings { minimum_count: 200, maximum_count: 150 })),
             retained: None,
-        };
+        });
         let gradient = Gradient::Observed { summary: summary(n, place, param.numel), previous_step: Some(n) };
         TensorRecord { parameter: Some(parameter), update: Some(update), ..TensorRecord::of(gradient) }
     };

@@ -3,12 +3,15 @@
 //! Writes it into the folder that `GRADSCOPE_RUN_DIR` names, or a temporary one, and reads it back. Rows are written as
 //! fast as the queue takes them. `GRADSCOPE_STEPS` makes it shorter.
 
+#[path = "../tests/support/filled.rs"]
+mod filled;
 #[path = "support/results.rs"]
 mod results;
 
+use filled::filled;
 use gradscope::record::{Cost, Global, Gradient, Param, TensorRecord};
 use gradscope::stats::{
-    Crossings, Dynamics, ParameterSummary, RetainedMove, TensorSummary, Transitions, UpdateSummary,
+    Crossings, Dynamics, ParameterSummary, RetainedMoves, TensorSummary, Transitions, UpdateSummary,
 };
 use gradscope::store::{Missed, RunPlace, RunStart, RunWriter};
 use gradscope::{Run, RunStatus, Stats, StepRecord};
@@ -41,7 +44,7 @@ fn tensor(param: &Param, place: usize, step: u64, w: &mut Wander) -> TensorRecor
     let (n, size) = (param.numel, 1e-3 * (1.0 + place as f64) * (1.0 + (step as f64 / 9e3).sin() * 0.3));
     let pair = |w: &mut Wander, share: f64| [w.share(n, 0.7 * share), w.share(n, share)];
     let near_zero_count = pair(w, 0.2);
-    let summary = TensorSummary {
+    let summary = filled!(TensorSummary {
         numel: n,
         min: Some(w.near(-9.0 * size) as f32),
         max: Some(w.near(9.0 * size) as f32),
@@ -53,31 +56,28 @@ fn tensor(param: &Param, place: usize, step: u64, w: &mut Wander) -> TensorRecor
         negative_count: w.share(n, 0.5),
         sign_flip_count: Some(w.share(n, 0.4)),
         signed_pair_count: Some(w.share(n, 0.95)),
-        dynamics: Some(Dynamics {
+        dynamics: Some(filled!(Dynamics {
             abs_min_nonzero: Some(w.near(1e-9) as f32),
             subnormal_count: 0,
             sum: w.near(size),
             std: Some(w.near(size)),
             skewness: Some(w.near(0.1)),
             kurtosis: Some(w.near(20.0)),
-            transitions: Some(Transitions {
+            transitions: Some(filled!(Transitions {
                 retained_count: pair(w, 0.15),
                 released_count: pair(w, 0.05),
                 captured_count: pair(w, 0.05),
                 flip_in_retained_count: pair(w, 0.02),
-                ..Transitions::default()
-            }),
-            ..Dynamics::default()
-        }),
-        ..TensorSummary::default()
-    };
-    let moved = |w: &mut Wander| RetainedMove {
-        moved_count: w.share(n, 0.1),
-        sum: w.near(1e-3 * size),
-        max: w.near(1e-3) as f32,
-    };
+            })),
+        })),
+    });
+    let retained = filled!(RetainedMoves {
+        moved_count: [w.share(n, 0.1), w.share(n, 0.1)],
+        sum: [w.near(1e-3 * size), w.near(1e-3 * size)],
+        max: [w.near(1e-3) as f32, w.near(1e-3) as f32],
+    });
     TensorRecord {
-        parameter: Some(ParameterSummary {
+        parameter: Some(filled!(ParameterSummary {
             numel: n,
             nonfinite_count: 0,
             min: Some(w.near(-0.3) as f32),
@@ -89,22 +89,24 @@ fn tensor(param: &Param, place: usize, step: u64, w: &mut Wander) -> TensorRecor
             l1_norm: w.near(0.04 * n as f64),
             l2_norm: w.near(0.05 * (n as f64).sqrt()),
             near_zero_count: w.share(n, 0.001),
-        }),
-        update: step.checked_sub(1).map(|previous_step| UpdateSummary {
-            previous_step,
-            l1_norm: w.near(1e-4 * n as f64),
-            l2_norm: w.near(1e-4 * (n as f64).sqrt()),
-            abs_max: w.near(1e-3) as f32,
-            update_to_weight: w.near(1e-3),
-            unchanged_count: w.share(n, 0.01),
-            nonfinite_count: 0,
-            crossings: Some(Crossings {
-                minimum_count: w.share(n, 0.2),
-                maximum_count: w.share(n, 0.1),
-                flip_unmoved_count: w.share(n, 0.001),
-                flip_at_nonfinite_count: 0,
-            }),
-            retained: Some([moved(w), moved(w)]),
+        })),
+        update: step.checked_sub(1).map(|previous_step| {
+            filled!(UpdateSummary {
+                previous_step,
+                l1_norm: w.near(1e-4 * n as f64),
+                l2_norm: w.near(1e-4 * (n as f64).sqrt()),
+                abs_max: w.near(1e-3) as f32,
+                update_to_weight: w.near(1e-3),
+                unchanged_count: w.share(n, 0.01),
+                nonfinite_count: 0,
+                crossings: Some(filled!(Crossings {
+                    minimum_count: w.share(n, 0.2),
+                    maximum_count: w.share(n, 0.1),
+                    flip_unmoved_count: w.share(n, 0.001),
+                    flip_at_nonfinite_count: 0,
+                })),
+                retained: Some(retained),
+            })
         }),
         ..TensorRecord::of(Gradient::Observed { summary, previous_step: step.checked_sub(1) })
     }

@@ -166,9 +166,10 @@ impl Sums {
         self.step_count += 1.0;
         self.loss += record.scalar("loss").unwrap_or(f64::NAN);
         self.numel += global.numel as f64;
+        let transitions = global.dynamics.and_then(|dynamics| dynamics.transitions);
         for k in 0..2 {
             self.near_zero[k] += global.near_zero_count[k] as f64;
-            if let Some(transitions) = &global.transitions {
+            if let Some(transitions) = &transitions {
                 self.before[k] += transitions.near_zero_before_count()[k] as f64;
                 self.released[k] += transitions.released_count[k] as f64;
                 self.retained[k] += transitions.retained_count[k] as f64;
@@ -176,7 +177,7 @@ impl Sums {
         }
         self.flips += global.sign_flip_count.unwrap_or(0) as f64;
         self.signed_pairs += global.signed_pair_count.unwrap_or(0) as f64;
-        self.flips_in_retained += global.transitions.map_or(0, |t| t.flip_in_retained_count[1]) as f64;
+        self.flips_in_retained += transitions.map_or(0, |t| t.flip_in_retained_count[1]) as f64;
         if let Some(updates) = &global.updates {
             self.moved_step_count += 1.0;
             self.move_l2_norm += updates.l2_norm;
@@ -184,7 +185,7 @@ impl Sums {
             self.maxima += updates.crossings.map_or(0, |crossings| crossings.maximum_count) as f64;
         }
         for update in record.tensors.iter().filter_map(|tensor| tensor.update.as_ref()) {
-            self.moved += update.retained.map_or(0, |retained| retained[1].moved_count) as f64;
+            self.moved += update.retained.map_or(0, |retained| retained.moved_count[1]) as f64;
         }
     }
 

@@ -28,14 +28,14 @@ struct Classes {
     max_signed: i32,
     //#if dynamics
     // NaN included.
-    above_0: u32,
     above_1: u32,
+    above_2: u32,
     abs_min_rank: u32,
     //#end
     //#if !dynamics
     // Not near zero, NaN included, counted by component over all tiles.
-    above_0: vec4<u32>,
     above_1: vec4<u32>,
+    above_2: vec4<u32>,
     //#end
 }
 
@@ -44,8 +44,8 @@ struct Turns {
     compared: bool,
     flips: u32,
     negative: u32,
-    retained_0: u32,
     retained_1: u32,
+    retained_2: u32,
 }
 
 @compute @workgroup_size(WORKGROUP_LEN)
@@ -112,24 +112,24 @@ fn grad_reduce(
                 lane.min_key = min(lane.min_key, order_key(select(classes.min_word, classes.max_word, classes.max_word >= SIGN_BIT)));
                 lane.max_key = max(lane.max_key, order_key(select(classes.min_word, u32(classes.max_signed), classes.max_signed >= 0)));
                 let s = fast_sums(v);
-                lane.l1 += s.l1;
-                lane.l2 += s.l2;
+                lane.l1_norm += s.l1;
+                lane.l2_norm_sq += s.l2;
                 //#if dynamics
-                lane.total += s.total;
+                lane.sum += s.total;
                 moments = merge(moments, fast_moments(v, s.total, most));
                 //#end
             } else {
                 careful |= 1u << tile;
             }
-            lane.positive += countOneBits(classes.signed & ~classes.negative);
-            lane.negative += countOneBits(classes.signed & classes.negative);
+            lane.positive_count += countOneBits(classes.signed & ~classes.negative);
+            lane.negative_count += countOneBits(classes.signed & classes.negative);
             //#if dynamics
             lane.abs_min_rank = min(lane.abs_min_rank, classes.abs_min_rank);
             if classes.abs_min_rank < MIN_NORMAL - 1u {
                 subnormal |= 1u << tile;
             }
-            lane.near_zero_0 += countOneBits(~(classes.above_0 | classes.nonfinite));
-            lane.near_zero_1 += countOneBits(~(classes.above_1 | classes.nonfinite));
+            lane.near_zero_count_1 += countOneBits(~(classes.above_1 | classes.nonfinite));
+            lane.near_zero_count_2 += countOneBits(~(classes.above_2 | classes.nonfinite));
             //#end
             //#if tap
             //#each
@@ -197,7 +197,7 @@ fn grad_reduce(
         let v = mask_tail(load_gradient(span.gradient_page, span.gradient_base + vector, span.gradient_base + last), chunk.len - tile * TILE_LEN, invocation);
         //#if dynamics
         //#each
-        lane.subnormal += subnormals(v[#]);
+        lane.subnormal_count += subnormals(v[#]);
         //#end
         if (careful & (1u << tile)) == 0u {
             continue;
@@ -213,17 +213,17 @@ fn grad_reduce(
         //#end
         lane.min_key = min(lane.min_key, keys.x);
         lane.max_key = max(lane.max_key, keys.y);
-        lane.l1 += s.l1;
-        lane.l1_big += s.l1_big;
-        lane.l2 += s.l2;
-        lane.l2_small += s.l2_small;
-        lane.l2_big += s.l2_big;
-        lane.nan += dot(nonfinite.nan, ONES);
-        lane.pos_inf += dot(nonfinite.pos_inf, ONES);
-        lane.neg_inf += dot(nonfinite.neg_inf, ONES);
+        lane.l1_norm += s.l1;
+        lane.l1_norm_big += s.l1_big;
+        lane.l2_norm_sq += s.l2;
+        lane.l2_norm_sq_small += s.l2_small;
+        lane.l2_norm_sq_big += s.l2_big;
+        lane.nan_count += dot(nonfinite.nan, ONES);
+        lane.pos_inf_count += dot(nonfinite.pos_inf, ONES);
+        lane.neg_inf_count += dot(nonfinite.neg_inf, ONES);
         //#if dynamics
-        lane.total += s.total;
-        lane.total_big += s.total_big;
+        lane.sum += s.total;
+        lane.sum_big += s.total_big;
         moments = merge(moments, careful_moments(v));
         // FILLER is a NaN, and lies past every other element.
         let start = span.start + (vector - invocation) * 4u;
@@ -255,24 +255,24 @@ fn grad_reduce(
     //#if !dynamics
     if (span.flags & PRESENT) != 0u {
         let seen = tile_count * (TILE_LEN / WORKGROUP_LEN);
-        lane.near_zero_0 = seen - dot(classes.above_0, ONES);
-        lane.near_zero_1 = seen - dot(classes.above_1, ONES);
+        lane.near_zero_count_1 = seen - dot(classes.above_1, ONES);
+        lane.near_zero_count_2 = seen - dot(classes.above_2, ONES);
     }
     //#end
     if invocation == 0u {
         lane.sentinel = chunk.len + dispatch.stamp;
         if (span.flags & PRESENT) != 0u {
-            lane.nan -= filler;
+            lane.nan_count -= filler;
         }
         //#if params
         if (span.flags & WEIGHED) != 0u {
-            lane.weight_nonfinite -= filler;
+            lane.param_nonfinite_count -= filler;
         }
         //#end
         //#if updates
         if (span.flags & MOVED) != 0u {
-            lane.unchanged -= filler;
-            lane.move_nonfinite -= filler;
+            lane.update_unchanged_count -= filler;
+            lane.update_nonfinite_count -= filler;
         }
         //#end
     }
@@ -295,14 +295,14 @@ fn classify(v: vec4<u32>, classes: ptr<function, Classes>) {
     (*classes).negative = push_signs((*classes).negative, v);
     (*classes).signed = push_signs((*classes).signed, a + vec4<u32>(MAGNITUDE));
     //#if dynamics
-    (*classes).above_0 = push_signs((*classes).above_0, a + vec4<u32>(dispatch.above_threshold.x));
-    (*classes).above_1 = push_signs((*classes).above_1, a + vec4<u32>(dispatch.above_threshold.y));
+    (*classes).above_1 = push_signs((*classes).above_1, a + vec4<u32>(dispatch.above_threshold.x));
+    (*classes).above_2 = push_signs((*classes).above_2, a + vec4<u32>(dispatch.above_threshold.y));
     let rank = a - ONES;
     (*classes).abs_min_rank = min((*classes).abs_min_rank, min(min(rank.x, rank.y), min(rank.z, rank.w)));
     //#end
     //#if !dynamics
-    (*classes).above_0 += (a + vec4<u32>(dispatch.above_threshold.x)) >> vec4<u32>(31u);
-    (*classes).above_1 += (a + vec4<u32>(dispatch.above_threshold.y)) >> vec4<u32>(31u);
+    (*classes).above_1 += (a + vec4<u32>(dispatch.above_threshold.x)) >> vec4<u32>(31u);
+    (*classes).above_2 += (a + vec4<u32>(dispatch.above_threshold.y)) >> vec4<u32>(31u);
     //#end
     (*classes).min_word = min((*classes).min_word, min(min(v.x, v.y), min(v.z, v.w)));
     (*classes).max_word = max((*classes).max_word, max(max(v.x, v.y), max(v.z, v.w)));

@@ -288,7 +288,7 @@ fn cifar_zero_dynamics_keeps_everything_of_the_study() {
     let records = records(&run);
     let update = records[3].tensors[0].update.as_ref().unwrap();
     assert!(update.crossings.is_some() && update.retained.is_some());
-    assert!(records[3].global.transitions.is_some() && records[3].global.sign_flip_count.is_some());
+    assert!(records[3].global.dynamics.unwrap().transitions.is_some() && records[3].global.sign_flip_count.is_some());
 }
 
 #[test]

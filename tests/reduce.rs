@@ -1,5 +1,7 @@
 //! Reductions over buffers of the caller's, held against the oracle, without burn.
 
+#[path = "support/filled.rs"]
+mod filled;
 #[path = "suite/oracle.rs"]
 mod oracle;
 

@@ -1,12 +1,15 @@
 //! The CPU twins against the oracle, without a device: what `make miri` interprets.
 
+#[path = "support/filled.rs"]
+mod filled;
 #[path = "suite/oracle.rs"]
 mod oracle;
 
 use fastrand::Rng;
+use filled::filled;
 use gradscope::TensorSummary;
 use gradscope::cpu::grad_reduce::{State, moved, reduce, weigh};
-use gradscope::stats::{Dynamics, Epsilons};
+use gradscope::stats::Epsilons;
 use proptest::prelude::*;
 
 /// Any bits, and what reductions stumble over.
@@ -84,19 +87,17 @@ proptest! {
             if let (Some(ours), Some(theirs), Some(kurtosis)) = (ours.skewness, theirs.skewness, theirs.kurtosis) {
                 prop_assert!(close(ours, theirs, 1e4 * kurtosis), "{ours} {theirs}");
             }
-            let same = |summary: &TensorSummary| TensorSummary {
+            let same = |summary: &TensorSummary| filled!(*summary => {
                 l1_norm: 0.0,
                 l2_norm: 0.0,
                 cosine_previous: None,
-                dynamics: summary.dynamics.map(|dynamics| Dynamics {
+                dynamics: summary.dynamics.map(|dynamics| filled!(dynamics => {
                     sum: 0.0,
                     std: None,
                     skewness: None,
                     kurtosis: None,
-                    ..dynamics
-                }),
-                ..*summary
-            };
+                })),
+            });
             // An empty part was never compared with anything.
             if cut > 0 && cut < 40 {
                 prop_assert_eq!(same(&union), same(&whole));

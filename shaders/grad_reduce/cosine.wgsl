@@ -20,9 +20,9 @@ fn turn_from(v: array<vec4<u32>, LOAD_COUNT>, p: array<vec4<u32>, LOAD_COUNT>, l
     most_v = max(most_v, finite_magnitude(v[#]));
     most_p = max(most_p, finite_magnitude(p[#]));
     //#end
-    (*lane).past_l2 += s.l2;
-    (*lane).past_l2_small += s.l2_small;
-    (*lane).past_l2_big += s.l2_big;
+    (*lane).previous_l2_norm_sq += s.l2;
+    (*lane).previous_l2_norm_sq_small += s.l2_small;
+    (*lane).previous_l2_norm_sq_big += s.l2_big;
     let exponent_v = max(max(most_v.x, most_v.y), max(most_v.z, most_v.w)) >> 23u;
     let exponent_p = max(max(most_p.x, most_p.y), max(most_p.z, most_p.w)) >> 23u;
     var products = vec4<f32>(0.0);
@@ -32,11 +32,11 @@ fn turn_from(v: array<vec4<u32>, LOAD_COUNT>, p: array<vec4<u32>, LOAD_COUNT>, l
     let product = (products.x + products.y) + (products.z + products.w);
     let exponent = i32(exponent_v) + i32(exponent_p) - 254;
     if exponent < -SCALE_LOG2 {
-        (*lane).dot_small += product * power_of_two(exponent + 2 * SCALE_LOG2);
+        (*lane).dot_previous_small += product * power_of_two(exponent + 2 * SCALE_LOG2);
     } else if exponent > SCALE_LOG2 {
-        (*lane).dot_big += product * power_of_two(exponent - 2 * SCALE_LOG2);
+        (*lane).dot_previous_big += product * power_of_two(exponent - 2 * SCALE_LOG2);
     } else {
-        (*lane).dot += product * power_of_two(exponent);
+        (*lane).dot_previous += product * power_of_two(exponent);
     }
 }
 

@@ -9,9 +9,9 @@ fn first_nonfinite(v: vec4<u32>, at: u32, span: Span, lane: ptr<function, Lane>)
     let nan = select(far, logical, a > vec4<u32>(INFINITY));
     let pos_inf = select(far, logical, v == vec4<u32>(INFINITY));
     let neg_inf = select(far, logical, v == vec4<u32>(INFINITY | SIGN_BIT));
-    (*lane).first_nan = min((*lane).first_nan, min(min(nan.x, nan.y), min(nan.z, nan.w)));
-    (*lane).first_pos_inf = min((*lane).first_pos_inf, min(min(pos_inf.x, pos_inf.y), min(pos_inf.z, pos_inf.w)));
-    (*lane).first_neg_inf = min((*lane).first_neg_inf, min(min(neg_inf.x, neg_inf.y), min(neg_inf.z, neg_inf.w)));
+    (*lane).first_nonfinite_nan = min((*lane).first_nonfinite_nan, min(min(nan.x, nan.y), min(nan.z, nan.w)));
+    (*lane).first_nonfinite_pos_inf = min((*lane).first_nonfinite_pos_inf, min(min(pos_inf.x, pos_inf.y), min(pos_inf.z, pos_inf.w)));
+    (*lane).first_nonfinite_neg_inf = min((*lane).first_nonfinite_neg_inf, min(min(neg_inf.x, neg_inf.y), min(neg_inf.z, neg_inf.w)));
 }
 
 fn subnormals(v: vec4<u32>) -> u32 {

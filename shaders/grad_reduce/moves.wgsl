@@ -22,33 +22,33 @@ fn moved(w: array<vec4<u32>, LOAD_COUNT>, b: array<vec4<u32>, LOAD_COUNT>, turns
     largest = max(largest, u[#]);
     //#end
     let max_move = max(max(largest.x, largest.y), max(largest.z, largest.w));
-    (*lane).move_max = max((*lane).move_max, max_move);
-    (*lane).unchanged += dot(m.unchanged, ONES);
-    (*lane).move_nonfinite += dot(m.nonfinite, ONES);
+    (*lane).update_abs_max = max((*lane).update_abs_max, max_move);
+    (*lane).update_unchanged_count += dot(m.unchanged, ONES);
+    (*lane).update_nonfinite_count += dot(m.nonfinite, ONES);
     if turns.compared {
         let minimum = (m.risen & ~turns.negative) | (m.fallen & turns.negative);
         let maximum = (m.risen & turns.negative) | (m.fallen & ~turns.negative);
-        (*lane).crossed_minimum += countOneBits(turns.flips & minimum);
-        (*lane).crossed_maximum += countOneBits(turns.flips & maximum);
-        (*lane).flip_unmoved += countOneBits(turns.flips & ~(m.risen | m.fallen | m.lost));
-        (*lane).flip_at_nonfinite += countOneBits(turns.flips & m.lost);
+        (*lane).update_minimum_count += countOneBits(turns.flips & minimum);
+        (*lane).update_maximum_count += countOneBits(turns.flips & maximum);
+        (*lane).update_flip_unmoved_count += countOneBits(turns.flips & ~(m.risen | m.fallen | m.lost));
+        (*lane).update_flip_at_nonfinite_count += countOneBits(turns.flips & m.lost);
         let moves = m.risen | m.fallen;
-        (*lane).retained_moved_0 += countOneBits(moves & turns.retained_0);
-        (*lane).retained_moved_1 += countOneBits(moves & turns.retained_1);
+        (*lane).update_retained_moved_count_1 += countOneBits(moves & turns.retained_1);
+        (*lane).update_retained_moved_count_2 += countOneBits(moves & turns.retained_2);
         var kept = Kept();
-        //#each
-        of_retained(u[#], turns.retained_0, #u, &kept);
-        //#end
-        (*lane).retained_sum_0 += dot(kept.sum, vec4<f32>(1.0));
-        (*lane).retained_sum_big_0 += dot(kept.sum_big, vec4<f32>(1.0));
-        (*lane).retained_max_0 = max((*lane).retained_max_0, max(max(kept.most.x, kept.most.y), max(kept.most.z, kept.most.w)));
-        kept = Kept();
         //#each
         of_retained(u[#], turns.retained_1, #u, &kept);
         //#end
-        (*lane).retained_sum_1 += dot(kept.sum, vec4<f32>(1.0));
-        (*lane).retained_sum_big_1 += dot(kept.sum_big, vec4<f32>(1.0));
-        (*lane).retained_max_1 = max((*lane).retained_max_1, max(max(kept.most.x, kept.most.y), max(kept.most.z, kept.most.w)));
+        (*lane).update_retained_sum_1 += dot(kept.sum, vec4<f32>(1.0));
+        (*lane).update_retained_sum_1_big += dot(kept.sum_big, vec4<f32>(1.0));
+        (*lane).update_retained_max_1 = max((*lane).update_retained_max_1, max(max(kept.most.x, kept.most.y), max(kept.most.z, kept.most.w)));
+        kept = Kept();
+        //#each
+        of_retained(u[#], turns.retained_2, #u, &kept);
+        //#end
+        (*lane).update_retained_sum_2 += dot(kept.sum, vec4<f32>(1.0));
+        (*lane).update_retained_sum_2_big += dot(kept.sum_big, vec4<f32>(1.0));
+        (*lane).update_retained_max_2 = max((*lane).update_retained_max_2, max(max(kept.most.x, kept.most.y), max(kept.most.z, kept.most.w)));
     }
 
     var most_before = NONE;
@@ -59,9 +59,9 @@ fn moved(w: array<vec4<u32>, LOAD_COUNT>, b: array<vec4<u32>, LOAD_COUNT>, turns
         return false;
     }
     let s = fast_sums(u);
-    (*lane).move_l1 += s.l1;
-    (*lane).move_l2 += s.l2;
-    (*lane).before_l2 += fast_sums(b).l2;
+    (*lane).update_l1_norm += s.l1;
+    (*lane).update_l2_norm_sq += s.l2;
+    (*lane).update_weight_l2_norm_sq += fast_sums(b).l2;
     return true;
 }
 
@@ -73,14 +73,14 @@ fn sum_moves_carefully(w: array<vec4<u32>, LOAD_COUNT>, b: array<vec4<u32>, LOAD
     careful_sum(step_of(w[#], b[#], &unused), &s);
     careful_sum(b[#], &before);
     //#end
-    (*lane).move_l1 += s.l1;
-    (*lane).move_l1_big += s.l1_big;
-    (*lane).move_l2 += s.l2;
-    (*lane).move_l2_small += s.l2_small;
-    (*lane).move_l2_big += s.l2_big;
-    (*lane).before_l2 += before.l2;
-    (*lane).before_l2_small += before.l2_small;
-    (*lane).before_l2_big += before.l2_big;
+    (*lane).update_l1_norm += s.l1;
+    (*lane).update_l1_norm_big += s.l1_big;
+    (*lane).update_l2_norm_sq += s.l2;
+    (*lane).update_l2_norm_sq_small += s.l2_small;
+    (*lane).update_l2_norm_sq_big += s.l2_big;
+    (*lane).update_weight_l2_norm_sq += before.l2;
+    (*lane).update_weight_l2_norm_sq_small += before.l2_small;
+    (*lane).update_weight_l2_norm_sq_big += before.l2_big;
 }
 
 // Magnitudes of the moves: 0 where an end is non-finite, or the move is not a normal number.

@@ -22,8 +22,8 @@ fn planes(classes: Classes) -> Planes {
     //#if dynamics
     var now = Planes();
     now.negative = (classes.negative & classes.signed) | classes.nonfinite;
-    now.high = classes.above_0 & ~classes.nonfinite;
-    now.low = classes.signed & (~classes.above_0 | classes.above_1);
+    now.high = classes.above_1 & ~classes.nonfinite;
+    now.low = classes.signed & (~classes.above_1 | classes.above_2);
     return now;
     //#end
 }
@@ -40,34 +40,34 @@ fn compare(before: Planes, now: Planes, lane: ptr<function, Lane>) -> Turns {
     let pairs = (before.high | before.low) & (now.high | now.low);
     //#end
     turns.flips = pairs & (before.negative ^ now.negative);
-    (*lane).pairs += countOneBits(pairs);
-    (*lane).flips += countOneBits(turns.flips);
+    (*lane).signed_pair_count += countOneBits(pairs);
+    (*lane).sign_flip_count += countOneBits(turns.flips);
     //#if dynamics
     let lost_before = before.negative & ~(before.high | before.low);
     let lost = now.negative & ~(now.high | now.low);
-    (*lane).became_nonfinite += countOneBits(lost & ~lost_before);
-    (*lane).recovered += countOneBits(lost_before & ~lost);
+    (*lane).became_nonfinite_count += countOneBits(lost & ~lost_before);
+    (*lane).recovered_count += countOneBits(lost_before & ~lost);
     {
         let near_before = ~(before.high | lost_before);
         let near = ~(now.high | lost);
-        turns.retained_0 = near_before & near;
-        (*lane).retained_0 += countOneBits(turns.retained_0);
-        (*lane).released_0 += countOneBits(near_before & ~(near | lost));
-        (*lane).captured_0 += countOneBits(near & ~(near_before | lost_before));
-        (*lane).near_zero_to_nonfinite_0 += countOneBits(near_before & lost);
-        (*lane).nonfinite_to_near_zero_0 += countOneBits(lost_before & near);
-        (*lane).flip_in_retained_0 += countOneBits(turns.flips & turns.retained_0);
+        turns.retained_1 = near_before & near;
+        (*lane).retained_count_1 += countOneBits(turns.retained_1);
+        (*lane).released_count_1 += countOneBits(near_before & ~(near | lost));
+        (*lane).captured_count_1 += countOneBits(near & ~(near_before | lost_before));
+        (*lane).near_zero_to_nonfinite_count_1 += countOneBits(near_before & lost);
+        (*lane).nonfinite_to_near_zero_count_1 += countOneBits(lost_before & near);
+        (*lane).flip_in_retained_count_1 += countOneBits(turns.flips & turns.retained_1);
     }
     {
         let near_before = ~((before.high & before.low) | lost_before);
         let near = ~((now.high & now.low) | lost);
-        turns.retained_1 = near_before & near;
-        (*lane).retained_1 += countOneBits(turns.retained_1);
-        (*lane).released_1 += countOneBits(near_before & ~(near | lost));
-        (*lane).captured_1 += countOneBits(near & ~(near_before | lost_before));
-        (*lane).near_zero_to_nonfinite_1 += countOneBits(near_before & lost);
-        (*lane).nonfinite_to_near_zero_1 += countOneBits(lost_before & near);
-        (*lane).flip_in_retained_1 += countOneBits(turns.flips & turns.retained_1);
+        turns.retained_2 = near_before & near;
+        (*lane).retained_count_2 += countOneBits(turns.retained_2);
+        (*lane).released_count_2 += countOneBits(near_before & ~(near | lost));
+        (*lane).captured_count_2 += countOneBits(near & ~(near_before | lost_before));
+        (*lane).near_zero_to_nonfinite_count_2 += countOneBits(near_before & lost);
+        (*lane).nonfinite_to_near_zero_count_2 += countOneBits(lost_before & near);
+        (*lane).flip_in_retained_count_2 += countOneBits(turns.flips & turns.retained_2);
     }
     //#end
     return turns;

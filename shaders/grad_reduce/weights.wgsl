@@ -10,17 +10,17 @@ fn weigh(w: array<vec4<u32>, LOAD_COUNT>, lane: ptr<function, Lane>, moments: pt
     extremes(w[#], &min_word, &max_word, &max_signed);
     above += ((w[#] & vec4<u32>(MAGNITUDE)) + vec4<u32>(dispatch.weight_above)) >> vec4<u32>(31u);
     //#end
-    (*lane).weight_near_zero += TILE_LEN / WORKGROUP_LEN - dot(above, ONES);
+    (*lane).param_near_zero_count += TILE_LEN / WORKGROUP_LEN - dot(above, ONES);
     let most = max_magnitude(max_word, max_signed);
     if !in_range(most) {
         return false;
     }
-    (*lane).weight_min_key = min((*lane).weight_min_key, order_key(select(min_word, max_word, max_word >= SIGN_BIT)));
-    (*lane).weight_max_key = max((*lane).weight_max_key, order_key(select(min_word, u32(max_signed), max_signed >= 0)));
+    (*lane).param_min_key = min((*lane).param_min_key, order_key(select(min_word, max_word, max_word >= SIGN_BIT)));
+    (*lane).param_max_key = max((*lane).param_max_key, order_key(select(min_word, u32(max_signed), max_signed >= 0)));
     let s = fast_sums(w);
-    (*lane).weight_l1 += s.l1;
-    (*lane).weight_l2 += s.l2;
-    (*lane).weight_total += s.total;
+    (*lane).param_l1_norm += s.l1;
+    (*lane).param_l2_norm_sq += s.l2;
+    (*lane).param_sum += s.total;
     *moments = merge(*moments, fast_moments(w, s.total, most));
     return true;
 }
@@ -34,16 +34,16 @@ fn weigh_carefully(w: array<vec4<u32>, LOAD_COUNT>, lane: ptr<function, Lane>, m
     careful_keys(w[#], &keys);
     nonfinite += select(NONE, ONES, (w[#] & vec4<u32>(MAGNITUDE)) >= vec4<u32>(INFINITY));
     //#end
-    (*lane).weight_min_key = min((*lane).weight_min_key, keys.x);
-    (*lane).weight_max_key = max((*lane).weight_max_key, keys.y);
-    (*lane).weight_l1 += s.l1;
-    (*lane).weight_l1_big += s.l1_big;
-    (*lane).weight_l2 += s.l2;
-    (*lane).weight_l2_small += s.l2_small;
-    (*lane).weight_l2_big += s.l2_big;
-    (*lane).weight_total += s.total;
-    (*lane).weight_total_big += s.total_big;
-    (*lane).weight_nonfinite += dot(nonfinite, ONES);
+    (*lane).param_min_key = min((*lane).param_min_key, keys.x);
+    (*lane).param_max_key = max((*lane).param_max_key, keys.y);
+    (*lane).param_l1_norm += s.l1;
+    (*lane).param_l1_norm_big += s.l1_big;
+    (*lane).param_l2_norm_sq += s.l2;
+    (*lane).param_l2_norm_sq_small += s.l2_small;
+    (*lane).param_l2_norm_sq_big += s.l2_big;
+    (*lane).param_sum += s.total;
+    (*lane).param_sum_big += s.total_big;
+    (*lane).param_nonfinite_count += dot(nonfinite, ONES);
     *moments = merge(*moments, careful_moments(w));
 }
 

@@ -182,7 +182,7 @@ impl Reducer {
 
     /// Names the 32-bit words of a record, in order. Sums are f32, counts u32; `min_key` and `max_key` are
     /// [`order_key`](gradscope_record::stats::order_key)s.
-    pub fn record_words(&self) -> impl Iterator<Item = &'static str> + '_ {
+    pub fn record_words(&self) -> impl Iterator<Item = &str> + '_ {
         self.layout.words().map(|(name, _)| name)
     }
 

@@ -4,6 +4,8 @@ mod burn_training;
 mod control;
 mod diagnosis;
 mod docs;
+#[path = "../support/filled.rs"]
+mod filled;
 mod findings;
 mod fixture;
 mod follower;

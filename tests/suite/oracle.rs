@@ -1,8 +1,9 @@
 //! The naive oracle: too plain to be wrong, in f64, one loop a statistic. And how near is near enough.
 
+use crate::filled::filled;
 use gradscope::TensorSummary;
 use gradscope::stats::{
-    Crossings, Dynamics, FirstNonfinite, NonfiniteKind, ParameterSummary, RetainedMove, Transitions, UpdateSummary,
+    Crossings, Dynamics, FirstNonfinite, NonfiniteKind, ParameterSummary, RetainedMoves, Transitions, UpdateSummary,
 };
 
 /// What an element adds to a sum: subnormals nothing.
@@ -69,7 +70,7 @@ pub fn summarise(now: &[f32], previous: Option<&[f32]>, eps: [f64; 2]) -> Tensor
         f32::NEG_INFINITY => NonfiniteKind::NegInf,
         _ => NonfiniteKind::Nan,
     };
-    TensorSummary {
+    filled!(TensorSummary {
         numel: now.len() as u64,
         min: finite(now).into_iter().reduce(f32::min).map(positive_zero),
         max: finite(now).into_iter().reduce(f32::max).map(positive_zero),
@@ -85,7 +86,7 @@ pub fn summarise(now: &[f32], previous: Option<&[f32]>, eps: [f64; 2]) -> Tensor
         signed_pair_count: count_pairs(&|a, b| a.is_finite() && a != 0.0 && b.is_finite() && b != 0.0),
         sign_flip_count: count_pairs(&flips),
         cosine_previous: previous.and_then(|previous| cosine(now, previous)),
-        dynamics: Some(Dynamics {
+        dynamics: Some(filled!(Dynamics {
             abs_min_nonzero: finite(now).into_iter().map(f32::abs).filter(|x| *x > 0.0).reduce(f32::min),
             subnormal_count: count(&f32::is_subnormal),
             sum: finite(now).into_iter().map(term).sum(),
@@ -96,7 +97,7 @@ pub fn summarise(now: &[f32], previous: Option<&[f32]>, eps: [f64; 2]) -> Tensor
                 .iter()
                 .position(|x| !x.is_finite())
                 .map(|index| FirstNonfinite { index: index as u64, kind: kind(now[index]) }),
-            transitions: previous.map(|_| Transitions {
+            transitions: previous.map(|_| filled!(Transitions {
                 became_nonfinite_count: count_pairs(&|a, b| a.is_finite() && !b.is_finite()).unwrap_or(0),
                 recovered_count: count_pairs(&|a, b| !a.is_finite() && b.is_finite()).unwrap_or(0),
                 retained_count: per_eps(&|a, b, eps| near(a, eps) && near(b, eps)),
@@ -105,14 +106,14 @@ pub fn summarise(now: &[f32], previous: Option<&[f32]>, eps: [f64; 2]) -> Tensor
                 near_zero_to_nonfinite_count: per_eps(&|a, b, eps| near(a, eps) && !b.is_finite()),
                 nonfinite_to_near_zero_count: per_eps(&|a, b, eps| !a.is_finite() && near(b, eps)),
                 flip_in_retained_count: per_eps(&|a, b, eps| flips(a, b) && near(a, eps) && near(b, eps)),
-            }),
-        }),
-    }
+            })),
+        })),
+    })
 }
 
 /// What a parameter must be summarised as.
 pub fn weigh(values: &[f32]) -> ParameterSummary {
-    ParameterSummary {
+    filled!(ParameterSummary {
         numel: values.len() as u64,
         nonfinite_count: values.iter().filter(|x| !x.is_finite()).count() as u64,
         min: finite(values).into_iter().reduce(f32::min).map(positive_zero),
@@ -124,7 +125,7 @@ pub fn weigh(values: &[f32]) -> ParameterSummary {
         l1_norm: finite(values).into_iter().map(|x| term(x).abs()).sum(),
         l2_norm: finite(values).into_iter().map(|x| term(x) * term(x)).sum::<f64>().sqrt(),
         near_zero_count: values.iter().filter(|x| near(**x, 1e-5)).count() as u64,
-    }
+    })
 }
 
 /// What the move `before -> now` must be summarised as, with the gradients taken at its two ends.
@@ -148,25 +149,23 @@ pub fn moved(
     let crossings = |(p, g): (&[f32], &[f32])| {
         let flipped = |i: &usize| flips(p[*i], g[*i]);
         let sign = |i: usize| (if now[i] > before[i] { 1.0 } else { -1.0 }) * g[i].signum();
-        Crossings {
+        filled!(Crossings {
             minimum_count: all.clone().filter(flipped).filter(|i| moves(*i) && sign(*i) > 0.0).count() as u64,
             maximum_count: all.clone().filter(flipped).filter(|i| moves(*i) && sign(*i) < 0.0).count() as u64,
             flip_unmoved_count: all.clone().filter(flipped).filter(|i| both_finite(*i) && !moves(*i)).count() as u64,
             flip_at_nonfinite_count: all.clone().filter(flipped).filter(|i| !both_finite(*i)).count() as u64,
-        }
-    };
-    let retained = |(p, g): (&[f32], &[f32])| {
-        eps.map(|eps| {
-            let kept: Vec<usize> = all.clone().filter(|i| near(p[*i], eps) && near(g[*i], eps)).collect();
-            let steps = || kept.iter().map(|i| step(*i).unwrap_or(0.0));
-            RetainedMove {
-                moved_count: kept.iter().filter(|i| moves(**i)).count() as u64,
-                sum: steps().sum(),
-                max: steps().fold(0.0, f64::max) as f32,
-            }
         })
     };
-    UpdateSummary {
+    let retained = |(p, g): (&[f32], &[f32])| {
+        let kept = |eps| all.clone().filter(move |i| near(p[*i], eps) && near(g[*i], eps));
+        let steps = |eps| kept(eps).map(|i| step(i).unwrap_or(0.0));
+        filled!(RetainedMoves {
+            moved_count: eps.map(|eps| kept(eps).filter(|i| moves(*i)).count() as u64),
+            sum: eps.map(|eps| steps(eps).sum()),
+            max: eps.map(|eps| steps(eps).fold(0.0, f64::max) as f32),
+        })
+    };
+    filled!(UpdateSummary {
         previous_step,
         l1_norm: steps.iter().sum(),
         l2_norm,
@@ -176,7 +175,7 @@ pub fn moved(
         nonfinite_count: (now.len() - steps.len()) as u64,
         crossings: gradients.map(crossings),
         retained: gradients.map(retained),
-    }
+    })
 }
 
 /// The relative error that f32 sums in short runs may have: what tree and runs leave of one half ulp an addition.
@@ -239,18 +238,18 @@ pub fn assert_summary(found: &TensorSummary, expected: &TensorSummary, what: &st
     if let Some(found) = found.cosine_previous {
         assert_near(what, "cosine", found, expected.cosine_previous.expect("norms are not zero"), 1e-6);
     }
-    let exact = |summary: &TensorSummary| TensorSummary {
-        l1_norm: 0.0,
-        l2_norm: 0.0,
-        cosine_previous: None,
-        dynamics: found.dynamics.and(summary.dynamics).map(|dynamics| Dynamics {
-            sum: 0.0,
-            std: None,
-            skewness: None,
-            kurtosis: None,
-            ..dynamics
-        }),
-        ..*summary
+    let exact = |summary: &TensorSummary| {
+        filled!(*summary => {
+            l1_norm: 0.0,
+            l2_norm: 0.0,
+            cosine_previous: None,
+            dynamics: found.dynamics.and(summary.dynamics).map(|dynamics| filled!(dynamics => {
+                sum: 0.0,
+                std: None,
+                skewness: None,
+                kurtosis: None,
+            })),
+        })
     };
     assert_eq!(exact(found), exact(expected), "{what}");
     let bits = |summary: &TensorSummary| [summary.min, summary.max].map(|x| x.map(f32::to_bits));
@@ -268,14 +267,15 @@ pub fn assert_weight(found: &ParameterSummary, expected: &ParameterSummary, what
     let of = |s: &ParameterSummary| [s.skewness, s.kurtosis];
     let scale = [expected.mean().unwrap_or(0.0), f64::from(expected.abs_max().unwrap_or(0.0))];
     assert_shape(what, of(found), of(expected), expected.std, scale);
-    let exact = |s: &ParameterSummary| ParameterSummary {
-        l1_norm: 0.0,
-        l2_norm: 0.0,
-        sum: 0.0,
-        std: None,
-        skewness: None,
-        kurtosis: None,
-        ..*s
+    let exact = |s: &ParameterSummary| {
+        filled!(*s => {
+            l1_norm: 0.0,
+            l2_norm: 0.0,
+            sum: 0.0,
+            std: None,
+            skewness: None,
+            kurtosis: None,
+        })
     };
     assert_eq!(exact(found), exact(expected), "{what}");
 }
@@ -289,16 +289,17 @@ pub fn assert_move(found: &UpdateSummary, expected: &UpdateSummary, numel: u64, 
     let ratio = expected.update_to_weight;
     assert_near(what, "update_to_weight", found.update_to_weight, ratio, 2.0 * allowed * ratio);
     if let (Some(found), Some(expected)) = (found.retained, expected.retained) {
-        for (found, expected) in found.iter().zip(expected) {
-            assert_near(what, "the sum of the retained's moves", found.sum, expected.sum, allowed * expected.sum);
+        for (found, expected) in found.sum.into_iter().zip(expected.sum) {
+            assert_near(what, "the sum of the retained's moves", found, expected, allowed * expected);
         }
     }
-    let exact = |s: &UpdateSummary| UpdateSummary {
-        l1_norm: 0.0,
-        l2_norm: 0.0,
-        update_to_weight: 0.0,
-        retained: s.retained.map(|retained| retained.map(|r| RetainedMove { sum: 0.0, ..r })),
-        ..*s
+    let exact = |s: &UpdateSummary| {
+        filled!(*s => {
+            l1_norm: 0.0,
+            l2_norm: 0.0,
+            update_to_weight: 0.0,
+            retained: s.retained.map(|retained| filled!(retained => { sum: [0.0; 2] })),
+        })
     };
     assert_eq!(exact(found), exact(expected), "{what}");
 }

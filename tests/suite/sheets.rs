@@ -1,11 +1,12 @@
 //! Records made by hand, in the figures that rules weigh.
 
+use crate::filled::filled;
 use gradscope::StepRecord;
 use gradscope::diagnosis::Diagnosis;
 use gradscope::record::{
     Finding, Global, Gradient, HistogramOf, HistogramRecord, Param, Shapes, TapRecord, TensorRecord,
 };
-use gradscope::stats::{Crossings, Histogram, ParameterSummary, TensorSummary, Transitions, UpdateSummary};
+use gradscope::stats::{Crossings, Dynamics, Histogram, ParameterSummary, TensorSummary, Transitions, UpdateSummary};
 
 /// Inputs and outputs of each layer.
 const WIDTH: usize = 100;
@@ -100,7 +101,7 @@ impl Sheet {
 fn summary(numel: u64, rms: f64, zero_ratio: f64, nan_count: u64, pairs: Option<(f64, f64)>) -> TensorSummary {
     let zero_count = (zero_ratio * numel as f64).round() as u64;
     let signed = numel - zero_count - nan_count;
-    TensorSummary {
+    filled!(TensorSummary {
         numel,
         min: Some(-rms as f32),
         max: Some(rms as f32),
@@ -113,19 +114,13 @@ fn summary(numel: u64, rms: f64, zero_ratio: f64, nan_count: u64, pairs: Option<
         nan_count,
         sign_flip_count: pairs.map(|(flips, _)| (flips * signed as f64) as u64),
         signed_pair_count: pairs.map(|_| signed),
-        dynamics: Some(gradscope::stats::Dynamics {
+        dynamics: Some(filled!(Dynamics {
             transitions: pairs.map(|(_, retained)| {
                 let retained = (retained * zero_count as f64).round() as u64;
-                Transitions {
-                    retained_count: [retained; 2],
-                    released_count: [zero_count - retained; 2],
-                    ..Transitions::default()
-                }
+                filled!(Transitions { retained_count: [retained; 2], released_count: [zero_count - retained; 2] })
             }),
-            ..Default::default()
-        }),
-        ..TensorSummary::default()
-    }
+        })),
+    })
 }
 
 impl Tensor {
@@ -142,22 +137,20 @@ impl Tensor {
         let l2_norm = self.weight_rms * (numel as f64).sqrt();
         let flips = (self.flip_ratio * numel as f64) as u64;
         let minimum_count = (self.minimum_share * flips as f64).round() as u64;
-        let update = UpdateSummary {
+        let update = filled!(UpdateSummary {
             previous_step: step.saturating_sub(1),
             l2_norm: if self.unchanged { 0.0 } else { self.update_to_weight * l2_norm },
             update_to_weight: if self.unchanged { 0.0 } else { self.update_to_weight },
             unchanged_count: if self.unchanged { numel } else { 0 },
-            crossings: Some(Crossings { minimum_count, maximum_count: flips - minimum_count, ..Crossings::default() }),
-            ..UpdateSummary::default()
-        };
-        let parameter = ParameterSummary {
+            crossings: Some(filled!(Crossings { minimum_count, maximum_count: flips - minimum_count })),
+        });
+        let parameter = filled!(ParameterSummary {
             numel,
             std: Some(self.weight_rms),
             l1_norm: self.weight_rms * numel as f64,
             l2_norm,
             near_zero_count: (self.weight_zero_ratio * numel as f64) as u64,
-            ..ParameterSummary::default()
-        };
+        });
         TensorRecord { parameter: Some(parameter), update: (n > 0).then_some(update), ..TensorRecord::of(gradient) }
     }
 }

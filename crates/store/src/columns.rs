@@ -1,99 +1,32 @@
-//! Rows and the Arrow columns they lie in: one list of fields gives the struct, the schema, the builders and the reader.
+//! Rows of numbers in Arrow columns. The statistics' table names the columns: see [`Row`].
 
 use arrow_array::builder::PrimitiveBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{ArrowPrimitiveType, Float32Type, Float64Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch};
-use arrow_schema::Field;
+use arrow_schema::{DataType, Field};
+use gradscope_record::stats::{Cells, Name, Row, Stats};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A value that a cell holds.
+/// A number that a cell holds.
 pub(super) trait Cell: Copy + Send + Sync + 'static {
     type Arrow: ArrowPrimitiveType<Native = Self>;
-    fn to_f64(self) -> f64;
-    fn from_f64(value: f64) -> Self;
 }
 
 macro_rules! cells {
     ($($native:ty => $arrow:ty),*) => {
         $(impl Cell for $native {
             type Arrow = $arrow;
-            fn to_f64(self) -> f64 { self as f64 }
-            fn from_f64(value: f64) -> Self { value as $native }
         })*
     };
 }
 cells!(u64 => UInt64Type, f32 => Float32Type, f64 => Float64Type);
 
-pub(super) type BuilderOf<T> = PrimitiveBuilder<<T as Cell>::Arrow>;
 pub(super) type ArrayOf<T> = PrimitiveArray<<T as Cell>::Arrow>;
 
-/// A row of nullable numbers.
-pub(super) trait Columns: Default {
-    type Builders: Default;
-    type Arrays;
-    fn fields(prefix: &str) -> Vec<Field>;
-    fn append(&self, builders: &mut Self::Builders);
-    fn finish(builders: &mut Self::Builders) -> Vec<ArrayRef>;
-    /// The columns of a batch; those it lacks are null.
-    fn bind(batch: &RecordBatch, prefix: &str) -> Self::Arrays;
-    fn at(arrays: &Self::Arrays, row: usize) -> Self;
-    /// The figures that are there, by name.
-    fn each(&self, figure: impl FnMut(&'static str, f64));
-    /// Takes a figure by name; false where there is none of that name.
-    fn set(&mut self, name: &str, value: f64) -> bool;
-}
-
-macro_rules! columns {
-    ($name:ident $builders:ident $arrays:ident { $($field:ident: $cell:ty),* $(,)? }) => {
-        #[derive(Clone, Copy, Debug, Default, PartialEq)]
-        pub(super) struct $name { $(pub $field: Option<$cell>),* }
-        #[derive(Default)]
-        pub(super) struct $builders { $($field: $crate::columns::BuilderOf<$cell>),* }
-        pub(super) struct $arrays { $($field: Option<$crate::columns::ArrayOf<$cell>>),* }
-
-        impl $crate::columns::Columns for $name {
-            type Builders = $builders;
-            type Arrays = $arrays;
-            fn fields(prefix: &str) -> Vec<arrow_schema::Field> {
-                vec![$($crate::columns::field::<$cell>(prefix, stringify!($field))),*]
-            }
-            fn append(&self, builders: &mut $builders) {
-                $(builders.$field.append_option(self.$field);)*
-            }
-            fn finish(builders: &mut $builders) -> Vec<arrow_array::ArrayRef> {
-                vec![$(std::sync::Arc::new(builders.$field.finish()) as arrow_array::ArrayRef),*]
-            }
-            fn bind(batch: &arrow_array::RecordBatch, prefix: &str) -> $arrays {
-                $arrays { $($field: $crate::columns::bound::<$cell>(batch, prefix, stringify!($field))),* }
-            }
-            fn at(arrays: &$arrays, row: usize) -> Self {
-                Self { $($field: $crate::columns::cell(arrays.$field.as_ref(), row)),* }
-            }
-            fn each(&self, mut figure: impl FnMut(&'static str, f64)) {
-                $(if let Some(value) = self.$field {
-                    figure(stringify!($field), $crate::columns::Cell::to_f64(value));
-                })*
-            }
-            fn set(&mut self, name: &str, value: f64) -> bool {
-                match name {
-                    $(stringify!($field) => self.$field = Some($crate::columns::Cell::from_f64(value)),)*
-                    _ => return false,
-                }
-                true
-            }
-        }
-    };
-}
-pub(super) use columns;
-
-pub(super) fn field<T: Cell>(prefix: &str, name: &str) -> Field {
-    Field::new(format!("{prefix}{name}"), T::Arrow::DATA_TYPE, true)
-}
-
-pub(super) fn bound<T: Cell>(batch: &RecordBatch, prefix: &str, name: &str) -> Option<ArrayOf<T>> {
-    let column = batch.column_by_name(&format!("{prefix}{name}"))?;
-    column.as_primitive_opt::<T::Arrow>().cloned()
+pub(super) fn bound<T: Cell>(batch: &RecordBatch, name: &str) -> Option<ArrayOf<T>> {
+    batch.column_by_name(name)?.as_primitive_opt::<T::Arrow>().cloned()
 }
 
 pub(super) fn cell<T: Cell>(array: Option<&ArrayOf<T>>, row: usize) -> Option<T> {
@@ -103,4 +36,189 @@ pub(super) fn cell<T: Cell>(array: Option<&ArrayOf<T>>, row: usize) -> Option<T>
 /// A finished column.
 pub(super) fn done<T: Array + 'static>(array: T) -> ArrayRef {
     Arc::new(array)
+}
+
+/// Something for each type of cell.
+enum PerType<U, S, D> {
+    U64(U),
+    F32(S),
+    F64(D),
+}
+
+type Builder = PerType<PrimitiveBuilder<UInt64Type>, PrimitiveBuilder<Float32Type>, PrimitiveBuilder<Float64Type>>;
+type Column = PerType<ArrayOf<u64>, ArrayOf<f32>, ArrayOf<f64>>;
+
+/// Columns that rows of the type `R` are appended to.
+pub(super) struct RowBuilder<R> {
+    sets: Stats,
+    fields: Vec<Field>,
+    builders: Vec<Builder>,
+    row: PhantomData<fn(R)>,
+}
+
+impl<R: Row> RowBuilder<R> {
+    /// The columns of these sets, whose names begin with `prefix`.
+    pub fn new(sets: Stats, prefix: &str) -> Self {
+        let mut visitor = Naming { sets, prefix, fields: vec![], builders: vec![] };
+        R::visit(None, &mut visitor);
+        Self { sets, fields: visitor.fields, builders: visitor.builders, row: PhantomData }
+    }
+
+    pub fn fields(&self) -> impl Iterator<Item = Field> + '_ {
+        self.fields.iter().cloned()
+    }
+
+    /// Appends a row, of empty cells where there is none.
+    pub fn append(&mut self, row: Option<&R>) {
+        R::visit(row, &mut Writing { sets: self.sets, builders: self.builders.iter_mut() });
+    }
+
+    pub fn finish(&mut self) -> impl Iterator<Item = ArrayRef> + '_ {
+        self.builders.iter_mut().map(|builder| match builder {
+            PerType::U64(builder) => done(builder.finish()),
+            PerType::F32(builder) => done(builder.finish()),
+            PerType::F64(builder) => done(builder.finish()),
+        })
+    }
+}
+
+/// Columns that rows of the type `R` are read from.
+pub(super) struct RowReader<R> {
+    columns: Vec<Option<Column>>,
+    row: PhantomData<fn() -> R>,
+}
+
+impl<R: Row> RowReader<R> {
+    /// The columns of a batch whose names begin with `prefix`; those it lacks are empty.
+    pub fn bind(batch: &RecordBatch, prefix: &str) -> Self {
+        let mut visitor = Binding { batch, prefix, columns: vec![] };
+        R::visit(None, &mut visitor);
+        Self { columns: visitor.columns, row: PhantomData }
+    }
+
+    /// `None` where the batch has no such row.
+    pub fn at(&self, row: usize) -> Option<R> {
+        R::visit(None, &mut Reading { row, columns: self.columns.iter() })
+    }
+}
+
+struct Naming<'a> {
+    sets: Stats,
+    prefix: &'a str,
+    fields: Vec<Field>,
+    builders: Vec<Builder>,
+}
+
+impl Naming<'_> {
+    fn column(&mut self, name: Name, cell: DataType, builder: Builder) {
+        self.fields.push(Field::new(format!("{}{name}", self.prefix), cell, true));
+        self.builders.push(builder);
+    }
+}
+
+impl Cells for Naming<'_> {
+    fn has(&self, set: Stats) -> bool {
+        self.sets.contains(set)
+    }
+    fn u64(&mut self, name: Name, _: Option<u64>) -> Option<u64> {
+        self.column(name, DataType::UInt64, PerType::U64(PrimitiveBuilder::new()));
+        None
+    }
+    fn f32(&mut self, name: Name, _: Option<f32>) -> Option<f32> {
+        self.column(name, DataType::Float32, PerType::F32(PrimitiveBuilder::new()));
+        None
+    }
+    fn f64(&mut self, name: Name, _: Option<f64>) -> Option<f64> {
+        self.column(name, DataType::Float64, PerType::F64(PrimitiveBuilder::new()));
+        None
+    }
+}
+
+struct Writing<'a> {
+    sets: Stats,
+    builders: std::slice::IterMut<'a, Builder>,
+}
+
+impl Cells for Writing<'_> {
+    fn has(&self, set: Stats) -> bool {
+        self.sets.contains(set)
+    }
+    fn u64(&mut self, _: Name, value: Option<u64>) -> Option<u64> {
+        match self.builders.next() {
+            Some(PerType::U64(builder)) => builder.append_option(value),
+            _ => unreachable!("columns are visited in one order"),
+        }
+        value
+    }
+    fn f32(&mut self, _: Name, value: Option<f32>) -> Option<f32> {
+        match self.builders.next() {
+            Some(PerType::F32(builder)) => builder.append_option(value),
+            _ => unreachable!("columns are visited in one order"),
+        }
+        value
+    }
+    fn f64(&mut self, _: Name, value: Option<f64>) -> Option<f64> {
+        match self.builders.next() {
+            Some(PerType::F64(builder)) => builder.append_option(value),
+            _ => unreachable!("columns are visited in one order"),
+        }
+        value
+    }
+}
+
+struct Binding<'a> {
+    batch: &'a RecordBatch,
+    prefix: &'a str,
+    columns: Vec<Option<Column>>,
+}
+
+impl Binding<'_> {
+    fn bind<T: Cell>(&mut self, name: Name, column: impl FnOnce(ArrayOf<T>) -> Column) -> Option<T> {
+        self.columns.push(bound::<T>(self.batch, &format!("{}{name}", self.prefix)).map(column));
+        None
+    }
+}
+
+impl Cells for Binding<'_> {
+    fn has(&self, _: Stats) -> bool {
+        true
+    }
+    fn u64(&mut self, name: Name, _: Option<u64>) -> Option<u64> {
+        self.bind(name, PerType::U64)
+    }
+    fn f32(&mut self, name: Name, _: Option<f32>) -> Option<f32> {
+        self.bind(name, PerType::F32)
+    }
+    fn f64(&mut self, name: Name, _: Option<f64>) -> Option<f64> {
+        self.bind(name, PerType::F64)
+    }
+}
+
+struct Reading<'a> {
+    row: usize,
+    columns: std::slice::Iter<'a, Option<Column>>,
+}
+
+impl Cells for Reading<'_> {
+    fn has(&self, _: Stats) -> bool {
+        true
+    }
+    fn u64(&mut self, _: Name, _: Option<u64>) -> Option<u64> {
+        match self.columns.next()? {
+            Some(PerType::U64(column)) => cell::<u64>(Some(column), self.row),
+            _ => None,
+        }
+    }
+    fn f32(&mut self, _: Name, _: Option<f32>) -> Option<f32> {
+        match self.columns.next()? {
+            Some(PerType::F32(column)) => cell::<f32>(Some(column), self.row),
+            _ => None,
+        }
+    }
+    fn f64(&mut self, _: Name, _: Option<f64>) -> Option<f64> {
+        match self.columns.next()? {
+            Some(PerType::F64(column)) => cell::<f64>(Some(column), self.row),
+            _ => None,
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod columns;
 mod compact;
 mod curves;
 mod error;
+mod figures;
 #[doc(hidden)]
 pub mod files;
 mod flight;
@@ -31,7 +32,6 @@ mod overview;
 mod parquet;
 mod reading;
 mod records;
-mod rows;
 mod run;
 mod segment;
 mod source;

@@ -91,28 +91,24 @@ fn values(gradient: &[f32]) -> Partial {
     for (index, bits) in gradient.iter().map(|g| g.to_bits()).enumerate() {
         let magnitude = bits & MAGNITUDE_MASK;
         let Some(value) = term(bits) else {
-            let kind = match bits {
-                INFINITY_BITS => NonfiniteKind::PosInf,
-                _ if magnitude == INFINITY_BITS => NonfiniteKind::NegInf,
-                _ => NonfiniteKind::Nan,
-            };
+            let kind = NonfiniteKind::of(f32::from_bits(bits));
             total.nan_count += u64::from(kind == NonfiniteKind::Nan);
             total.pos_inf_count += u64::from(kind == NonfiniteKind::PosInf);
             total.neg_inf_count += u64::from(kind == NonfiniteKind::NegInf);
-            total.first_nonfinite = total.first_nonfinite.or(Some(FirstNonfinite { index: index as u64, kind }));
+            total.dynamics.first_nonfinite.get_or_insert(FirstNonfinite { index: index as u64, kind });
             continue;
         };
         total.min_key = total.min_key.min(order_key(bits));
         total.max_key = total.max_key.max(order_key(bits));
         total.l1_norm += value.abs();
         total.l2_norm_sq += value * value;
-        total.sum += value;
+        total.dynamics.sum += value;
         if magnitude > 0 {
-            total.abs_min_bits = total.abs_min_bits.min(magnitude);
-            total.subnormal_count += u64::from(magnitude < MIN_NORMAL_BITS);
+            total.dynamics.abs_min_rank = total.dynamics.abs_min_rank.min(magnitude - 1);
+            total.dynamics.subnormal_count += u64::from(magnitude < MIN_NORMAL_BITS);
         }
     }
-    total.moments = moments(gradient, total.sum, total.finite_count());
+    total.dynamics.moments = moments(gradient, total.dynamics.sum, total.finite_count());
     total
 }
 
@@ -124,7 +120,7 @@ fn add_transitions(total: &mut Partial, matrix: &[[u64; CLASS_COUNT]; CLASS_COUN
         let flip = flips(before, now);
         add(&mut total.signed_pair_count, is_signed(before) && is_signed(now));
         add(&mut total.sign_flip_count, flip);
-        let t = &mut total.transitions;
+        let t = &mut total.dynamics.transitions;
         add(&mut t.became_nonfinite_count, !was_lost && is_lost);
         add(&mut t.recovered_count, was_lost && !is_lost);
         for k in 0..2 {
@@ -209,12 +205,11 @@ fn add_turn(total: &mut UpdatePartial, state: &State, index: usize, direction: O
         crossings.flip_unmoved_count += u64::from(direction.is_some() && !moves);
         crossings.flip_at_nonfinite_count += u64::from(direction.is_none());
     }
-    for (k, retained) in total.retained.iter_mut().enumerate() {
-        if is_near(before, k) && is_near(now, k) {
-            retained.moved_count += u64::from(moves);
-            retained.sum += f64::from(step);
-            retained.max = retained.max.max(step);
-        }
+    let retained = &mut total.retained;
+    for k in (0..2).filter(|k| is_near(before, *k) && is_near(now, *k)) {
+        retained.moved_count[k] += u64::from(moves);
+        retained.sum[k] += f64::from(step);
+        retained.max[k] = retained.max[k].max(step);
     }
 }
 

@@ -141,7 +141,7 @@ pub(crate) fn segment_reduce_wgsl(page_count: u32) -> String {
 
 /// Every shader of a form as composed, by name, with the words a record is made of.
 #[doc(hidden)]
-pub fn compose_for_tests(form: Form, page_count: u32) -> (Vec<(&'static str, String)>, Vec<&'static str>) {
+pub fn compose_for_tests(form: Form, page_count: u32) -> (Vec<(&'static str, String)>, Vec<String>) {
     let shaders = vec![
         ("grad_reduce", grad_reduce_wgsl(form, page_count)),
         ("tensor_reduce", tensor_reduce_wgsl(form, WORKGROUP_LEN)),
@@ -150,7 +150,7 @@ pub fn compose_for_tests(form: Form, page_count: u32) -> (Vec<(&'static str, Str
         ("histogram", histogram_wgsl(page_count)),
         ("segment_reduce", segment_reduce_wgsl(page_count)),
     ];
-    let words = RecordLayout::new(form).words().map(|(name, _)| name).collect();
+    let words = RecordLayout::new(form).words().map(|(name, _)| name.to_owned()).collect();
     (shaders, words)
 }
 

@@ -12,7 +12,7 @@ mod tensor;
 
 pub use figures::{Figure, Scale};
 pub use finding::{Action, Finding, Severity};
-pub use global::{Global, GlobalParameters, GlobalUpdates};
+pub use global::{Global, GlobalDynamics, GlobalParameters, GlobalUpdates};
 pub use notice::FOLDER_GONE;
 pub use notice::{Notice, NoticeKind};
 pub use prose::short;

@@ -7,20 +7,25 @@
 
 mod epsilons;
 mod gradient;
-mod lift;
+mod kinds;
 mod moments;
 mod parameter;
 mod sets;
 mod shape;
+mod table;
+mod update;
 
 pub use epsilons::{EpsilonError, Epsilons};
-pub use gradient::{Dynamics, FirstNonfinite, NonfiniteKind, Partial, TensorSummary, Transitions};
+pub use gradient::{Dynamics, DynamicsPartial, Partial, TensorSummary, Transitions};
+pub use gradient::{FirstNonfinite, Global, GlobalDynamics, NonfiniteKind};
 pub use moments::Moments;
-pub use parameter::{Crossings, ParameterSummary, RetainedMove, UpdatePartial, UpdateSummary, WeightPartial};
+pub use parameter::{GlobalParameters, ParameterSummary, WeightPartial};
 pub use sets::{Stats, UnknownStats};
 pub use shape::{EDGE_COUNT, scaled_edges};
 pub use shape::{EXPONENT_COUNT, Format, Histogram, LINEAR_COUNT, LinearHistogram, Segment, linear_edges};
 pub use shape::{FLUSH_INDEX, HISTOGRAM_LEN, LINEAR_INDEX, OVERFLOW_INDEX, ZERO_INDEX, exponent_bin, linear_bin};
+pub use table::{Cells, Name, Row, Words};
+pub use update::{Crossings, GlobalUpdates, RetainedMoves, UpdatePartial, UpdateSummary};
 
 /// The magnitude bits of an f32: everything but the sign.
 pub const MAGNITUDE_MASK: u32 = 0x7fff_ffff;

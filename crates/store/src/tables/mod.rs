@@ -72,7 +72,7 @@ fn text<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, Strin
 }
 
 pub(super) fn numbers(batch: &RecordBatch, name: &str) -> Result<ArrayOf<u64>, String> {
-    super::columns::bound::<u64>(batch, "", name).ok_or_else(|| format!("the column `{name}` is not there"))
+    super::columns::bound::<u64>(batch, name).ok_or_else(|| format!("the column `{name}` is not there"))
 }
 
 /// Steps of a batch.

@@ -1,8 +1,8 @@
 //! `scalars`: a row a figure and step, that no single tensor owns.
 
 use super::{Keys, Table, batch, key_fields, numbers, text};
-use crate::columns::{ArrayOf, Columns, bound, cell, columns, done};
-use crate::rows::GlobalRow;
+use crate::columns::{ArrayOf, bound, cell, done};
+use crate::figures::Figures;
 use arrow_array::builder::{Float64Builder, StringBuilder};
 use arrow_array::{Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -27,6 +27,7 @@ pub(crate) enum Source {
 const GROUP: &str = "group/";
 const COST: &str = "cost";
 const LAST_MOVE: &str = "last_move";
+const UNIX_SECS: &str = "unix_secs";
 
 impl Source {
     fn text(&self) -> String {
@@ -49,10 +50,64 @@ impl Source {
     }
 }
 
-columns! { CostRow CostBuilders CostArrays {
-    submit_secs: f64, handoff_secs: f64, wait_secs: f64, read_secs: f64, encode_secs: f64, gpu_secs: f64, copied_count: u64,
-    readback_bytes: u64, last_move: u64, unix_secs: f64,
-}}
+/// Norms over all tensors: each with the counts that it has no finite element by.
+const NORMS: [(&str, &str, &[&str]); 3] = [
+    ("l1_norm", "numel", &["nan_count", "pos_inf_count", "neg_inf_count"]),
+    ("l2_norm", "numel", &["nan_count", "pos_inf_count", "neg_inf_count"]),
+    ("param_l2_norm", "param_numel", &["param_nonfinite_count"]),
+];
+
+/// The figures over all tensors, or over a group of layers. A norm without a finite element is left out: it would be a
+/// zero in curves.
+fn global_figures(global: &Global) -> Figures {
+    let mut figures = Figures::of(global);
+    for (norm, numel, nonfinite) in NORMS {
+        let numel = figures.get(numel).unwrap_or(0.0);
+        let nonfinite: f64 = nonfinite.iter().filter_map(|name| figures.get(name)).sum();
+        if numel > 0.0 && nonfinite >= numel {
+            figures.set(norm, None);
+        }
+    }
+    figures
+}
+
+/// What figures were of. Counts and norms that are not there are 0.
+fn global_of(mut figures: Figures) -> Global {
+    for (norm, numel, _) in NORMS {
+        if figures.get(numel).is_some() && figures.get(norm).is_none() {
+            figures.set(norm, Some(0.0));
+        }
+    }
+    figures.row().unwrap_or_default()
+}
+
+/// Names and figures of what observing a step cost.
+fn costs(cost: &Cost) -> [(&'static str, Option<f64>); 8] {
+    [
+        ("submit_secs", Some(cost.submit_secs)),
+        ("handoff_secs", Some(cost.handoff_secs)),
+        ("wait_secs", Some(cost.wait_secs)),
+        ("read_secs", Some(cost.read_secs)),
+        ("encode_secs", Some(cost.encode_secs)),
+        ("gpu_secs", cost.gpu_secs),
+        ("copied_count", Some(f64::from(cost.copied_count))),
+        ("readback_bytes", Some(f64::from(cost.readback_bytes))),
+    ]
+}
+
+fn set_cost(cost: &mut Cost, name: &str, value: f64) {
+    match name {
+        "submit_secs" => cost.submit_secs = value,
+        "handoff_secs" => cost.handoff_secs = value,
+        "wait_secs" => cost.wait_secs = value,
+        "read_secs" => cost.read_secs = value,
+        "encode_secs" => cost.encode_secs = value,
+        "gpu_secs" => cost.gpu_secs = Some(value),
+        "copied_count" => cost.copied_count = value as u32,
+        "readback_bytes" => cost.readback_bytes = value as u32,
+        _ => {}
+    }
+}
 
 pub(crate) struct ScalarTable {
     schema: SchemaRef,
@@ -95,32 +150,24 @@ impl ScalarTable {
         for (name, value) in &record.scalars {
             self.put(step, epoch, &Source::Scalar, name, *value);
         }
-        let global = |table: &mut Self, source: Source, global: &Global| {
-            GlobalRow::of(global).each(|name, value| {
-                // The last move comes without gradients: zeros of theirs would be points of curves.
-                if !record.last_move || name.starts_with("param_") || name.starts_with("update_") {
-                    table.put(step, epoch, &source, name, value);
-                }
-            });
-        };
-        global(self, Source::Global, &record.global);
+        self.put_global(record, &Source::Global, &record.global);
         for (name, figures) in &record.groups {
-            global(self, Source::Group(name.clone()), figures);
+            self.put_global(record, &Source::Group(name.clone()), figures);
         }
-        let cost = &record.cost;
-        let row = CostRow {
-            submit_secs: Some(cost.submit_secs),
-            handoff_secs: Some(cost.handoff_secs),
-            wait_secs: Some(cost.wait_secs),
-            read_secs: Some(cost.read_secs),
-            encode_secs: Some(cost.encode_secs),
-            gpu_secs: cost.gpu_secs,
-            copied_count: Some(u64::from(cost.copied_count)),
-            readback_bytes: Some(u64::from(cost.readback_bytes)),
-            last_move: None,
-            unix_secs: record.unix_secs,
-        };
-        row.each(|name, value| self.put(step, epoch, &Source::Cost, name, value));
+        for (name, value) in costs(&record.cost).into_iter().chain([(UNIX_SECS, record.unix_secs)]) {
+            if let Some(value) = value {
+                self.put(step, epoch, &Source::Cost, name, value);
+            }
+        }
+    }
+
+    fn put_global(&mut self, record: &StepRecord, source: &Source, global: &Global) {
+        for (name, value) in global_figures(global).each() {
+            // The last move comes without gradients: zeros of theirs would be points of curves.
+            if !record.last_move || name.stem.starts_with("param_") || name.stem.starts_with("update_") {
+                self.put(record.step, record.epoch, source, &name.to_string(), value);
+            }
+        }
     }
 }
 
@@ -170,10 +217,10 @@ impl ScalarRows {
     pub fn each(&mut self, batch: &RecordBatch, mut row: impl FnMut(ScalarRow<'_>)) -> Result<(), String> {
         let arrays = Arrays {
             step: numbers(batch, "step")?,
-            epoch: bound::<u64>(batch, "", "epoch"),
+            epoch: bound::<u64>(batch, "epoch"),
             source: text(batch, "source")?.clone(),
             name: text(batch, "name")?.clone(),
-            value: bound::<f64>(batch, "", "value").ok_or("the column `value` is not there")?,
+            value: bound::<f64>(batch, "value").ok_or("the column `value` is not there")?,
         };
         // Earlier versions wrote the mark behind the rows that it is of.
         let is_mark = |i: &usize| arrays.name.value(*i) == LAST_MOVE && arrays.source.value(*i) == COST;
@@ -205,9 +252,12 @@ impl ScalarRow<'_> {
 pub(crate) struct StepScalars {
     pub epoch: Option<u64>,
     pub scalars: Vec<(String, f64)>,
-    global: GlobalRow,
-    groups: Vec<(String, GlobalRow)>,
-    cost: CostRow,
+    /// `None` until a figure of it was taken.
+    global: Option<Figures>,
+    groups: Vec<(String, Figures)>,
+    cost: Cost,
+    unix_secs: Option<f64>,
+    is_last_move: bool,
 }
 
 impl StepScalars {
@@ -216,18 +266,18 @@ impl StepScalars {
         match row.source() {
             Source::Log => return,
             Source::Scalar => self.scalars.push((row.name.to_owned(), row.value)),
-            Source::Global => {
-                self.global.set(row.name, row.value);
-            }
-            Source::Cost => {
-                self.cost.set(row.name, row.value);
-            }
+            Source::Global => self.global.get_or_insert_with(no_figures).set(row.name, Some(row.value)),
+            Source::Cost => match row.name {
+                LAST_MOVE => self.is_last_move = true,
+                UNIX_SECS => self.unix_secs = Some(row.value),
+                name => set_cost(&mut self.cost, name, row.value),
+            },
             Source::Group(name) => {
                 if self.groups.last().is_none_or(|(last, _)| *last != name) {
-                    self.groups.push((name, GlobalRow::default()));
+                    self.groups.push((name, no_figures()));
                 }
                 if let Some((_, group)) = self.groups.last_mut() {
-                    group.set(row.name, row.value);
+                    group.set(row.name, Some(row.value));
                 }
             }
         }
@@ -235,33 +285,30 @@ impl StepScalars {
     }
 
     pub fn is_last_move(&self) -> bool {
-        self.cost.last_move.is_some()
+        self.is_last_move
     }
 
     pub fn cost(&self) -> Cost {
-        Cost {
-            submit_secs: self.cost.submit_secs.unwrap_or(0.0),
-            handoff_secs: self.cost.handoff_secs.unwrap_or(0.0),
-            wait_secs: self.cost.wait_secs.unwrap_or(0.0),
-            read_secs: self.cost.read_secs.unwrap_or(0.0),
-            encode_secs: self.cost.encode_secs.unwrap_or(0.0),
-            gpu_secs: self.cost.gpu_secs,
-            copied_count: self.cost.copied_count.unwrap_or(0) as u32,
-            readback_bytes: self.cost.readback_bytes.unwrap_or(0) as u32,
-        }
+        self.cost
     }
 
     /// When the step was submitted.
     pub fn unix_secs(&self) -> Option<f64> {
-        self.cost.unix_secs
+        self.unix_secs
     }
 
     /// `None` where the step has none at all.
     pub fn global(&self) -> Option<Global> {
-        (self.global != GlobalRow::default() || self.is_last_move()).then(|| self.global.global())
+        let figures = self.global.clone().or_else(|| self.is_last_move.then(no_figures));
+        figures.map(global_of)
     }
 
     pub fn groups(&self) -> Vec<(String, Global)> {
-        self.groups.iter().map(|(name, row)| (name.clone(), row.global())).collect()
+        self.groups.iter().map(|(name, figures)| (name.clone(), global_of(figures.clone()))).collect()
     }
+}
+
+/// The figures of no tensors: counts of 0, and nothing that was not asked for.
+fn no_figures() -> Figures {
+    Figures::of(&Global::default())
 }

@@ -154,7 +154,7 @@ pub(crate) fn histogram_rows(
     let [exponents, flushes, overflows, edges, counts] =
         ["exponent_count", "flush_count", "overflow_count", "edges", "linear_count"].map(|name| list(batch, name));
     let (exponents, flushes, overflows, edges, counts) = (exponents?, flushes?, overflows?, edges?, counts?);
-    let [under, over] = ["linear_underflow_count", "linear_overflow_count"].map(|name| bound::<u64>(batch, "", name));
+    let [under, over] = ["linear_underflow_count", "linear_overflow_count"].map(|name| bound::<u64>(batch, name));
     let four = |lists: &ListArray, row| -> [u64; 4] {
         items::<UInt64Type>(lists, row).and_then(|items| items.try_into().ok()).unwrap_or_default()
     };
@@ -304,7 +304,7 @@ pub(crate) enum MapRow {
 /// The rows of a batch, with their steps.
 pub(crate) fn map_rows(batch: &RecordBatch, mut map: impl FnMut(u64, MapRow)) -> Result<(), String> {
     let (step, of, tensor) = (numbers(batch, "step")?, text(batch, "of")?, numbers(batch, "tensor")?);
-    let [first, count] = ["first_element", "element_count"].map(|name| bound::<u64>(batch, "", name));
+    let [first, count] = ["first_element", "element_count"].map(|name| bound::<u64>(batch, name));
     let lists = COUNTS.iter().map(|name| list(batch, name)).collect::<Result<Vec<_>, _>>()?;
     let norms = list(batch, "l2_norm_sq")?;
     for row in 0..batch.num_rows() {

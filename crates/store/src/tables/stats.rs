@@ -1,20 +1,15 @@
 //! `stats`: a row a parameter and step.
 
 use super::{Keys, Table, batch, key_fields, numbers, text};
-use crate::columns::{ArrayOf, Columns, bound, cell, done};
-use crate::rows::{
-    CardArrays, CardBuilders, CardRow, CosineArrays, CosineBuilders, CosineRow, DynamicsArrays, DynamicsBuilders,
-    DynamicsRow, ParameterArrays, ParameterBuilders, ParameterRow, UpdateArrays, UpdateBuilders, UpdateRow,
-};
+use crate::columns::{ArrayOf, RowBuilder, RowReader, bound, cell, done};
 use arrow_array::builder::{StringBuilder, UInt64Builder};
 use arrow_array::{RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gradscope_record::record::{EmaRecord, Gradient, Param, StepRecord, TensorRecord};
-use gradscope_record::stats::{Stats, TensorSummary};
+use gradscope_record::stats::{ParameterSummary, Stats, TensorSummary, UpdateSummary};
 use std::sync::Arc;
 
-const PARAMETER: &str = "param_";
-const UPDATE: &str = "update_";
+/// What the columns of moving averages begin with.
 const EMA: [&str; 2] = ["ema_gradient_", "ema_parameter_"];
 
 /// What the column `gradient` says.
@@ -25,7 +20,6 @@ const NOT_DUE: &str = "not_due";
 const LAST_MOVE: &str = "last_move";
 
 pub(crate) struct StatsTable {
-    groups: Stats,
     params: Arc<[Param]>,
     schema: SchemaRef,
     keys: Keys,
@@ -34,19 +28,31 @@ pub(crate) struct StatsTable {
     path: StringBuilder,
     gradient: StringBuilder,
     previous_step: UInt64Builder,
-    card: CardBuilders,
-    cosine: CosineBuilders,
-    dynamics: DynamicsBuilders,
-    parameter: ParameterBuilders,
-    update: UpdateBuilders,
-    ema: [(CardBuilders, DynamicsBuilders); 2],
+    summary: RowBuilder<TensorSummary>,
+    parameter: RowBuilder<ParameterSummary>,
+    update: RowBuilder<UpdateSummary>,
+    /// Empty where nobody asked for moving averages.
+    ema: Vec<RowBuilder<TensorSummary>>,
 }
 
 impl StatsTable {
     pub fn new(groups: Stats, params: Arc<[Param]>) -> Self {
+        let summary = RowBuilder::new(groups, "");
+        let parameter = RowBuilder::new(groups, "");
+        let update = RowBuilder::new(groups, "");
+        let prefixes = EMA.iter().filter(|_| groups.contains(Stats::EMA));
+        let ema: Vec<_> = prefixes.map(|prefix| RowBuilder::new(Stats::DYNAMICS, prefix)).collect();
+        let mut fields = key_fields();
+        fields.extend([
+            Field::new("tensor", DataType::UInt64, false),
+            Field::new("path", DataType::Utf8, false),
+            Field::new("gradient", DataType::Utf8, false),
+            Field::new("previous_step", DataType::UInt64, true),
+        ]);
+        fields.extend(summary.fields().chain(parameter.fields()).chain(update.fields()));
+        fields.extend(ema.iter().flat_map(RowBuilder::fields));
         Self {
-            schema: schema(groups),
-            groups,
+            schema: Arc::new(Schema::new(fields)),
             params,
             keys: Keys::default(),
             step_count: 0,
@@ -54,12 +60,10 @@ impl StatsTable {
             path: StringBuilder::new(),
             gradient: StringBuilder::new(),
             previous_step: UInt64Builder::new(),
-            card: CardBuilders::default(),
-            cosine: CosineBuilders::default(),
-            dynamics: DynamicsBuilders::default(),
-            parameter: ParameterBuilders::default(),
-            update: UpdateBuilders::default(),
-            ema: Default::default(),
+            summary,
+            parameter,
+            update,
+            ema,
         }
     }
 
@@ -88,61 +92,14 @@ impl StatsTable {
     }
 
     fn append(&mut self, found: &TensorRecord) {
-        let summary = found.summary();
-        let card = |s: Option<&TensorSummary>| s.map(CardRow::of).unwrap_or_default();
-        let dynamics =
-            |s: Option<&TensorSummary>| s.and_then(|s| s.dynamics.as_ref()).map(DynamicsRow::of).unwrap_or_default();
-        card(summary).append(&mut self.card);
-        if self.groups.contains(Stats::COSINE) {
-            CosineRow { cosine_previous: summary.and_then(|s| s.cosine_previous) }.append(&mut self.cosine);
-        }
-        if self.groups.contains(Stats::DYNAMICS) {
-            dynamics(summary).append(&mut self.dynamics);
-        }
-        if self.groups.contains(Stats::PARAMS) {
-            found.parameter.as_ref().map(ParameterRow::of).unwrap_or_default().append(&mut self.parameter);
-        }
-        if self.groups.contains(Stats::UPDATES) {
-            found.update.as_ref().map(UpdateRow::of).unwrap_or_default().append(&mut self.update);
-        }
-        if self.groups.contains(Stats::EMA) {
-            let ema = found.ema.as_deref().copied().unwrap_or_default();
-            for (builders, summary) in self.ema.iter_mut().zip([ema.gradient, ema.parameter]) {
-                card(summary.as_ref()).append(&mut builders.0);
-                dynamics(summary.as_ref()).append(&mut builders.1);
-            }
+        self.summary.append(found.summary());
+        self.parameter.append(found.parameter.as_ref());
+        self.update.append(found.update.as_ref());
+        let ema = found.ema.as_deref().copied().unwrap_or_default();
+        for (builder, summary) in self.ema.iter_mut().zip([ema.gradient, ema.parameter]) {
+            builder.append(summary.as_ref());
         }
     }
-}
-
-fn schema(groups: Stats) -> SchemaRef {
-    let mut fields = key_fields();
-    fields.extend([
-        Field::new("tensor", DataType::UInt64, false),
-        Field::new("path", DataType::Utf8, false),
-        Field::new("gradient", DataType::Utf8, false),
-        Field::new("previous_step", DataType::UInt64, true),
-    ]);
-    fields.extend(CardRow::fields(""));
-    if groups.contains(Stats::COSINE) {
-        fields.extend(CosineRow::fields(""));
-    }
-    if groups.contains(Stats::DYNAMICS) {
-        fields.extend(DynamicsRow::fields(""));
-    }
-    if groups.contains(Stats::PARAMS) {
-        fields.extend(ParameterRow::fields(PARAMETER));
-    }
-    if groups.contains(Stats::UPDATES) {
-        fields.extend(UpdateRow::fields(UPDATE));
-    }
-    if groups.contains(Stats::EMA) {
-        for prefix in EMA {
-            fields.extend(CardRow::fields(prefix));
-            fields.extend(DynamicsRow::fields(prefix));
-        }
-    }
-    Arc::new(Schema::new(fields))
 }
 
 impl Table for StatsTable {
@@ -165,25 +122,8 @@ impl Table for StatsTable {
             done(self.gradient.finish()),
             done(self.previous_step.finish()),
         ]);
-        columns.extend(CardRow::finish(&mut self.card));
-        if self.groups.contains(Stats::COSINE) {
-            columns.extend(CosineRow::finish(&mut self.cosine));
-        }
-        if self.groups.contains(Stats::DYNAMICS) {
-            columns.extend(DynamicsRow::finish(&mut self.dynamics));
-        }
-        if self.groups.contains(Stats::PARAMS) {
-            columns.extend(ParameterRow::finish(&mut self.parameter));
-        }
-        if self.groups.contains(Stats::UPDATES) {
-            columns.extend(UpdateRow::finish(&mut self.update));
-        }
-        if self.groups.contains(Stats::EMA) {
-            for (card, dynamics) in &mut self.ema {
-                columns.extend(CardRow::finish(card));
-                columns.extend(DynamicsRow::finish(dynamics));
-            }
-        }
+        columns.extend(self.summary.finish().chain(self.parameter.finish()).chain(self.update.finish()));
+        columns.extend(self.ema.iter_mut().flat_map(RowBuilder::finish));
         batch(self.schema.clone(), columns)
     }
 }
@@ -195,12 +135,10 @@ pub(crate) struct StatsArrays {
     pub tensor: ArrayOf<u64>,
     gradient: StringArray,
     previous_step: Option<ArrayOf<u64>>,
-    card: CardArrays,
-    cosine: CosineArrays,
-    dynamics: DynamicsArrays,
-    parameter: ParameterArrays,
-    update: UpdateArrays,
-    ema: [(CardArrays, DynamicsArrays); 2],
+    summary: RowReader<TensorSummary>,
+    parameter: RowReader<ParameterSummary>,
+    update: RowReader<UpdateSummary>,
+    ema: [RowReader<TensorSummary>; 2],
 }
 
 impl StatsArrays {
@@ -209,16 +147,14 @@ impl StatsArrays {
     pub fn bind(batch: &RecordBatch) -> Result<Self, String> {
         Ok(Self {
             step: numbers(batch, "step")?,
-            epoch: bound::<u64>(batch, "", "epoch"),
+            epoch: bound::<u64>(batch, "epoch"),
             tensor: numbers(batch, "tensor")?,
             gradient: text(batch, "gradient")?.clone(),
-            previous_step: bound::<u64>(batch, "", "previous_step"),
-            card: CardRow::bind(batch, ""),
-            cosine: CosineRow::bind(batch, ""),
-            dynamics: DynamicsRow::bind(batch, ""),
-            parameter: ParameterRow::bind(batch, PARAMETER),
-            update: UpdateRow::bind(batch, UPDATE),
-            ema: EMA.map(|prefix| (CardRow::bind(batch, prefix), DynamicsRow::bind(batch, prefix))),
+            previous_step: bound::<u64>(batch, "previous_step"),
+            summary: RowReader::bind(batch, ""),
+            parameter: RowReader::bind(batch, ""),
+            update: RowReader::bind(batch, ""),
+            ema: EMA.map(|prefix| RowReader::bind(batch, prefix)),
         })
     }
 
@@ -233,12 +169,8 @@ impl StatsArrays {
 
     /// The row as it was recorded, but for its moving averages.
     pub fn record(&self, row: usize) -> TensorRecord {
-        let summary = || {
-            CardRow::at(&self.card, row)
-                .summary(CosineRow::at(&self.cosine, row), &DynamicsRow::at(&self.dynamics, row))
-        };
         let gradient = match self.gradient.value(row) {
-            OBSERVED => match summary() {
+            OBSERVED => match self.summary.at(row) {
                 Some(summary) => Gradient::Observed { summary, previous_step: cell(self.previous_step.as_ref(), row) },
                 None => Gradient::Unreadable,
             },
@@ -246,14 +178,11 @@ impl StatsArrays {
             NOT_DUE => Gradient::NotDue,
             _ => Gradient::Unreadable,
         };
-        let average = |(card, dynamics): &(CardArrays, DynamicsArrays)| {
-            CardRow::at(card, row).summary(CosineRow::default(), &DynamicsRow::at(dynamics, row))
-        };
-        let ema = EmaRecord { gradient: average(&self.ema[0]), parameter: average(&self.ema[1]) };
+        let ema = EmaRecord { gradient: self.ema[0].at(row), parameter: self.ema[1].at(row) };
         TensorRecord {
             gradient,
-            parameter: ParameterRow::at(&self.parameter, row).summary(),
-            update: UpdateRow::at(&self.update, row).summary(),
+            parameter: self.parameter.at(row),
+            update: self.update.at(row),
             averages: None,
             ema: (ema != EmaRecord::default()).then(|| Box::new(ema)),
         }
