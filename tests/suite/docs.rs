@@ -1,7 +1,8 @@
 //! What the documents name is there.
 
 use crate::fixture::{bag, device};
-use gradscope::{Run, Scope, Stats};
+use gradscope::stats::{Cells, Name, ParameterSummary, Row, UpdateSummary};
+use gradscope::{Run, Scope, Stats, TensorSummary};
 use std::path::Path;
 
 /// The folder of the workspace.
@@ -143,8 +144,50 @@ fn what_the_readme_tells_of_versions_is_in_the_manifest() {
     }
 }
 
+/// The columns of one set, in the order of the table.
+struct ColumnsOf {
+    set: Stats,
+    names: Vec<Name>,
+}
+
+impl ColumnsOf {
+    fn list(set: Stats) -> Vec<Name> {
+        let mut visitor = Self { set, names: vec![] };
+        TensorSummary::visit(None, &mut visitor);
+        ParameterSummary::visit(None, &mut visitor);
+        UpdateSummary::visit(None, &mut visitor);
+        visitor.names
+    }
+}
+
+impl Cells for ColumnsOf {
+    fn has(&self, set: Stats) -> bool {
+        set == self.set
+    }
+    fn u64(&mut self, name: Name, _: Option<u64>) -> Option<u64> {
+        self.names.push(name);
+        None
+    }
+    fn f32(&mut self, name: Name, _: Option<f32>) -> Option<f32> {
+        self.names.push(name);
+        None
+    }
+    fn f64(&mut self, name: Name, _: Option<f64>) -> Option<f64> {
+        self.names.push(name);
+        None
+    }
+}
+
+const SETS: [(&str, Stats); 5] = [
+    ("card", Stats::BASIC),
+    ("cosine", Stats::COSINE),
+    ("dynamics", Stats::DYNAMICS),
+    ("params", Stats::PARAMS),
+    ("updates", Stats::UPDATES),
+];
+
 #[test]
-fn every_column_has_its_definition() {
+fn a_run_has_the_columns_of_the_table_of_statistics() {
     let dir = tempfile::tempdir().unwrap();
     let device = device();
     let lens = [40];
@@ -156,18 +199,61 @@ fn every_column_has_its_definition() {
         scope.step(step).gradients(&model, &model.gradients(&device, &values)).submit();
     }
     let finished = scope.finish(&model);
-    let run = Run::open(finished.folder.expect("a run folder")).unwrap();
-    let (statistics, format) = (read("docs/statistics.md"), read("docs/run-format.md"));
-    let columns = run.columns("stats").unwrap();
-    assert!(columns.len() > 100, "{columns:?}");
-    for column in columns {
-        let name = ["ema_gradient_", "ema_parameter_"].iter().find_map(|prefix| column.strip_prefix(prefix));
-        let name = name.unwrap_or(&column);
-        assert!(statistics.contains(&format!("`{name}`")), "docs/statistics.md has no `{name}`");
-        let stem = name.trim_end_matches("_1").trim_end_matches("_2");
-        let stands =
-            [name, &format!("{stem}_1"), &format!("{stem}_…")].iter().any(|name| format.contains(&format!("`{name}`")));
-        assert!(stands, "docs/run-format.md has no `{name}`");
+    let mut columns = Run::open(finished.folder.expect("a run folder")).unwrap().columns("stats").unwrap();
+    columns.sort();
+    let of = |set| ColumnsOf::list(set).into_iter().map(|name| name.to_string());
+    let keys = ["step", "epoch", "tensor", "path", "gradient", "previous_step"].map(String::from);
+    let mut expected: Vec<String> = keys.into_iter().chain(SETS.into_iter().flat_map(|(_, set)| of(set))).collect();
+    let averaged = [Stats::BASIC, Stats::DYNAMICS].into_iter().flat_map(of);
+    expected.extend(averaged.flat_map(|name| [format!("ema_gradient_{name}"), format!("ema_parameter_{name}")]));
+    expected.sort();
+    assert_eq!(columns, expected);
+}
+
+/// Names as docs/run-format.md lists them: the second of a pair by its suffix alone.
+fn listed(names: &[Name]) -> String {
+    let texts: Vec<String> = names
+        .iter()
+        .map(|name| if name.suffix == "_2" { "`_2`".to_owned() } else { format!("`{name}`") })
+        .collect();
+    texts.join(", ")
+}
+
+#[test]
+fn the_run_format_lists_the_table_of_statistics() {
+    let format = read("docs/run-format.md");
+    for (set, stats) in SETS {
+        let asked = if stats == Stats::BASIC { "always".to_owned() } else { format!("`{set}`") };
+        let row = format!("| {} | {asked} |", listed(&ColumnsOf::list(stats)));
+        assert!(format.contains(&row), "docs/run-format.md should have this row: {row}");
+    }
+}
+
+/// Words between backticks of a text.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_column_is_defined_where_its_set_is() {
+    let statistics = read("docs/statistics.md");
+    for (set, stats) in SETS {
+        let heading = format!("\n## `{set}`");
+        let (_, section) = statistics.split_once(&heading).unwrap_or_else(|| panic!("no section {set}"));
+        let section = section.split("\n## ").next().unwrap();
+        // A column that is drawn keeps its name: the first cell has it, or the second where it is another.
+        let rows = section.lines().filter(|line| line.starts_with("| `"));
+        let defined: Vec<&str> = rows.flat_map(|row| row.split('|').skip(1).take(2).flat_map(quoted)).collect();
+        for name in ColumnsOf::list(stats).into_iter().map(|name| name.to_string()) {
+            assert!(defined.contains(&name.as_str()), "docs/statistics.md, {set}: no row defines `{name}`");
+        }
+        // And every numbered or prefixed name there is one of the table.
+        let all: Vec<String> = ColumnsOf::list(stats).into_iter().map(|name| name.to_string()).collect();
+        let names = defined.iter().filter(|name| name.ends_with("_count") || name.starts_with("update_"));
+        for name in names.filter(|name| !name.contains(['(', '.'])) {
+            let stands = all.iter().any(|known| known.contains(name));
+            assert!(stands, "docs/statistics.md, {set}: `{name}` is no column");
+        }
     }
 }
 
