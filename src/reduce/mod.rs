@@ -3,11 +3,13 @@
 //! `gpu`: device and limits, `numbers` that shaders share, the words of a record, shader composition, dispatch plan,
 //! staging ring, the GPU's clock (`timer`). `kernels`: one launcher a shader of `shaders/`, same stem; `paged` is what
 //! those share that read buffers of others, `reduction` the two that make summaries. [`cpu`]: their twins. `survey`:
-//! what histograms, channels and sign maps are over, whichever engine counts. [`Reducer`] runs the main kernel by itself.
+//! what histograms, channels and sign maps are over, whichever engine counts. `history`: what a
+//! step is compared with. [`Reducer`] runs the main kernel by itself.
 
 pub mod cpu;
 mod error;
 pub(crate) mod gpu;
+pub(crate) mod history;
 pub(crate) mod kernels;
 mod reducer;
 pub(crate) mod survey;

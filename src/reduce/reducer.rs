@@ -1,6 +1,7 @@
 //! Reductions over buffers of the caller's: no burn, no scope.
 
 use super::gpu::{Encoded, Form, Gpu, Order, PretendLimits, Reads, RecordLayout, Shaders, Slice};
+use super::history::{ComparedStep, History};
 use super::kernels::Pipelines;
 use super::kernels::paged::Terms;
 use super::kernels::reduction::Reduction;
@@ -81,8 +82,7 @@ pub struct Reducer {
     numels: Vec<u64>,
     reduction: Reduction,
     layout: RecordLayout,
-    /// Of each tensor, whether the state on the GPU is that of the step before.
-    has_state: Vec<bool>,
+    history: History,
     stamp: u32,
     step: u64,
 }
@@ -120,7 +120,7 @@ impl Reducer {
             numels: numels.to_vec(),
             reduction,
             layout: RecordLayout::new(form),
-            has_state: vec![false; numels.len()],
+            history: History::new(numels.len()),
             stamp: 0,
             step: 0,
         })
@@ -149,13 +149,16 @@ impl Reducer {
         let slices = tensors.iter().enumerate().map(|(tensor, input)| self.slices(tensor, input));
         let slices = slices.collect::<Result<Vec<_>, _>>()?;
         self.stamp = self.stamp.wrapping_add(1);
-        let encoded = |([gradient, parameter, previous], has_state): (&[Option<Slice>; 3], &bool)| EncodedTensor {
+        self.step += 1;
+        let step = ComparedStep { step: self.step, keeps: true, neighbours: true };
+        self.history.begin(step, 0..slices.len());
+        let encoded = |(tensor, [gradient, parameter, previous]): (usize, &[Option<Slice>; 3])| EncodedTensor {
             has_gradient: gradient.is_some(),
-            is_compared: gradient.is_some() && *has_state,
+            is_compared: gradient.is_some() && self.history.compare(tensor, step, 0).previous_step.is_some(),
             has_parameter: parameter.is_some(),
             has_update: parameter.is_some() && previous.is_some(),
         };
-        let found: Vec<EncodedTensor> = slices.iter().zip(&self.has_state).map(encoded).collect();
+        let found: Vec<EncodedTensor> = slices.iter().enumerate().map(encoded).collect();
         let reads: Vec<Reads<'_>> = slices
             .iter()
             .zip(&found)
@@ -169,8 +172,6 @@ impl Reducer {
         let threshold_bits = self.epsilons.threshold_bits();
         let terms = Terms { stamp: self.stamp, threshold_bits, average_factor: 0.0 };
         self.reduction.encode(encoder, &reads, &terms);
-        self.has_state = found.iter().map(|found| found.has_gradient).collect();
-        self.step += 1;
         Ok(EncodedStep { stamp: self.stamp, step: self.step, tensors: found })
     }
 
@@ -252,7 +253,7 @@ impl Reducer {
 
     /// Forgets the step before: the next one is compared with nothing.
     pub fn forget(&mut self) {
-        self.has_state.fill(false);
+        self.history.forget_all();
     }
 
     fn slices(&self, tensor: usize, input: &TensorInput<'_>) -> Result<[Option<Slice>; 3], ReduceError> {

@@ -1,6 +1,7 @@
 //! Settings of a scope, checked before anything is made.
 
 use super::capture::{Capture, Capturing};
+use super::comparing::Comparing;
 use super::diagnosing::{Diagnosing, OnFinding};
 use super::notices::Notices;
 use super::numbering::Numbering;
@@ -398,14 +399,11 @@ impl ScopeBuilder {
             places,
             epsilons,
             groups,
-            span: self.span,
-            schedules,
-            schedule_of,
+            comparing: Comparing::new(self.span, schedules, schedule_of),
             layers,
             survey,
             average_factor: self.average_factor,
             last_step: None,
-            last_epoch: None,
             when_full: self.when_full,
             observer,
             events: EventBuffer::default(),

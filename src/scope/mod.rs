@@ -3,12 +3,14 @@
 pub(crate) mod bridge;
 mod builder;
 mod capture;
+mod comparing;
+mod cpu_engine;
 pub mod device;
 mod diagnosing;
 mod engine;
 pub(crate) mod error;
 mod events;
-mod host;
+mod gpu_engine;
 pub mod learner;
 mod notices;
 mod numbering;
@@ -35,6 +37,7 @@ pub(crate) use walk::SumOn;
 
 use burn::module::{Module, ParamId};
 use burn::tensor::Device as BurnDevice;
+use comparing::Comparing;
 use diagnosing::Diagnosing;
 use gradscope_record::record::{Averages, Event, Finding, Notice, NoticeKind, Param, RunStatus, StepRecord};
 use gradscope_record::stats::{Epsilons, Stats, TensorSummary};
@@ -97,10 +100,7 @@ pub struct Scope {
     early_notices: Vec<NoticeKind>,
     epsilons: Epsilons,
     groups: Stats,
-    span: Span,
-    schedules: Vec<Schedule>,
-    /// For each tensor, which of the schedules is its own.
-    schedule_of: Vec<usize>,
+    comparing: Comparing,
     /// Names of the groups of layers, and their tensors.
     layers: Vec<(String, Vec<usize>)>,
     survey: Survey,
@@ -108,8 +108,6 @@ pub struct Scope {
     averages: Vec<Option<Averages>>,
     diagnosing: Option<Diagnosing>,
     last_step: Option<u64>,
-    /// Epoch of the last step that was kept to compare with.
-    last_epoch: Option<u64>,
     when_full: WhenFull,
     observer: Observer,
     events: EventBuffer,
@@ -203,7 +201,7 @@ impl Scope {
                     _ => {}
                 }
             }
-            if !self.observer.wait_for_oldest() {
+            if !self.observer.engine.wait_for_oldest() {
                 return Err(Error::UnknownStep(number));
             }
         }
@@ -223,7 +221,7 @@ impl Scope {
     pub fn finish_as<M: Module>(mut self, model: &M, status: RunStatus) -> Finished {
         // What is under way comes home first: the ring has room then, and the queue is this thread's.
         self.drain();
-        if let (Some(last), true) = (self.last_step, self.observer.awaits_move()) {
+        if let (Some(last), true) = (self.last_step, self.observer.engine.awaits_update()) {
             Step::last_move(&mut self, last.saturating_add(1)).weights(model).submit();
         }
         self.drain();
@@ -297,18 +295,18 @@ impl Scope {
     /// Bytes of state kept on the GPU from step to step; 0 without one. The parameters that
     /// [`Stats::UPDATES`](crate::Stats::UPDATES) keeps are not among them: they are burn's own.
     pub fn state_bytes(&self) -> u64 {
-        self.observer.state_bytes()
+        self.observer.engine.state_bytes()
     }
 
     /// Pipelines that have been compiled for taps, for tests.
     #[doc(hidden)]
     pub fn tap_pipeline_count(&self) -> usize {
-        self.observer.tap_pipeline_count()
+        self.observer.engine.tap_pipeline_count()
     }
 
     fn drain(&mut self) {
         self.land();
-        while self.observer.wait_for_oldest() {
+        while self.observer.engine.wait_for_oldest() {
             self.land();
         }
     }

@@ -191,17 +191,6 @@ pub(super) struct Read {
     pub counted: Option<Counted>,
 }
 
-/// What of a step is kept for the next comparison.
-#[derive(Clone, Debug)]
-pub(super) struct Keeping {
-    /// Whether the step has a place in the sequence of steps that are compared.
-    pub keeps: bool,
-    /// Whether only the step right before counts.
-    pub neighbours: bool,
-    /// For each tensor, whether its parameter will be compared with.
-    pub weights: Vec<bool>,
-}
-
 /// Makes payloads of tensors of any rank.
 pub(super) trait MakePayload {
     /// # Errors

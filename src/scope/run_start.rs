@@ -28,7 +28,7 @@ impl ScopeBuilder {
         gradscope_store::RunStart {
             burn_version: crate::scope::bridge::BURN_VERSION.into(),
             adapter: self.device.describe(),
-            engine: observer.name().into(),
+            engine: observer.engine.name().into(),
             fusion: crate::scope::bridge::BURN_FUSION,
             autotune: cfg!(feature = "autotune"),
             groups,

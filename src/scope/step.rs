@@ -1,9 +1,9 @@
 //! One step of a scope: what is given with it, and the walk that takes the tensors.
 
 use super::capture::Item;
+use super::comparing::Attention;
 use super::numbering::Number;
-use super::parcel::{Given, Keeping, MakePayload, Parcel, Payload, ScalarValue};
-use super::schedule::Span;
+use super::parcel::{Given, MakePayload, Parcel, Payload, ScalarValue};
 use super::walk::{self, GradientSource};
 use super::{Known, Places, Scope, WhenFull};
 use crate::Error;
@@ -43,6 +43,7 @@ pub struct Step<'a> {
     scope: &'a mut Scope,
     given: Given,
     parcel: Parcel,
+    /// For each tensor.
     attention: Vec<Attention>,
     number: Number,
     /// Parameters of the step's models that were not there when the scope was built.
@@ -51,15 +52,6 @@ pub struct Step<'a> {
     scattered: bool,
     captured: Vec<Item>,
     spent: Duration,
-}
-
-/// What the schedule of a tensor has in mind for it at a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Attention {
-    Observe,
-    /// The next step is observed, and compares with this one.
-    Prime,
-    None,
 }
 
 impl std::fmt::Debug for Step<'_> {
@@ -71,20 +63,10 @@ impl std::fmt::Debug for Step<'_> {
 impl<'a> Step<'a> {
     pub(super) fn new(scope: &'a mut Scope, number: u64) -> Self {
         let number = scope.numbering.of(number);
-        let Number { step, index, .. } = number;
-        let (next_step, next_index) = (step.saturating_add(1), index.saturating_add(1));
-        let attention = scope.schedules.iter().map(|schedule| {
-            let primes = scope.span == Span::Step && schedule.is_due_at(next_step, next_index);
-            match schedule.is_due_at(step, index) {
-                true => Attention::Observe,
-                false if primes => Attention::Prime,
-                false => Attention::None,
-            }
-        });
-        let attention: Vec<_> = attention.collect();
-        let mut given = Given::new(step);
+        let attention = scope.comparing.attention(number);
+        let mut given = Given::new(number.step);
         if attention.contains(&Attention::Observe) {
-            given.survey = scope.survey.due(step, index);
+            given.survey = scope.survey.due(number.step, number.index);
         }
         Self {
             number,
@@ -188,7 +170,7 @@ impl<'a> Step<'a> {
         let started = Instant::now();
         let payload = match rails {
             Some(rails) if rails.iter().any(|rail| rail.is_nan()) => Err("a rail is NaN".into()),
-            _ => self.scope.observer.payload(tensor.clone()),
+            _ => self.scope.observer.maker().payload(tensor.clone()),
         };
         match payload.and_then(|payload| self.parcel.tap(payload, rails)) {
             Ok(()) => self.given.taps.push((name.to_owned(), rails.is_some())),
@@ -218,14 +200,13 @@ impl<'a> Step<'a> {
             return self;
         }
         let started = Instant::now();
-        let Scope { device, observer, places, params, schedule_of, groups, known, .. } = &*self.scope;
+        let Scope { device, observer, places, params, groups, known, .. } = &*self.scope;
         let mut found = Found::default();
         let collect = Collect {
             source,
             places,
             known,
             attention: &self.attention,
-            schedule_of,
             weighs: groups.contains(Stats::PARAMS)
                 || groups.contains(Stats::EMA)
                 || self.given.survey.histograms.is_some(),
@@ -266,12 +247,19 @@ impl<'a> Step<'a> {
         let started = Instant::now() - spent;
         given.unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let step = given.step;
-        let keeping = scope.keeping(&given, number.index, &attention);
+        let keeping = match given.last_move {
+            true => scope.comparing.keeping_last(step),
+            false => {
+                let keeps_params = scope.groups.contains(Stats::UPDATES);
+                scope.comparing.keeping(number, given.epoch, &attention, keeps_params)
+            }
+        };
         if !given.last_move {
             let reported = scope.numbering.take(number);
             // Other spans compare with steps that are no neighbours.
-            let is_wanted =
-                |kind: &NoticeKind| scope.span == Span::Step || !matches!(kind, NoticeKind::NoNeighbours { .. });
+            let is_wanted = |kind: &NoticeKind| {
+                scope.comparing.is_with_neighbours() || !matches!(kind, NoticeKind::NoNeighbours { .. })
+            };
             given.notices.extend(reported.filter(is_wanted));
             let found = scope.diagnosing.as_mut().map(|diagnosing| diagnosing.stepped(step)).unwrap_or_default();
             scope.tell(found);
@@ -287,7 +275,7 @@ impl<'a> Step<'a> {
             scope.know(&mut given, &parcel);
         }
         if !due {
-            scope.observer.prime(&given, parcel, &keeping);
+            scope.observer.engine.prime(&given, parcel, &keeping);
             scope.take_trainable(&given.trainable);
             for kind in given.notices {
                 scope.notify(Notice::new(step, kind));
@@ -299,12 +287,12 @@ impl<'a> Step<'a> {
             given.notices.extend(capture.writer.send(step, captured));
         }
         scope.land();
-        if scope.observer.is_full() {
-            scope.observer.refresh();
+        if scope.observer.engine.is_full() {
+            scope.observer.engine.refresh();
             scope.land();
         }
-        if scope.observer.is_full() && scope.when_full == WhenFull::Drop {
-            let in_flight_count = scope.observer.in_flight_count();
+        if scope.observer.engine.is_full() && scope.when_full == WhenFull::Drop {
+            let in_flight_count = scope.observer.engine.in_flight_count();
             scope.take_trainable(&given.trainable);
             for kind in given.notices {
                 scope.notify(Notice::new(step, kind));
@@ -314,50 +302,17 @@ impl<'a> Step<'a> {
             return Err(Error::StepLost { step, reason });
         }
         let waiting = Instant::now();
-        while scope.observer.is_full() {
+        while scope.observer.engine.is_full() {
             scope.wait_count += 1;
-            scope.observer.wait_for_oldest();
+            scope.observer.engine.wait_for_oldest();
             scope.land();
             given.cost.wait_secs = waiting.elapsed().as_secs_f64();
         }
-        if keeping.keeps {
-            scope.last_epoch = given.epoch;
-        }
-        scope.observer.submit(given, parcel, &keeping, started);
+        scope.comparing.submitted(&keeping, given.epoch);
+        scope.observer.engine.submit(given, parcel, &keeping, started);
         // What is there at once, as from the CPU twins, is recorded at once.
         scope.land();
         Ok(())
-    }
-}
-
-impl Scope {
-    fn keeping(&self, given: &Given, index: u64, attention: &[Attention]) -> Keeping {
-        if given.last_move {
-            return Keeping {
-                keeps: true,
-                neighbours: self.span == Span::Step,
-                weights: vec![false; self.params.len()],
-            };
-        }
-        let first_of_epoch = self.last_epoch != given.epoch || self.last_step.is_none();
-        let keeps = match self.span {
-            Span::Step | Span::Sample => true,
-            Span::Epoch => first_of_epoch && attention.contains(&Attention::Observe),
-        };
-        let compared_next: Vec<bool> = self
-            .schedules
-            .iter()
-            .zip(attention)
-            .map(|(schedule, attention)| match self.span {
-                Span::Step => schedule.is_due_at(given.step.saturating_add(1), index.saturating_add(1)),
-                Span::Sample | Span::Epoch => *attention == Attention::Observe,
-            })
-            .collect();
-        let weights = self
-            .schedule_of
-            .iter()
-            .map(|&schedule| keeps && self.groups.contains(Stats::UPDATES) && compared_next[schedule]);
-        Keeping { keeps, neighbours: self.span == Span::Step, weights: weights.collect() }
     }
 }
 
@@ -379,11 +334,10 @@ struct Collect<'a, G, P> {
     places: &'a Places,
     known: &'a [Known],
     attention: &'a [Attention],
-    schedule_of: &'a [usize],
     weighs: bool,
     /// The device whose parameters alone are weighed.
     only_on: Option<&'a BurnDevice>,
-    payload: P,
+    payload: &'a P,
     found: &'a mut Found,
 }
 
@@ -392,7 +346,7 @@ impl<G: GradientSource, P: MakePayload> walk::OnParam for Collect<'_, G, P> {
         let place = self.places.get(&key);
         self.found.unknown_count += usize::from(place.is_none());
         let Some(tensor) = place.copied().flatten() else { return };
-        let attention = self.attention[self.schedule_of[tensor]];
+        let attention = self.attention[tensor];
         if attention != Attention::Observe {
             self.found.not_due.push(tensor);
         }

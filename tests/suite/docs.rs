@@ -212,10 +212,8 @@ fn a_run_has_the_columns_of_the_table_of_statistics() {
 
 /// Names as docs/run-format.md lists them: the second of a pair by its suffix alone.
 fn listed(names: &[Name]) -> String {
-    let texts: Vec<String> = names
-        .iter()
-        .map(|name| if name.suffix == "_2" { "`_2`".to_owned() } else { format!("`{name}`") })
-        .collect();
+    let texts: Vec<String> =
+        names.iter().map(|name| if name.suffix == "_2" { "`_2`".to_owned() } else { format!("`{name}`") }).collect();
     texts.join(", ")
 }
 

@@ -3,6 +3,7 @@
 use super::{Observation, Settings};
 use crate::reduce::ModelTooLarge;
 use crate::reduce::gpu::{Form, Gpu, Reads, RecordLayout, Slice};
+use crate::reduce::history::History;
 use crate::reduce::kernels::Pipelines;
 use crate::reduce::kernels::average::Average;
 use crate::reduce::kernels::paged::Terms;
@@ -17,9 +18,9 @@ pub(crate) fn averages_form() -> Form {
 pub(super) struct GpuAverages {
     average: Average,
     reduction: Reduction,
-    /// Of each average the layout it is in, and the step that its state is of. Gradients first, then parameters.
+    /// Of each average the layout it is in. Gradients first, then parameters.
     layouts: Vec<Option<u64>>,
-    steps: Vec<Option<u64>>,
+    history: History,
 }
 
 /// What became of an average at a step.
@@ -38,21 +39,22 @@ impl GpuAverages {
             average: Average::new(gpu, &twice, settings.shaders, settings.limits.page_count)?,
             reduction: Reduction::new(gpu, averages_form(), &twice, settings.shaders, settings.limits, &pipelines)?,
             layouts: vec![None; twice.len()],
-            steps: vec![None; twice.len()],
+            history: History::new(twice.len()),
         })
     }
 
     /// Starts over at the next step.
     pub fn forget(&mut self) {
         self.layouts.fill(None);
-        self.steps.fill(None);
+        self.history.forget_all();
     }
 
     /// Starts over for these tensors, their gradients and parameters.
     pub fn forget_tensors(&mut self, tensors: &[usize]) {
         let count = self.layouts.len() / 2;
         for place in tensors.iter().flat_map(|&tensor| [tensor, count + tensor]) {
-            (self.layouts[place], self.steps[place]) = (None, None);
+            self.layouts[place] = None;
+            self.history.forget(&[place]);
         }
     }
 
@@ -75,28 +77,28 @@ impl GpuAverages {
         let averages: Vec<Option<Slice>> =
             slices.iter().enumerate().map(|(place, slice)| slice.map(|s| self.average.slice(place, s))).collect();
         let mut reads = vec![Reads::default(); slices.len()];
+        self.history.begin(observation.compared, []);
         for (place, slice) in slices.iter().enumerate() {
             let (Some(slice), Some(average)) = (slice, &averages[place]) else { continue };
-            let same_layout = self.layouts[place] == Some(slice.layout);
-            let previous_step =
-                self.steps[place].filter(|step| same_layout && observation.keeps && observation.reaches(*step));
+            // An average starts over where its layout changes.
+            let goes_on = self.layouts[place].replace(slice.layout) == Some(slice.layout);
+            if !goes_on {
+                self.history.forget(&[place]);
+            }
+            let previous_step = self.history.compare(place, observation.compared, slice.layout).previous_step;
             let scale = if place < slices.len() / 2 { observation.scale } else { 1.0 };
             moves[place] = Reads {
                 slices: [Some(slice), None, None],
-                has_previous: same_layout,
+                has_previous: goes_on,
                 inverse_scale: (1.0 / scale) as f32,
                 ..Reads::default()
             };
             reads[place] = Reads {
                 slices: [Some(average), None, None],
                 has_previous: previous_step.is_some(),
-                keeps: observation.keeps,
+                keeps: observation.compared.keeps,
                 ..Reads::default()
             };
-            self.layouts[place] = Some(slice.layout);
-            if observation.keeps {
-                self.steps[place] = Some(observation.step);
-            }
             let chunk_count = self.reduction.plan().chunk_count(place);
             statuses[place] = Some(AverageStatus { previous_step, numel: slice.numel, chunk_count });
         }

@@ -6,11 +6,12 @@ mod read;
 mod survey;
 
 pub(crate) use averages::averages_form;
-pub(crate) use observation::{Observation, Pin, Resolutions, Resolved, TensorRole, reaches};
+pub(crate) use observation::{Observation, Pin, Resolutions, Resolved, TensorRole};
 pub(crate) use read::{Outcome, ReadLayout};
 
 use crate::reduce::ModelTooLarge;
 use crate::reduce::gpu::{Flight, Form, Gpu, PretendLimits, Reads, RecordLayout, Shaders, Slice, Timer};
+use crate::reduce::history::History;
 use crate::reduce::kernels::Pipelines;
 use crate::reduce::kernels::paged::Terms;
 use crate::reduce::kernels::reduction::Reduction;
@@ -18,7 +19,7 @@ use crate::reduce::survey::SurveyPlan;
 use averages::GpuAverages;
 use gradscope_record::record::{NoticeKind, Param};
 use gradscope_record::stats::{Epsilons, Stats, order_key};
-use read::{GradientStatus, TensorStatus};
+use read::GradientStatus;
 use std::sync::Arc;
 use std::time::Instant;
 use survey::{GpuSurvey, SurveyReads};
@@ -44,13 +45,6 @@ pub(crate) struct Settings {
     pub limits: PretendLimits,
 }
 
-/// The step whose classes a tensor's state holds, and the layout they are in.
-#[derive(Clone, Copy)]
-struct History {
-    step: u64,
-    layout: u64,
-}
-
 /// What of a step's tensors a kernel reads.
 struct StepInputs<'a> {
     reads: Vec<Reads<'a>>,
@@ -64,7 +58,7 @@ impl StepInputs<'_> {
     fn new(observation: &Observation, count: usize) -> Self {
         let nothing = vec![None; count];
         Self {
-            reads: vec![Reads { keeps: observation.keeps, ..Reads::default() }; count],
+            reads: vec![Reads { keeps: observation.compared.keeps, ..Reads::default() }; count],
             surveyed: SurveyReads {
                 scale: observation.scale,
                 gradients: nothing.clone(),
@@ -92,7 +86,7 @@ pub(crate) struct Engine {
     averages: Option<GpuAverages>,
     average_factor: f64,
     timer: Option<Timer>,
-    history: Vec<Option<History>>,
+    history: History,
     stamp: u32,
 }
 
@@ -118,7 +112,7 @@ impl Engine {
             epsilons,
             shaders,
             limits,
-            history: vec![None; params.len()],
+            history: History::new(params.len()),
             params,
             stamp: 0,
         })
@@ -155,7 +149,7 @@ impl Engine {
         self.stamp = self.stamp.wrapping_add(1);
         let none = Outcome::all_missing(self.params.len());
         let mut outcome = Outcome { stamp: self.stamp, scale: observation.scale, ..none };
-        let (inputs, after) = self.resolve(observation, resolutions, &mut outcome);
+        let inputs = self.resolve(observation, resolutions, &mut outcome);
         let gpu = self.gpu.clone();
         let staging = flight.and_then(|flight| flight.staging.as_ref());
         let submitted = gpu.guarded(|| {
@@ -163,7 +157,6 @@ impl Engine {
             (gpu.queue.submit([commands]), end)
         });
         let (submission, end) = submitted?;
-        self.history = after;
         outcome.encode_secs = begun.elapsed().as_secs_f64();
         if let Some(flight) = flight {
             *flight.outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(outcome);
@@ -172,23 +165,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Sorts what was handed off by its role, and finds what each gradient is compared with. Returns what kernels read,
-    /// and the history that holds once the commands are on the queue: a step that fails before leaves no state to compare
-    /// with, so the engine has none until then.
+    /// Sorts what was handed off by its role, and finds what each gradient is compared with. Returns what kernels read.
     fn resolve<'r>(
         &mut self,
         observation: &Observation,
         resolutions: &'r Resolutions,
         outcome: &mut Outcome,
-    ) -> (StepInputs<'r>, Vec<Option<History>>) {
+    ) -> StepInputs<'r> {
         let count = self.params.len();
-        let mut before = std::mem::replace(&mut self.history, vec![None; count]);
-        observation.lost.iter().chain(&observation.replaced).for_each(|&tensor| before[tensor] = None);
+        self.history.forget(observation.lost.iter().chain(&observation.replaced));
         self.averages.iter_mut().for_each(|averages| averages.forget_tensors(&observation.replaced));
-        let mut after = before.clone();
-        if observation.keeps {
-            observation.visited.iter().for_each(|&tensor| after[tensor] = None);
-        }
+        self.history.begin(observation.compared, observation.visited.iter().copied());
         let mut inputs = StepInputs::new(observation, count);
         for (&role, resolution) in observation.roles.iter().zip(resolutions) {
             let resolution = resolution.as_ref().map_err(Clone::clone);
@@ -202,34 +189,35 @@ impl Engine {
                     match resolution.and_then(|resolved| self.fits(tensor, resolved)) {
                         Ok(slice) => {
                             outcome.copied_count += u32::from(slice.copied);
-                            let history = (before[tensor], &mut after[tensor]);
-                            self.take(observation, role, tensor, slice, history, &mut inputs, outcome);
+                            self.take(observation, role, slice, &mut inputs, outcome);
                         }
                         Err(reason) => self.refuse(role, tensor, reason, outcome),
                     }
                 }
             }
         }
-        (inputs, after)
+        inputs
     }
 
-    /// Takes one of a tensor's slices for the kernels that read it. `before` and `after` are the tensor's history.
-    #[expect(clippy::too_many_arguments, reason = "they are the parts of one step, of which each changes others")]
+    /// Takes one of a tensor's slices for the kernels that read it.
     fn take<'r>(
-        &self,
+        &mut self,
         observation: &Observation,
         role: TensorRole,
-        tensor: usize,
         slice: &'r Slice,
-        (before, after): (Option<History>, &mut Option<History>),
         inputs: &mut StepInputs<'r>,
         outcome: &mut Outcome,
     ) {
+        let Some(tensor) = role.tensor() else { return };
         let (status, read) = (&mut outcome.tensors[tensor], &mut inputs.reads[tensor]);
         match role {
             TensorRole::Gradient(_) => {
                 inputs.surveyed.gradients[tensor] = Some(slice);
-                if compare(observation, before, slice, status, read, after) {
+                let compared = self.history.compare(tensor, observation.compared, slice.layout);
+                read.slices[0] = Some(slice);
+                read.has_previous = compared.previous_step.is_some();
+                status.gradient = GradientStatus::Observed { previous_step: compared.previous_step };
+                if compared.is_reset {
                     let path = self.params[tensor].path.clone();
                     let reason = "the gradient's layout in memory or its element type changed".into();
                     outcome.notices.push(NoticeKind::HistoryReset { path, reason });
@@ -268,7 +256,7 @@ impl Engine {
         self.taps.clear();
         // One that failed to compile is not used again.
         self.tap_pipelines = Pipelines::default();
-        self.history.fill(None);
+        self.history.forget_all();
         self.averages.iter_mut().for_each(GpuAverages::forget);
     }
 
@@ -413,29 +401,6 @@ impl Engine {
             tick_secs: self.timer.as_ref().map(Timer::tick_secs),
         }
     }
-}
-
-/// Finds what a gradient is compared with; tells whether it could have been, had its layout not changed.
-fn compare<'a>(
-    observation: &Observation,
-    before: Option<History>,
-    slice: &'a Slice,
-    status: &mut TensorStatus,
-    read: &mut Reads<'a>,
-    after: &mut Option<History>,
-) -> bool {
-    let step = observation.step;
-    let previous = before.filter(|history| observation.reaches(history.step));
-    let same_layout = previous.filter(|history| history.layout == slice.layout);
-    read.slices[0] = Some(slice);
-    // A step that is not kept is not compared either: its place in the sequence of kept ones is another's.
-    read.has_previous = same_layout.is_some() && observation.keeps;
-    let compared = same_layout.filter(|_| read.has_previous);
-    status.gradient = GradientStatus::Observed { previous_step: compared.map(|history| history.step) };
-    if observation.keeps {
-        *after = Some(History { step, layout: slice.layout });
-    }
-    previous.is_some() && same_layout.is_none()
 }
 
 /// Taps are reduced as gradients are, without history.

@@ -1,6 +1,7 @@
 //! What the engine is told of a step, beside the tensors themselves.
 
 use crate::reduce::gpu::Slice;
+use crate::reduce::history::ComparedStep;
 use crate::reduce::survey::SurveyDue;
 use std::any::Any;
 
@@ -19,7 +20,7 @@ pub(crate) type Resolutions = Vec<Result<Resolved, String>>;
 
 /// One step's work, beside the tensors themselves.
 pub(crate) struct Observation {
-    pub step: u64,
+    pub compared: ComparedStep,
     /// What each of the tensors handed off is.
     pub roles: Vec<TensorRole>,
     /// Tensors whose turn it was: one of them without a gradient has lost its history.
@@ -32,22 +33,7 @@ pub(crate) struct Observation {
     pub primed: Vec<usize>,
     /// What gradients come multiplied by.
     pub scale: f64,
-    /// Whether the next comparison is with this step.
-    pub keeps: bool,
-    /// Whether only the step right before is compared with, or the last that was kept.
-    pub neighbours: bool,
     pub survey: SurveyDue,
-}
-
-/// Whether step `step` may be compared with what step `at` has left: with any before, or with its neighbour alone.
-pub(crate) fn reaches(step: u64, at: u64, neighbours: bool) -> bool {
-    at < step && (!neighbours || at + 1 == step)
-}
-
-impl Observation {
-    pub(super) fn reaches(&self, at: u64) -> bool {
-        reaches(self.step, at, self.neighbours)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,4 +51,17 @@ pub(crate) enum TensorRole {
     Tap {
         rails: [f32; 2],
     },
+}
+
+impl TensorRole {
+    /// The tensor that it is of; `None` of scalars and taps.
+    pub fn tensor(self) -> Option<usize> {
+        match self {
+            Self::Gradient(tensor)
+            | Self::Ordered(tensor)
+            | Self::Parameter(tensor)
+            | Self::PreviousParameter { tensor, .. } => Some(tensor),
+            Self::Scalar | Self::Tap { .. } => None,
+        }
+    }
 }
