@@ -23,16 +23,11 @@ const TENSOR_COUNT: usize = 62;
 const STEP_COUNT: u64 = 100_000;
 
 /// A value that wanders as a statistic of training does: a slow drift, and noise of a few percent.
-struct Wander(u64);
+struct Wander(fastrand::Rng);
 
 impl Wander {
-    fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
-    }
-
     fn near(&mut self, value: f64) -> f64 {
-        value * (0.95 + 0.1 * self.unit())
+        value * (0.95 + 0.1 * self.0.f64())
     }
 
     fn share(&mut self, numel: u64, share: f64) -> u64 {
@@ -164,7 +159,7 @@ fn main() {
         ..RunStart::default()
     };
     let mut writer = RunWriter::open(&RunPlace::New(parent), start).expect("a run folder");
-    let mut wander = Wander(1);
+    let mut wander = Wander(fastrand::Rng::with_seed(1));
     let begun = Instant::now();
     for step in 0..step_count {
         writer.write(&record(&params, step, &mut wander));

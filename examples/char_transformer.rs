@@ -139,7 +139,7 @@ fn main() -> support::Outcome {
         let loss = loss_of.forward(likely, next);
         let gradients = loss.backward();
         let lr = options.lr_at(step);
-        scope.step(step).scalar("loss", &loss).value("lr", lr).gradients(&model, &gradients).submit();
+        scope.step(step).scalar("loss", &loss).scalar("lr", lr).gradients(&model, &gradients).submit();
         let gradients = GradientsParams::from_grads(gradients, &model);
         model = optimizer.step(lr, model, gradients);
         support::tell(scope.poll(), options.every, line);

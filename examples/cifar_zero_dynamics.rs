@@ -95,7 +95,7 @@ fn main() -> support::Outcome {
         take(scope.poll(), &mut sums);
         println!("{epoch:>5} {}", sums.line());
         if let Some(last) = step.checked_sub(1) {
-            scope.log(last, Some(epoch), "validation/accuracy", accuracy(&model, &data, &device));
+            scope.scalar(last, Some(epoch), "validation/accuracy", accuracy(&model, &data, &device));
         }
         if epoch % options.checkpoint_every == 0 {
             save(&folder.join("checkpoints").join(format!("epoch-{epoch}")), &model, &optimizer)?;

@@ -102,7 +102,7 @@ fn main() -> support::Outcome {
         let (x, wanted) = batch(&training);
         let loss = (model.forward(x, options.activation) - wanted).powf_scalar(2.0).mean();
         let gradients = loss.backward();
-        scope.step(step).scalar("loss", &loss).value("lr", options.lr).gradients(&model, &gradients).submit();
+        scope.step(step).scalar("loss", &loss).scalar("lr", options.lr).gradients(&model, &gradients).submit();
         let gradients = GradientsParams::from_grads(gradients, &model);
         model = optimizer.step(options.lr, model, gradients);
         support::tell(scope.poll(), options.every, line);

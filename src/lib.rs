@@ -62,8 +62,8 @@ pub use gradscope_store::{self as store, Run};
 pub use reduce::SignMap;
 #[cfg(feature = "burn")]
 pub use scope::{
-    Device, DeviceChoice, Error, Finished, GradientSource, Schedule, Scope, ScopeBuilder, Span, Step, WhenFull, device,
-    learner, snapshot,
+    Device, DeviceChoice, Error, Finished, GradientSource, ScalarSource, Schedule, Scope, ScopeBuilder, Span, Step,
+    WhenFull, device, learner, snapshot,
 };
 
 /// What the tests look into and nobody else should.

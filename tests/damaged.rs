@@ -287,7 +287,7 @@ fn a_damaged_run_is_an_error_and_never_a_panic() {
     std::panic::set_hook(Box::new(|_| {}));
     let (mut failed, mut most_of_all) = (Vec::new(), 0);
     for case in first..first + count {
-        let mut random = Random(case);
+        let mut random = Random::new(case);
         let copied = parent.path().join("case");
         copy(&sources[random.below(2)], &copied);
         let mut all = Vec::new();

@@ -242,7 +242,7 @@ fn the_learner_is_watched_as_a_loop_is() {
         let (loss, _) = model.loss(&Rows::batch_of(batch, &training));
         let gradients = loss.backward();
         let epoch = (step / epoch_len + 1) as u64;
-        let described = scope.step(step as u64).epoch(epoch).value("lr", LR).scalar("loss", &loss);
+        let described = scope.step(step as u64).epoch(epoch).scalar("lr", LR).scalar("loss", &loss);
         described.gradients(&model, &gradients).submit();
         let gradients = GradientsParams::from_grads(gradients, &model);
         model = optimizer.step(LR, model, gradients);

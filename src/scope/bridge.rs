@@ -19,6 +19,7 @@ use burn_cubecl::{CubeBackend, CubeDevice};
 use burn_fusion::client::GlobalFusionClient;
 use burn_fusion::custom::{CustomOpIr, HandleContainer, OperationFn, OperationIr, StreamId};
 use burn_fusion::{Fusion, FusionBackend, FusionTensor};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 
 /// A float tensor of burn's, on the way to [`hand_off`].
@@ -215,33 +216,39 @@ impl Lies {
 /// were not.
 fn prepare(tensors: Vec<CubeTensor>, needs: &[Needs]) -> Vec<Result<(CubeTensor, Lies), String>> {
     let dense: Vec<_> = tensors.into_iter().map(densely).collect();
-    let strides = |at: usize| dense[at].as_ref().ok().map(|dense| places(&dense.tensor));
-    // Pairs lie side by side in the list.
-    let alike = |at: usize, other: usize| match (needs.get(at), needs.get(other)) {
-        (Some((_, Some(a))), Some((_, Some(b)))) if a == b => strides(at) == strides(other),
-        _ => true,
+    let unlike = unlike_pairs(&dense, needs);
+    let prepared = dense.into_iter().zip(needs).map(|(dense, &(demand, pair))| {
+        let is_unlike = pair.is_some_and(|pair| unlike.contains(&pair));
+        Ok(ordered(dense?, demand, is_unlike))
+    });
+    prepared.collect()
+}
+
+/// The pairs whose tensors do not lie alike. Tensors of a pair stand side by side.
+fn unlike_pairs(dense: &[Result<Dense, String>], needs: &[Needs]) -> Vec<usize> {
+    let lies = |at: usize| dense[at].as_ref().ok().map(|dense| places(&dense.tensor));
+    let unlike = (1..dense.len()).filter(|&at| needs[at].1 == needs[at - 1].1 && lies(at) != lies(at - 1));
+    unlike.filter_map(|at| needs[at].1).collect()
+}
+
+/// The tensor in an order that meets the demand. Tensors that are read together and do not lie alike are both brought to
+/// row-major order.
+fn ordered(Dense { tensor, dtype, copied }: Dense, demand: Demand, is_unlike: bool) -> (CubeTensor, Lies) {
+    let order = order_of(&tensor);
+    let fits = match demand {
+        _ if order.is_some_and(Order::is_row_major) => true,
+        Demand::RowMajor => false,
+        Demand::Dense => !is_unlike,
+        Demand::Indexed => !is_unlike && order.is_some(),
     };
-    let unlike: Vec<usize> = (1..dense.len()).filter(|&at| !alike(at - 1, at)).filter_map(|at| needs[at].1).collect();
-    let orders: Vec<bool> = needs.iter().map(|(_, pair)| pair.is_some_and(|pair| unlike.contains(&pair))).collect();
-    let ordered = |((dense, (demand, _)), unlike): ((Result<Dense, String>, &Needs), bool)| {
-        let Dense { tensor, dtype, copied } = dense?;
-        let order = order_of(&tensor);
-        let fits = match demand {
-            _ if order.is_some_and(Order::is_row_major) => true,
-            Demand::RowMajor => false,
-            Demand::Dense => !unlike,
-            Demand::Indexed => !unlike && order.is_some(),
-        };
-        let tensor = if fits { tensor } else { into_contiguous(tensor) };
-        let lies = Lies {
-            numel: tensor.meta.shape().num_elements() as u64,
-            layout: layout_key(dtype, tensor.meta.shape(), tensor.meta.strides()),
-            order: order_of(&tensor).unwrap_or(Order { block_len: 1, run_len: 1 }),
-            copied: copied || !fits,
-        };
-        Ok((tensor, lies))
+    let tensor = if fits { tensor } else { into_contiguous(tensor) };
+    let lies = Lies {
+        numel: tensor.meta.shape().num_elements() as u64,
+        layout: layout_key(dtype, tensor.meta.shape(), tensor.meta.strides()),
+        order: order_of(&tensor).unwrap_or(Order { block_len: 1, run_len: 1 }),
+        copied: copied || !fits,
     };
-    dense.into_iter().zip(needs).zip(orders).map(ordered).collect()
+    (tensor, lies)
 }
 
 /// A tensor with its elements densely in f32.
@@ -337,16 +344,10 @@ fn is_dense(tensor: &CubeTensor) -> bool {
         })
 }
 
-/// FNV-1a: where a hash starts, and how a word, or a byte, is folded into it.
-pub(crate) const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
-
-pub(crate) fn fnv_folded(hash: u64, word: u64) -> u64 {
-    (hash ^ word).wrapping_mul(0x0100_0000_01b3)
-}
-
-/// FNV-1a over element type, shape and strides, dimensions of length 1 left out: they place nothing.
+/// A hash of element type, shape and strides, dimensions of length 1 left out: they place nothing.
 fn layout_key(dtype: DType, shape: &[usize], strides: &[usize]) -> u64 {
-    let dims = shape.iter().zip(strides).filter(|(len, _)| **len != 1);
-    let words = dims.flat_map(|(len, stride)| [*len as u64, *stride as u64]);
-    [dtype.size() as u64, u64::from(dtype == DType::BF16)].into_iter().chain(words).fold(FNV_START, fnv_folded)
+    let mut hasher = DefaultHasher::new();
+    (dtype.size(), dtype == DType::BF16).hash(&mut hasher);
+    shape.iter().zip(strides).filter(|(len, _)| **len != 1).for_each(|dim| dim.hash(&mut hasher));
+    hasher.finish()
 }

@@ -151,7 +151,7 @@ impl Watched {
     fn observe(&mut self, shared: Shared, describe: impl FnOnce(Step) -> Step) {
         let number = self.next_step;
         self.next_step += 1;
-        let mut step = self.scope.step(number).value("lr", shared.lr);
+        let mut step = self.scope.step(number).scalar("lr", shared.lr);
         if let Some(scale) = shared.gradient_scale {
             step = step.gradient_scale(scale);
         }

@@ -17,8 +17,8 @@ mod numbering;
 mod observer;
 mod parcel;
 mod recording;
-mod rules;
 mod run_start;
+mod scalar;
 mod schedule;
 mod selection;
 mod step;
@@ -30,6 +30,7 @@ pub use builder::{ScopeBuilder, WhenFull};
 pub use device::{Device, DeviceChoice, device};
 pub use error::Error;
 pub(crate) use events::EventBuffer;
+pub use scalar::ScalarSource;
 pub use schedule::{Schedule, Span};
 pub use step::Step;
 pub use walk::GradientSource;
@@ -253,10 +254,10 @@ impl Scope {
         &self.summary
     }
 
-    /// A figure that is known only after its step, such as a validation loss after the last step of an epoch: it goes
-    /// to the run folder, and to TensorBoard, where those are written. Nothing happens without a run folder. `name` is
-    /// the series' name, `log` its source ([`SeriesName`](gradscope_store::SeriesName)).
-    pub fn log(&mut self, step: u64, epoch: Option<u64>, name: &str, value: f64) {
+    /// Records a number that is known only after its step, such as a validation loss after the last step of an epoch.
+    /// It goes to the run folder, and to TensorBoard, where those are written. Nothing happens without a run folder.
+    /// `name` is the series' name, `log` its source ([`SeriesName`](gradscope_store::SeriesName)).
+    pub fn scalar(&mut self, step: u64, epoch: Option<u64>, name: &str, value: f64) {
         if let Some(store) = &mut self.store {
             store.log(step, epoch, name, value);
         }

@@ -4,6 +4,7 @@ use super::capture::Item;
 use super::comparing::Attention;
 use super::numbering::Number;
 use super::parcel::{Given, MakePayload, Parcel, Payload, ScalarValue};
+use super::scalar::ScalarSource;
 use super::walk::{self, GradientSource};
 use super::{Known, Places, Scope, WhenFull};
 use crate::Error;
@@ -30,7 +31,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// scope
 ///     .step(0)
 ///     .epoch(1)
-///     .value("lr", 1e-3)
+///     .scalar("lr", 1e-3)
 ///     .scalar("loss", &loss)
 ///     .tap_tails("hidden", &hidden, [0.0, f32::INFINITY])
 ///     .gradients(&model, &grads)
@@ -121,16 +122,20 @@ impl<'a> Step<'a> {
         self
     }
 
-    /// A figure that the host knows. The rules look at `loss` and `lr`. Of two with one name both are recorded.
-    pub fn value(mut self, name: &str, value: f64) -> Self {
+    /// A number that belongs to the step: one that the host knows, or a tensor of one element that is still on the GPU,
+    /// such as the loss. A tensor is read back with the statistics, not by a read of its own, and not at a step that is
+    /// not due. Up to 64 tensors a step; one more, one of another length and one of another device or element type are
+    /// left out, with a notice. The rules look at `loss` and `lr`. Of two with one name both are recorded.
+    pub fn scalar(self, name: &str, value: impl ScalarSource) -> Self {
+        value.give(self, name)
+    }
+
+    pub(super) fn known_scalar(mut self, name: &str, value: f64) -> Self {
         self.given.scalars.push((name.to_owned(), ScalarValue::Known(value)));
         self
     }
 
-    /// A figure that is still on the GPU, such as the loss: a tensor of one element, read back with the statistics, not
-    /// by a read of its own. Up to 64 a step; one more, one of another length and one of another device or element type
-    /// are left out, with a notice. The rules look at `loss`. Nothing is computed at a step that is not due.
-    pub fn scalar<const D: usize>(mut self, name: &str, tensor: &Tensor<D>) -> Self {
+    pub(super) fn tensor_scalar<const D: usize>(mut self, name: &str, tensor: &Tensor<D>) -> Self {
         if !self.is_due() {
             return self;
         }

@@ -1,12 +1,12 @@
 //! The two walks over a module: once for the table of parameters, then at every step for gradients.
 
 use crate::Error;
-use crate::scope::bridge::{FNV_START, fnv_folded};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsParams, MultiGradientsParams};
 use burn::tensor::{DType, Device as BurnDevice, Gradients, Tensor};
 use gradscope_record::record::Param as ParamEntry;
 use std::any::Any;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Where a parameter's gradient is to be had: burn's [`Gradients`], [`GradientsParams`] and [`MultiGradientsParams`].
 /// Implement it for gradients of your own; it is asked once for each parameter and due step, on the thread that trains.
@@ -108,14 +108,15 @@ pub(super) trait OnParam {
     fn call<const D: usize>(&mut self, key: u64, param: &Param<Tensor<D>>);
 }
 
-/// What a path is found by at every step, without putting its name together: FNV-1a over its components.
+/// What a path is found by at every step, without putting its name together: a hash of its components.
 pub(super) fn path_key<'a>(components: impl IntoIterator<Item = &'a str>) -> u64 {
-    components.into_iter().fold(FNV_START, extend_key)
+    components.into_iter().fold(0, extend_key)
 }
 
 fn extend_key(key: u64, component: &str) -> u64 {
-    // The separator cannot be part of a field's name.
-    component.bytes().chain([b'.']).map(u64::from).fold(key, fnv_folded)
+    let mut hasher = DefaultHasher::new();
+    (key, component).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What a parameter is called that is a module of its own.

@@ -47,7 +47,7 @@ fn train(device: &Device, steps: u64, mut watch: impl FnMut(u64, &Net, &Tensor<1
     training.seed(11);
     let mut model = net(&training);
     let mut optimizer = SgdConfig::new().init();
-    let mut random = Random(12);
+    let mut random = Random::new(12);
     let mut losses = Vec::new();
     for step in 0..steps {
         let loss = model.loss(&mut random, &training);
@@ -112,7 +112,7 @@ fn check_a_run(device: &Device) {
         // Read first: a parameter that the loss does not use has no value before.
         gradients.push(read_all(model, grads));
         weights.push(read_weights(model));
-        scope.step(step).scalar("loss", loss).value("lr", LR).gradients(model, grads).submit();
+        scope.step(step).scalar("loss", loss).scalar("lr", LR).gradients(model, grads).submit();
     });
     weights.push(read_weights(&model));
     let params = scope.params().to_vec();
@@ -193,7 +193,7 @@ fn unused_and_frozen_parameters_are_missing_not_zero() {
     let training = device.burn().clone().autodiff();
     let mut model = net(&training);
     model.head = model.head.no_grad();
-    let loss = model.loss(&mut Random(3), &training);
+    let loss = model.loss(&mut Random::new(3), &training);
     let snapshot = gradscope::snapshot(&device, &model, &loss.backward()).unwrap();
     let of = |path: &str| snapshot.iter().find(|(p, _)| p == path).unwrap().1;
     assert_eq!(of("head.weight"), None, "frozen");
@@ -209,7 +209,7 @@ fn frozen_parameters_are_weighed_all_the_same() {
     model.head = model.head.no_grad();
     let mut scope = Scope::builder(&device).stats(Stats::FULL).build(&model).unwrap();
     for step in 0..2 {
-        let gradients = model.loss(&mut Random(3), &training).backward();
+        let gradients = model.loss(&mut Random::new(3), &training).backward();
         scope.step(step).gradients(&model, &gradients).submit();
     }
     let place = scope.params().iter().position(|param| param.path == "head.weight").unwrap();
@@ -225,10 +225,10 @@ fn gradients_of_several_devices_are_added_up() {
     let device = device();
     let training = device.burn().clone().autodiff();
     let model = net(&training);
-    let part = |seed| GradientsParams::from_grads(model.loss(&mut Random(seed), &training).backward(), &model);
+    let part = |seed| GradientsParams::from_grads(model.loss(&mut Random::new(seed), &training).backward(), &model);
     let both = MultiGradientsParams { grads: vec![(part(5), device.burn().clone()), (part(6), device.burn().clone())] };
     let found = gradscope::snapshot(&device, &model, &both).unwrap();
-    let [a, b] = [5, 6].map(|seed| read_all(&model, &model.loss(&mut Random(seed), &training).backward()));
+    let [a, b] = [5, 6].map(|seed| read_all(&model, &model.loss(&mut Random::new(seed), &training).backward()));
     for (((path, found), a), b) in found.iter().zip(a).zip(b) {
         let sum = a.zip(b).map(|(a, b)| a.iter().zip(&b).map(|(a, b)| a + b).collect::<Vec<_>>());
         assert_eq!(found.is_some(), sum.is_some(), "{path}");
@@ -265,7 +265,7 @@ fn gradients_params_are_a_source_too() {
     let device = device();
     let training = device.burn().clone().autodiff();
     let model = net(&training);
-    let gradients = model.loss(&mut Random(4), &training).backward();
+    let gradients = model.loss(&mut Random::new(4), &training).backward();
     let by_gradients = gradscope::snapshot(&device, &model, &gradients).unwrap();
     let params = GradientsParams::from_grads(gradients, &model);
     assert_eq!(gradscope::snapshot(&device, &model, &params).unwrap(), by_gradients);

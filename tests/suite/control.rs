@@ -32,7 +32,7 @@ fn run(device: &Device, builder: ScopeBuilder, steps: &[Values], epoch: impl Fn(
 }
 
 fn random_steps(count: usize, lens: &[usize]) -> Vec<Values> {
-    let mut random = Random(41);
+    let mut random = Random::new(41);
     (0..count).map(|_| lens.iter().map(|len| Some(random.gradients(*len))).collect()).collect()
 }
 
@@ -129,7 +129,7 @@ fn schedules_that_name_no_step_are_refused() {
 
 #[test]
 fn statistics_are_of_unscaled_gradients() {
-    let mut random = Random(43);
+    let mut random = Random::new(43);
     let plain: Vec<Vec<f32>> = (0..3).map(|_| random.gradients(9000)).collect();
     let scales = [1.0, 1024.0, 65536.0];
     for device in devices() {
@@ -157,7 +157,7 @@ fn statistics_are_of_unscaled_gradients() {
 
 #[test]
 fn taps_are_reduced_beside_the_gradients() {
-    let mut random = Random(44);
+    let mut random = Random::new(44);
     let values = random.poisons(10_000);
     let sigmoid = [0.0, 0.005, 0.01, 0.5, 0.99, 1.0, f32::NAN, f32::INFINITY];
     for device in devices() {
@@ -200,7 +200,7 @@ fn a_sample_without_gradients_breaks_the_chain() {
     for device in devices() {
         let model = bag(&device, &[100]);
         let mut scope = Scope::builder(&device).span(Span::Sample).build(&model).unwrap();
-        let mut random = Random(45);
+        let mut random = Random::new(45);
         for there in [true, false, true, true] {
             let step = scope.summary().step_count;
             let values = there.then(|| random.gradients(100));

@@ -49,20 +49,20 @@ pub fn tensor(device: &Device, values: &[f32]) -> Tensor<1> {
     Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device.burn())
 }
 
-/// Numbers that look random and are the same everywhere (splitmix64).
-pub struct Random(pub u64);
+/// Numbers that look random, and are the same for the same seed.
+pub struct Random(fastrand::Rng);
 
 impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(fastrand::Rng::with_seed(seed))
+    }
+
     pub fn bits(&mut self) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 32) as u32
+        self.0.u32(..)
     }
 
     pub fn below(&mut self, end: usize) -> usize {
-        ((u64::from(self.bits()) * end as u64) >> 32) as usize
+        self.0.usize(..end)
     }
 
     /// A length of at most `log2` bits, the short ones as likely as the long ones.
@@ -169,7 +169,7 @@ pub fn observe_weights(
 
 /// Poison for every weight, at every step and after the last.
 pub fn random_weights(lens: &[usize], step_count: usize) -> Vec<Vec<Vec<f32>>> {
-    let mut random = Random(lens.len() as u64 + 17);
+    let mut random = Random::new(lens.len() as u64 + 17);
     (0..=step_count).map(|_| lens.iter().map(|len| random.poisons(*len)).collect()).collect()
 }
 

@@ -22,7 +22,7 @@ fn each_case(default_count: u64, mut case: impl FnMut(&mut Random, &str)) {
     let count = asked("GRADSCOPE_FUZZ_CASES").unwrap_or(default_count);
     for number in first..first + count {
         let name = format!("GRADSCOPE_FUZZ_FIRST={number} GRADSCOPE_FUZZ_CASES=1");
-        case(&mut Random(number.wrapping_mul(0x2545_f491_4f6c_dd1d)), &name);
+        case(&mut Random::new(number.wrapping_mul(0x2545_f491_4f6c_dd1d)), &name);
     }
 }
 

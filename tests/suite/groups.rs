@@ -34,7 +34,7 @@ fn state_and_read_back_stay_in_each_groups_budget() {
 #[test]
 fn the_spread_of_weights_near_one() {
     let device = device();
-    let mut random = Random(21);
+    let mut random = Random::new(21);
     for spread in [0.0, 1e-6, 1e-4, 1e-2] {
         let lens = [64, 1000, 100_000];
         let mut draw = || 1.0 + spread * (random.bits() as i32 as f32 / i32::MAX as f32);
@@ -87,7 +87,7 @@ fn a_flip_on_the_way_up_crosses_a_minimum() {
 fn moves_are_those_between_neighbours() {
     let device = device();
     let lens = [10_000];
-    let mut random = Random(31);
+    let mut random = Random::new(31);
     let steps: Vec<Values> = (0..6).map(|_| vec![Some(random.gradients(10_000))]).collect();
     let weights: Vec<_> = (0..7).map(|step| vec![vec![(step * step) as f32; 10_000]]).collect();
     let records = observe_weights(&device, Scope::builder(&device).stats(Stats::UPDATES), &lens, &steps, &weights);
@@ -126,7 +126,7 @@ fn averaged(steps: &[Option<Vec<f32>>], factor: f64) -> Vec<f32> {
 #[test]
 fn element_wise_averages_and_their_dynamics() {
     let lens = [3, 8191, 40_000];
-    let mut random = Random(61);
+    let mut random = Random::new(61);
     let mut draw = |len: &usize| {
         // No product of these is subnormal, and few averages are within rounding of an epsilon.
         let mut values: Vec<f32> = (0..*len).map(|_| random.gradient()).collect();

@@ -30,7 +30,7 @@ fn observe(
     let device = device();
     let model = matrix(&device, shape);
     let mut scope = Scope::builder(&device).build(&model).unwrap();
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let mut expected = Vec::new();
     for step in 0..2 {
         let values = random.gradients(source_shape[0] * source_shape[1]);
@@ -76,7 +76,7 @@ fn indices_are_logical_whatever_the_strides() {
         let model = Kernel { weight: Param::from_tensor(zeros) };
         for groups in [Stats::DYNAMICS, Stats::FULL] {
             let mut scope = Scope::builder(&device).stats(groups).build(&model).unwrap();
-            let mut random = Random(10);
+            let mut random = Random::new(10);
             let mut before: Option<Vec<f32>> = None;
             for step in 0..3 {
                 let mut values = random.gradients(360);
@@ -112,7 +112,7 @@ fn moves_are_paired_whatever_the_strides() {
         let lay =
             |values: Vec<f32>| Tensor::<4>::from_data(TensorData::new(values, shape), device.burn()).permute(back);
         let read = |tensor: &Tensor<4>| tensor.clone().into_data().try_to_vec::<f32>().unwrap();
-        let mut random = Random(11);
+        let mut random = Random::new(11);
         let mut model = Kernel { weight: Param::from_tensor(lay(random.gradients(360))) };
         let mut scope = Scope::builder(&device).stats(Stats::FULL).build(&model).unwrap();
         let mut seen: Vec<(Vec<f32>, Vec<f32>)> = Vec::new();
@@ -169,7 +169,7 @@ fn half_precision_is_widened_and_counted() {
     let device = device();
     let model = matrix(&device, [20, 30]);
     let mut scope = Scope::builder(&device).build(&model).unwrap();
-    let values = Random(9).gradients(600);
+    let values = Random::new(9).gradients(600);
     let half = source(&device, &values, [20, 30]).cast(DType::F16);
     let Ok(widened) = half.clone().cast(DType::F32).try_into_data() else {
         // The driver has no f16, so burn has no such gradients on it.
@@ -190,7 +190,7 @@ fn a_change_of_layout_starts_history_anew() {
     let device = device();
     let model = matrix(&device, [40, 40]);
     let mut scope = Scope::builder(&device).build(&model).unwrap();
-    let values = Random(8).gradients(1600);
+    let values = Random::new(8).gradients(1600);
     for (step, transposed) in [(0, false), (1, true), (2, true)] {
         let gradient = source(&device, &values, [40, 40]);
         let mut gradients = GradientsParams::new();

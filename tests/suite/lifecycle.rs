@@ -161,7 +161,7 @@ fn missing_then_back_then_a_gap_in_the_steps() {
     let device = device();
     let model = bag(&device, &[100, 100]);
     let mut scope = Scope::builder(&device).build(&model).unwrap();
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     // Step numbers, and whether the first tensor has a gradient.
     for (step, there) in [(0, true), (1, false), (2, true), (3, true), (7, true), (8, true)] {
         let values = [there.then(|| random.gradients(100)), Some(random.gradients(100))];
@@ -185,7 +185,7 @@ fn dropped_without_finish_and_steps_without_gradients() {
     let device = device();
     let model = bag(&device, &[10]);
     let mut scope = Scope::builder(&device).build(&model).unwrap();
-    scope.step(0).value("lr", 0.1).submit();
+    scope.step(0).scalar("lr", 0.1).submit();
     let record = scope.read(0).unwrap();
     assert_eq!(record.tensors[0].gradient, Gradient::Missing);
     assert_eq!(record.scalar("lr"), Some(0.1));
@@ -298,7 +298,7 @@ fn events_of_a_caller_who_never_polls_are_bounded_and_counted() {
     let model = bag(&device, &[10]);
     let mut scope = Scope::builder(&device).diagnose(false).build(&model).unwrap();
     for step in 0..700 {
-        scope.step(step).value("lr", 0.1).submit();
+        scope.step(step).scalar("lr", 0.1).submit();
     }
     let finished = scope.finish(&model);
     assert_eq!(finished.summary.step_count, 700);

@@ -21,7 +21,7 @@ fn device_with(limits: wgpu::Limits) -> Device {
 
 /// More pages of gradients than a dispatch of either device can bind, since burn gives each large tensor its own.
 fn check_on(device: &Device) {
-    let mut random = Random(23);
+    let mut random = Random::new(23);
     let lens: Vec<usize> = (0..30).map(|n| if n % 3 == 0 { 300_000 } else { 10 + n }).collect();
     let steps: Vec<Vec<_>> = (0..2).map(|_| lens.iter().map(|len| Some(random.gradients(*len))).collect()).collect();
     // Software drivers bind one page a role; a discrete GPU as many as its limits leave.

@@ -8,7 +8,7 @@ use gradscope::{Scope, Stats};
 
 #[test]
 fn five_thousand_tensors() {
-    let mut random = Random(21);
+    let mut random = Random::new(21);
     let lens: Vec<usize> = (0..5000).map(|_| random.len(6)).collect();
     let steps: Vec<Vec<_>> = (0..2).map(|_| lens.iter().map(|len| Some(random.gradients(*len))).collect()).collect();
     let weights = random_weights(&lens, steps.len());
@@ -23,7 +23,7 @@ fn a_hundred_million_elements() {
     let device = device();
     let model = bag(&device, &[LEN]);
     let mut scope = Scope::builder(&device).build(&model).expect("the model is observable");
-    let values = Random(22).gradients(LEN);
+    let values = Random::new(22).gradients(LEN);
     let gradient = Tensor::<1>::from_data(TensorData::new(values.clone(), [LEN]), device.burn());
     for (step, gradient) in [gradient.clone(), gradient.neg()].into_iter().enumerate() {
         let mut gradients = GradientsParams::new();

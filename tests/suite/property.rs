@@ -18,7 +18,7 @@ proptest! {
 
     #[test]
     fn shader_is_twin_is_oracle((seed, lens, missing) in cases()) {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let steps: Vec<Vec<_>> = (0..4)
             .map(|step| {
                 let mut values = |tensor: usize, len: usize| {
@@ -36,7 +36,7 @@ proptest! {
 
     #[test]
     fn signs_survive_scaling_by_a_power_of_two(seed in any::<u64>(), power in -20..20i32) {
-        let values = Random(seed).gradients(3000);
+        let values = Random::new(seed).gradients(3000);
         let scaled: Vec<f32> = values.iter().map(|x| x * 2f32.powi(power)).collect();
         let device = device();
         let records = observe(&device, Scope::builder(&device), &[3000], &[vec![Some(values)], vec![Some(scaled)]]);
@@ -49,7 +49,7 @@ proptest! {
     #[test]
     fn scaling_by_a_power_of_two_shifts_the_exponents(seed in any::<u64>(), power in -20..20i32) {
         // From 1e-9 to 1, so that nothing becomes subnormal.
-        let values = Random(seed).gradients(3000);
+        let values = Random::new(seed).gradients(3000);
         let scaled: Vec<f32> = values.iter().map(|x| x * 2f32.powi(power)).collect();
         let device = device();
         let builder = Scope::builder(&device).histograms(Schedule::every(1));
@@ -63,7 +63,7 @@ proptest! {
 
     #[test]
     fn parts_of_weights_and_moves_combine_to_the_whole(seed in any::<u64>(), cut in 0..5000usize) {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let [p, g, before, now] = [0; 4].map(|_| random.poisons(5000));
         let lift = |range: std::ops::Range<usize>| {
             let mut state = State::default();
@@ -83,7 +83,7 @@ proptest! {
 
     #[test]
     fn any_split_combines_to_the_whole(seed in any::<u64>(), cuts in prop::collection::vec(0..5000usize, 2)) {
-        let values = Random(seed).poisons(5000);
+        let values = Random::new(seed).poisons(5000);
         let lift = |part: &[f32]| reduce(part, Epsilons::default().threshold_bits(), &mut State::default());
         let (a, b) = (cuts[0].min(cuts[1]), cuts[0].max(cuts[1]));
         let [x, y, z] = [&values[..a], &values[a..b], &values[b..]].map(lift);

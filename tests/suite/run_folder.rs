@@ -32,7 +32,7 @@ pub fn start(params: &[Param]) -> RunStart {
 
 /// A record of random figures, the same for the same step.
 pub fn record(step: u64, tensor_count: usize) -> StepRecord {
-    let mut random = Random(step + 1);
+    let mut random = Random::new(step + 1);
     let tensor = |place: usize| {
         let mut partial = Partial::IDENTITY;
         partial.numel = 100;
@@ -138,7 +138,7 @@ fn a_torn_tail_costs_no_whole_batch() {
     assert_eq!(Run::open(&folder).unwrap().status(), RunStatus::Unfinished);
     assert_eq!(steps(&folder), (0..50).collect::<Vec<_>>());
     let whole = fs::read(folder.join("stats-0001.arrows")).unwrap();
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..200 {
         let len = random.below(whole.len());

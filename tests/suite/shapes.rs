@@ -44,7 +44,7 @@ fn check_histogram(histogram: &Histogram, values: &[f32], what: &str) {
 #[test]
 fn histograms_count_every_element() {
     let lens = [1, 1000, 70_001];
-    let mut random = Random(51);
+    let mut random = Random::new(51);
     let steps: Vec<Vec<Option<Vec<f32>>>> = (0..4)
         .map(|step| {
             let draw = |len: &usize| if step % 2 == 0 { random.gradients(*len) } else { random.poisons(*len) };
@@ -98,7 +98,7 @@ fn bounds_of_formats_are_counted_to_the_bit() {
 
 #[test]
 fn a_loss_scale_is_taken_out() {
-    let mut random = Random(55);
+    let mut random = Random::new(55);
     let values = random.gradients(4000);
     for device in devices() {
         let model = bag(&device, &[4000]);
@@ -167,7 +167,7 @@ fn shapes(device: &Device, builder: ScopeBuilder, lens: &[usize], values: &[Vec<
 #[test]
 fn sign_maps_lay_tensors_end_to_end() {
     let lens = [3000, 1, 500, 20_000];
-    let mut random = Random(52);
+    let mut random = Random::new(52);
     let values: Vec<Vec<f32>> = lens.iter().map(|len| random.poisons(*len)).collect();
     let whole = values.concat();
     for device in devices() {
@@ -200,7 +200,7 @@ fn sign_maps_lay_tensors_end_to_end() {
 
 #[test]
 fn sign_maps_past_one_binding() {
-    let mut random = Random(53);
+    let mut random = Random::new(53);
     let values = vec![random.poisons(60_000)];
     let device = device();
     // Spans of 8192 elements, and columns across their borders.
@@ -232,7 +232,7 @@ fn channels_are_summed_up_whatever_the_strides() {
         };
         let builder = Scope::builder(&device).channels(Schedule::every(1));
         let mut scope = builder.build(&model).unwrap();
-        let mut random = Random(54);
+        let mut random = Random::new(54);
         let mut linear = random.poisons(600);
         // The fourth unit is dead.
         (0..30).for_each(|row| linear[row * 20 + 3] = 0.0);

@@ -17,10 +17,10 @@ fn a_run_folder_holds_manifest_and_records() {
     let (device, parent) = (device(), tempfile::tempdir().unwrap());
     let model = bag(&device, &[64, 65]);
     let mut scope = Scope::builder(&device).run(parent.path()).fact("model", "bag").build(&model).unwrap();
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     for step in 0..5 {
         let values = [Some(random.gradients(64)), (step != 2).then(|| random.poisons(65))];
-        scope.step(step).value("lr", f64::NAN).gradients(&model, &model.gradients(&device, &values)).submit();
+        scope.step(step).scalar("lr", f64::NAN).gradients(&model, &model.gradients(&device, &values)).submit();
     }
     let folder = scope.run_folder().unwrap().to_owned();
     assert_eq!(manifest(&folder)["status"], "running");
@@ -76,7 +76,7 @@ fn everything_a_scope_records_is_read_back_as_it_was() {
             .run(parent.path())
             .build(&model)
             .unwrap();
-        let mut random = Random(9);
+        let mut random = Random::new(9);
         for step in 0..12 {
             let values =
                 [Some(random.gradients(64)), (step % 4 != 2).then(|| random.poisons(65)), Some(random.poisons(700))];
@@ -85,15 +85,15 @@ fn everything_a_scope_records_is_read_back_as_it_was() {
             scope
                 .step(step)
                 .epoch(step / 5)
-                .value("lr/<x>", 1e-3)
-                .value("none", f64::INFINITY)
+                .scalar("lr/<x>", 1e-3)
+                .scalar("none", f64::INFINITY)
                 .tap("relu", &tapped)
                 .tap_tails("tanh", &tapped, [-1.0, 1.0])
                 .gradients(&model, &source)
                 .submit();
             model = model.with_weights(&device, &[64, 65, 700].map(|len| random.gradients(len)));
         }
-        scope.log(11, Some(2), "validation/loss", 0.25);
+        scope.scalar(11, Some(2), "validation/loss", 0.25);
         let finished = scope.finish(&model);
         let folder = finished.folder.unwrap();
         let recorded: Vec<&StepRecord> = finished
@@ -230,7 +230,7 @@ fn captured_tensors_are_those_of_their_step() {
         let builder = Scope::builder(&device).run(parent.path()).capture("tensors.0", Schedule::every(3));
         // The NaNs below would have the next step captured, too.
         let mut scope = builder.diagnose(false).build(&model).unwrap();
-        let mut random = Random(71);
+        let mut random = Random::new(71);
         let mut expected = Vec::new();
         for step in 0..6 {
             let (weights, gradients) = (random.poisons(3000), random.poisons(3000));

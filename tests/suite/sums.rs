@@ -11,14 +11,14 @@ const LENS: [usize; 17] =
 
 #[test]
 fn random_gradients_at_border_lengths() {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let steps: Vec<_> = (0..3).map(|_| LENS.map(|len| Some(random.gradients(len))).to_vec()).collect();
     check(&device(), |b| b, &LENS, &steps);
 }
 
 #[test]
 fn poison_at_border_lengths() {
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     let steps: Vec<_> = (0..3).map(|_| LENS.map(|len| Some(random.poisons(len))).to_vec()).collect();
     check(&device(), |b| b, &LENS, &steps);
     check(&device(), |b| b.checked_shaders(true), &LENS, &steps);
@@ -48,7 +48,7 @@ fn uniform_poison() {
 
 #[test]
 fn norms_beyond_the_range_of_f32_squares() {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     for scale in [1e-37f32, 1e-25, 1e-14, 3e-14, 1e13, 4e13, 1e25, 1e38] {
         let values: Vec<f32> = random.gradients(20_000).iter().map(|x| x * scale).collect();
         let mixed: Vec<f32> =
@@ -69,7 +69,7 @@ fn more_equal_elements_than_f32_can_count() {
 
 #[test]
 fn twice_the_same_is_bitwise_the_same() {
-    let mut random = Random(4);
+    let mut random = Random::new(4);
     let lens = [100_000, 17];
     let steps: Vec<_> = (0..2).map(|_| lens.map(|len| Some(random.gradients(len))).to_vec()).collect();
     let device = device();
@@ -82,7 +82,7 @@ fn twice_the_same_is_bitwise_the_same() {
 
 #[test]
 fn few_bindings_and_many_tensors() {
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     // Large enough that burn gives each its own page: more pages than one dispatch binds.
     let lens: Vec<usize> = (0..30).map(|n| if n % 3 == 0 { 300_000 } else { 10 + n }).collect();
     let steps: Vec<Vec<_>> = (0..2).map(|_| lens.iter().map(|len| Some(random.gradients(*len))).collect()).collect();
@@ -95,7 +95,7 @@ fn few_bindings_and_many_tensors() {
 #[test]
 fn planned_as_for_a_discrete_gpu() {
     // A chunk a tile, and more of them than a narrow workgroup folds at once.
-    let mut random = Random(16);
+    let mut random = Random::new(16);
     let lens = [800_000, 64, 8193, 1];
     let steps: Vec<_> = (0..2).map(|_| lens.map(|len| Some(random.poisons(len))).to_vec()).collect();
     let weights = random_weights(&lens, steps.len());
@@ -105,7 +105,7 @@ fn planned_as_for_a_discrete_gpu() {
 
 #[test]
 fn tensors_past_one_binding_and_one_dimension() {
-    let mut random = Random(6);
+    let mut random = Random::new(6);
     // Windows of 128 KiB within burn's pages of megabytes, and rows of 7 workgroups: as a tensor of gigabytes
     // meets a real adapter's limits.
     let limits = PretendLimits { binding_bytes: Some(128 << 10), grid_len: Some(8), ..PretendLimits::default() };
@@ -124,7 +124,7 @@ fn tensors_past_one_binding_and_one_dimension() {
 
 #[test]
 fn more_tensors_than_one_dispatch_dimension() {
-    let mut random = Random(10);
+    let mut random = Random::new(10);
     let limits = PretendLimits { grid_len: Some(8), ..PretendLimits::default() };
     let lens: Vec<usize> = (1..32).collect();
     let steps: Vec<Vec<_>> = (0..2).map(|_| lens.iter().map(|len| Some(random.gradients(*len))).collect()).collect();

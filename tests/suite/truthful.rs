@@ -146,7 +146,7 @@ fn a_layer_that_is_replaced_under_its_path_begins_anew() {
     for device in devices() {
         let mut model = bag(&device, &[8, 8]);
         let mut scope = Scope::builder(&device).stats(Stats::FULL).build(&model).unwrap();
-        let mut random = Random(3);
+        let mut random = Random::new(3);
         for step in 0..4 {
             if step == 2 {
                 model = bag(&device, &[8, 8]);
@@ -202,7 +202,7 @@ fn freezing_on_the_way_is_followed_by_findings_and_by_the_manifest() {
 /// Runs steps that are given these numbers, and returns what was recorded and reported.
 fn numbered(scope: &mut Scope, numbers: impl IntoIterator<Item = u64>) -> (Vec<u64>, Vec<String>) {
     for number in numbers {
-        scope.step(number).value("lr", 0.1).submit();
+        scope.step(number).scalar("lr", 0.1).submit();
     }
     let events = scope.poll();
     let texts = notices(&events).iter().map(ToString::to_string).collect();

@@ -150,10 +150,10 @@ impl<'a> Training<'a> {
         let grads = loss.backward();
         if let Some(scope) = &mut self.scope {
             let step_secs = self.begun.elapsed().as_secs_f64();
-            let mut observed = scope.step(self.step).epoch(epoch).value("lr", self.recipe.lr).scalar("loss", &loss);
+            let mut observed = scope.step(self.step).epoch(epoch).scalar("lr", self.recipe.lr).scalar("loss", &loss);
             if observed.is_due() {
                 let accuracy = scores.inner().argmax(1).flatten::<1>(0, 1).equal(labels.inner()).float().mean();
-                observed = observed.scalar("accuracy", &accuracy).value("step_secs", step_secs);
+                observed = observed.scalar("accuracy", &accuracy).scalar("step_secs", step_secs);
             }
             observed.gradients(&model, &grads).submit();
         }
@@ -173,8 +173,8 @@ impl<'a> Training<'a> {
         let Tested { loss, accuracy } = Tested::of(model, &self.data.test, &self.loss, &self.device.clone().inner());
         self.progress.event("test", json!({ "epoch": epoch, "loss": loss, "accuracy": accuracy }));
         if let (Some(scope), Some(last)) = (&mut self.scope, self.step.checked_sub(1)) {
-            scope.log(last, Some(epoch), "validation/loss", loss);
-            scope.log(last, Some(epoch), "validation/accuracy", accuracy);
+            scope.scalar(last, Some(epoch), "validation/loss", loss);
+            scope.scalar(last, Some(epoch), "validation/accuracy", accuracy);
         }
         self.report.test_accuracy = Some(accuracy);
         accuracy

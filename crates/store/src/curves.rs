@@ -110,25 +110,16 @@ impl Curves {
         let frames = Frames::read(path).map_err(failed)?;
         let mut seen = None;
         for batch in caught(frames.batches(0, None).map_err(failed)?) {
-            let mut misplaced = Ok(());
             let figures = self.figures.clone();
             let taken = overview::rows(&batch.map_err(failed)?, &figures, |span, tensor, cells| {
                 if span[1] >= limit || span[1] > end {
-                    return;
+                    return Ok(());
                 }
-                match place(tensor as u64, self.tensor_count) {
-                    Ok(tensor) => {
-                        seen = seen.max(Some(span[1]));
-                        misplaced = std::mem::replace(&mut misplaced, Ok(())).and(self.merge(
-                            span,
-                            tensor,
-                            cells.iter().copied(),
-                        ));
-                    }
-                    Err(reason) => misplaced = Err(reason),
-                }
+                let tensor = place(tensor as u64, self.tensor_count)?;
+                seen = seen.max(Some(span[1]));
+                self.merge(span, tensor, cells.iter().copied())
             });
-            taken.and(misplaced).map_err(failed)?;
+            taken.map_err(failed)?;
         }
         match seen {
             Some(last) => source.each_after(last, |batch| self.take_rows(batch)),

@@ -238,11 +238,14 @@ fn columns_of(figure: &Figure) -> [String; 3] {
     ["min", "max", "last"].map(|part| format!("{}_{part}", figure.name))
 }
 
-/// A row of an overview: span, tensor, and the envelopes of `figures`.
+/// Hands every row of an overview to `row`: span, tensor, and the envelopes of `figures`.
+///
+/// # Errors
+/// Where a column is lacking, and the first error of `row`.
 pub(super) fn rows(
     batch: &RecordBatch,
     figures: &[&'static Figure],
-    mut row: impl FnMut([u64; 2], usize, &[Envelope]),
+    mut row: impl FnMut([u64; 2], usize, &[Envelope]) -> Result<(), String>,
 ) -> Result<(), String> {
     let (first, last, tensor) = (steps(batch)?, numbers(batch, "last_step")?, numbers(batch, "tensor")?);
     let column = |name: &String| batch.column_by_name(name)?.as_primitive_opt::<Float32Type>();
@@ -255,7 +258,7 @@ pub(super) fn rows(
         for (cell, [min, max, last]) in cells.iter_mut().zip(&columns) {
             *cell = Envelope { min: value(min), max: value(max), last: value(last) };
         }
-        row([first.value(i), last.value(i)], tensor.value(i) as usize, &cells);
+        row([first.value(i), last.value(i)], tensor.value(i) as usize, &cells)?;
     }
     Ok(())
 }

@@ -100,7 +100,7 @@ impl WithNet for Training<'_> {
                 net.visit(&mut Copy { from: &grads, to: &mut copy });
                 gathered = Some(copy);
             }
-            let mut observed = scope.step(step).value("lr", lr).scalar("loss", &loss);
+            let mut observed = scope.step(step).scalar("lr", lr).scalar("loss", &loss);
             for (name, tensor, rails) in &watch.taps {
                 observed = observed.tap_tails(name, tensor, *rails);
             }
@@ -128,7 +128,7 @@ impl WithNet for Training<'_> {
             Task::Reconstruction | Task::Regression => -(output - test.target).powf_scalar(2.0).mean(),
         };
         let quality: f32 = quality.into_scalar();
-        scope.log(case.step_count - 1, None, QUALITY, f64::from(quality));
+        scope.scalar(case.step_count - 1, None, QUALITY, f64::from(quality));
         scope.finish(&net).folder.expect("there is a run folder")
     }
 }
