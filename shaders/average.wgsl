@@ -9,34 +9,32 @@ fn average(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let chunk_index = dispatch.first_chunk + workgroup.y * grid.x + workgroup.x;
-    if chunk_index >= dispatch.end_chunk {
+    let work = work_of(workgroup, grid);
+    if !work.is_due {
         return;
     }
-    let chunk = chunks[chunk_index];
-    let span = spans[chunk.span];
-    if span.flags == 0u {
-        return;
-    }
-    let last = span.gradient_base + (chunk.start + chunk.len - 1u) / 4u;
+    let chunk = work.chunk;
+    let span = work.span;
+    let last = span.gradient_base + last_vector(work);
     let started = (span.flags & HAS_PREVIOUS) != 0u;
     for (var vector = invocation; vector * 4u < chunk.len; vector += LOAD_COUNT * WORKGROUP_LEN) {
-        let v = load_gradient(span.gradient_page, span.gradient_base + chunk.start / 4u + vector, last);
+        let loaded = load_gradient(span.gradient_page, span.gradient_base + chunk.start / 4u + vector, last);
         //#each
-        if (vector + #u * WORKGROUP_LEN) * 4u < chunk.len {
-            let at = chunk.extra + vector + #u * WORKGROUP_LEN;
-            averages[at] = moved_on(averages[at], v[#], started, span.inverse_scale);
+        if (vector + EACH * WORKGROUP_LEN) * 4u < chunk.len {
+            let at = chunk.extra + vector + EACH * WORKGROUP_LEN;
+            averages[at] = moved_on(averages[at], loaded[EACH], started, span.inverse_scale);
         }
         //#end
     }
 }
 
-fn moved_on(average: vec4<u32>, v: vec4<u32>, started: bool, inverse_scale: f32) -> vec4<u32> {
-    let finite = (v & vec4<u32>(MAGNITUDE)) < vec4<u32>(INFINITY);
-    let has_average = vec4<bool>(started) & ((average & vec4<u32>(MAGNITUDE)) < vec4<u32>(INFINITY));
-    let x = bitcast<vec4<f32>>(select(NONE, v, finite)) * inverse_scale;
-    let before = bitcast<vec4<f32>>(select(NONE, average, has_average));
-    let mixed = before * dispatch.average_factor + x * (1.0 - dispatch.average_factor);
-    let next = bitcast<vec4<u32>>(select(x, mixed, has_average));
+// The averages once these elements have joined them.
+fn moved_on(average: vec4<u32>, words: vec4<u32>, started: bool, inverse_scale: f32) -> vec4<u32> {
+    let finite = is_finite(words);
+    let has_average = vec4<bool>(started) & is_finite(average);
+    let value = bitcast<vec4<f32>>(select(NONE, words, finite)) * inverse_scale;
+    let previous = bitcast<vec4<f32>>(select(NONE, average, has_average));
+    let mixed = previous * dispatch.average_factor + value * (1.0 - dispatch.average_factor);
+    let next = bitcast<vec4<u32>>(select(value, mixed, has_average));
     return select(select(FILLER, average, has_average), next, finite);
 }

@@ -14,15 +14,12 @@ fn histogram(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let chunk_index = dispatch.first_chunk + workgroup.y * grid.x + workgroup.x;
-    if chunk_index >= dispatch.end_chunk {
+    let work = work_of(workgroup, grid);
+    if !work.is_due {
         return;
     }
-    let chunk = chunks[chunk_index];
-    let span = spans[chunk.span];
-    if span.flags == 0u {
-        return;
-    }
+    let chunk = work.chunk;
+    let span = work.span;
     for (var bin = invocation; bin < HISTOGRAM_LEN; bin += WORKGROUP_LEN) {
         atomicStore(&bins[bin], 0u);
     }
@@ -42,28 +39,29 @@ fn histogram(
     }
 }
 
+// Adds one element to the bins that it belongs to.
 fn count(word: u32) {
-    let a = word & MAGNITUDE;
-    atomicAdd(&bins[a >> 23u], 1u);
-    if a >= INFINITY {
+    let magnitude = word & MAGNITUDE;
+    atomicAdd(&bins[magnitude >> 23u], 1u);
+    if magnitude >= INFINITY {
         return;
     }
-    if a == 0u {
+    if magnitude == 0u {
         atomicAdd(&bins[ZERO_INDEX], 1u);
     }
     //#each_format
     {
-        let bound = FORMATS[#];
-        if a != 0u && a <= bound.x {
-            atomicAdd(&bins[FLUSH_INDEX + #], 1u);
+        let bound = FORMATS[EACH];
+        if magnitude != 0u && magnitude <= bound.x {
+            atomicAdd(&bins[FLUSH_INDEX + EACH], 1u);
         }
-        if a >= bound.y {
-            atomicAdd(&bins[OVERFLOW_INDEX + #], 1u);
+        if magnitude >= bound.y {
+            atomicAdd(&bins[OVERFLOW_INDEX + EACH], 1u);
         }
     }
     //#end
     // Both zeros as the same key.
-    let key = select(order_key(word), SIGN_BIT, a == 0u);
+    let key = select(order_key(word), SIGN_BIT, magnitude == 0u);
     // The first edge above the element.
     var low = 0u;
     var high = EDGE_COUNT;

@@ -11,35 +11,32 @@ fn segment_reduce(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let segment = dispatch.first_chunk + workgroup.y * grid.x + workgroup.x;
-    if segment >= dispatch.end_chunk {
+    let work = work_of(workgroup, grid);
+    if !work.is_due {
         return;
     }
-    let chunk = chunks[segment];
-    let span = spans[chunk.span];
-    if span.flags == 0u {
-        return;
-    }
+    let chunk = work.chunk;
+    let span = work.span;
     var lane = lane_identity();
     // Runs by themselves before they join the total, so that rounding grows with two short sums.
     for (var run = invocation; run < chunk.len; run += RUN_LEN * WORKGROUP_LEN) {
-        var s = Sums();
+        var sums = Sums();
         for (var k = run; k < min(chunk.len, run + RUN_LEN * WORKGROUP_LEN); k += WORKGROUP_LEN) {
             let at = span.gradient_base * 4u + chunk.start + k * chunk.extra;
             let word = element_gradient(span.gradient_page, at);
-            let a = word & MAGNITUDE;
-            careful_sum(vec4<u32>(word, 0u, 0u, 0u), &s);
-            let near = a != 0u && a + dispatch.above_threshold.y < SIGN_BIT;
+            let magnitude = word & MAGNITUDE;
+            careful_sum(vec4<u32>(word, 0u, 0u, 0u), &sums);
+            let near = magnitude != 0u && magnitude + dispatch.above_threshold.y < SIGN_BIT;
             lane.near_negative += select(0u, 1u, near && word >= SIGN_BIT);
             lane.near_positive += select(0u, 1u, near && word < SIGN_BIT);
-            lane.zero += select(0u, 1u, a == 0u);
-            lane.nonfinite += select(0u, 1u, a >= INFINITY);
+            lane.zero += select(0u, 1u, magnitude == 0u);
+            lane.nonfinite += select(0u, 1u, magnitude >= INFINITY);
         }
-        lane.l2 += s.l2;
-        lane.l2_small += s.l2_small;
-        lane.l2_big += s.l2_big;
+        lane.l2 += sums.l2;
+        lane.l2_small += sums.l2_small;
+        lane.l2_big += sums.l2_big;
     }
-    reduce_lanes(lane, segment * RECORD_LEN, invocation);
+    reduce_lanes(lane, work.chunk_index * RECORD_LEN, invocation);
 }
 
 fn store(at: u32, value: u32) {

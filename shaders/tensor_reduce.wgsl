@@ -42,14 +42,14 @@ fn tensor_reduce(
     {
         var moments = Moments();
         for (var chunk = first + invocation; chunk < end; chunk += WORKGROUP_LEN) {
-            let at = chunk * RECORD_LEN + #;
+            let at = chunk * RECORD_LEN + EACH;
             moments = merge(moments, unpacked(array<u32, MOMENTS_LEN>(
                 //#each_word
-                records[at + #u],
+                records[at + EACH],
                 //#end
             )));
         }
-        store_moments(reduce_moments(moments, invocation), summary + #, invocation);
+        store_moments(reduce_moments(moments, invocation), summary + EACH, invocation);
     }
     //#end
 }

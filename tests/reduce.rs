@@ -137,8 +137,8 @@ fn summaries_are_left_on_the_gpu_for_the_callers_own_shaders() {
         u32::from_le_bytes(bytes[4 * index..4 * index + 4].try_into().unwrap())
     };
     for (tensor, len) in LENS.into_iter().enumerate() {
-        assert_eq!(word(tensor, "negative") as usize, len);
-        assert_eq!(f32::from_bits(word(tensor, "l2")), 4.0 * len as f32);
+        assert_eq!(word(tensor, "negative_count") as usize, len);
+        assert_eq!(f32::from_bits(word(tensor, "l2_norm_sq")), 4.0 * len as f32);
     }
     assert_eq!(reducer.read(&step, &bytes).unwrap()[6].gradient.unwrap().l1_norm, 140_002.0);
     let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());

@@ -1,36 +1,37 @@
-// The angle between a gradient and the one before.
+// The angle between a gradient and that of the previous step.
 
-fn load_past(at: u32, remaining: u32, invocation: u32) -> array<vec4<u32>, LOAD_COUNT> {
-    // Past the tail there is no memory of this chunk's: the first vector stands for any.
+// Loads the vectors of the previous gradient that were kept from `at` on. Past the tail nothing of this chunk was kept: the
+// first vector stands for any, and is masked.
+fn load_kept(at: u32, remaining: u32, invocation: u32) -> array<vec4<u32>, LOAD_COUNT> {
     return array<vec4<u32>, LOAD_COUNT>(
         //#each
-        past[select(0u, at + #u * WORKGROUP_LEN, (invocation + #u * WORKGROUP_LEN) * 4u < remaining)],
+        kept_gradients[select(0u, at + EACH * WORKGROUP_LEN, (invocation + EACH * WORKGROUP_LEN) * 4u < remaining)],
         //#end
     );
 }
 
-// The inner product with the gradients before, and their sum of squares. Both sides are brought to magnitudes below 2 by
-// their exponents, so that products have room; the sum is kept by the magnitude it stands for, in units of 2^(2 * 85).
-fn turn_from(v: array<vec4<u32>, LOAD_COUNT>, p: array<vec4<u32>, LOAD_COUNT>, lane: ptr<function, Lane>) {
-    var s = Sums();
-    var most_v = NONE;
-    var most_p = NONE;
+// Adds the inner product with the previous gradient, and its sum of squares. Both factors are brought to magnitudes below 2
+// by their exponents, so that products have room; the sum is kept by the magnitude it stands for, in units of 2^(2 * 85).
+fn cosine(gradient: array<vec4<u32>, LOAD_COUNT>, previous: array<vec4<u32>, LOAD_COUNT>, lane: ptr<function, Lane>) {
+    var sums = Sums();
+    var largest = NONE;
+    var largest_previous = NONE;
     //#each
-    careful_sum(p[#], &s);
-    most_v = max(most_v, finite_magnitude(v[#]));
-    most_p = max(most_p, finite_magnitude(p[#]));
+    careful_sum(previous[EACH], &sums);
+    largest = max(largest, finite_magnitude(gradient[EACH]));
+    largest_previous = max(largest_previous, finite_magnitude(previous[EACH]));
     //#end
-    (*lane).previous_l2_norm_sq += s.l2;
-    (*lane).previous_l2_norm_sq_small += s.l2_small;
-    (*lane).previous_l2_norm_sq_big += s.l2_big;
-    let exponent_v = max(max(most_v.x, most_v.y), max(most_v.z, most_v.w)) >> 23u;
-    let exponent_p = max(max(most_p.x, most_p.y), max(most_p.z, most_p.w)) >> 23u;
+    (*lane).previous_l2_norm_sq += sums.l2;
+    (*lane).previous_l2_norm_sq_small += sums.l2_small;
+    (*lane).previous_l2_norm_sq_big += sums.l2_big;
+    let gradient_exponent = max4(largest) >> 23u;
+    let previous_exponent = max4(largest_previous) >> 23u;
     var products = vec4<f32>(0.0);
     //#each
-    products += brought_to_one(v[#], exponent_v) * brought_to_one(p[#], exponent_p);
+    products += brought_to_one(gradient[EACH], gradient_exponent) * brought_to_one(previous[EACH], previous_exponent);
     //#end
-    let product = (products.x + products.y) + (products.z + products.w);
-    let exponent = i32(exponent_v) + i32(exponent_p) - 254;
+    let product = sum4(products);
+    let exponent = i32(gradient_exponent) + i32(previous_exponent) - 254;
     if exponent < -SCALE_LOG2 {
         (*lane).dot_previous_small += product * power_of_two(exponent + 2 * SCALE_LOG2);
     } else if exponent > SCALE_LOG2 {
@@ -46,9 +47,10 @@ fn power_of_two(exponent: i32) -> f32 {
     return bitcast<f32>(u32(exponent + 127) << 23u);
 }
 
-// The normal elements over the power of two that is `exponent`'s, which none of them is above.
-fn brought_to_one(v: vec4<u32>, exponent: u32) -> vec4<f32> {
-    let a = v & vec4<u32>(MAGNITUDE);
-    let kept = (a < vec4<u32>(INFINITY)) & (a >= vec4<u32>(MIN_NORMAL)) & ((a >> vec4<u32>(23u)) + vec4<u32>(127u) > vec4<u32>(exponent));
-    return bitcast<vec4<f32>>(select(NONE, v + vec4<u32>((127u - exponent) << 23u), kept));
+// The normal elements divided by 2^(exponent - 127). None of them is larger than that power of two.
+fn brought_to_one(words: vec4<u32>, exponent: u32) -> vec4<f32> {
+    let magnitude = magnitude_bits(words);
+    let normal = (magnitude < vec4<u32>(INFINITY)) & (magnitude >= vec4<u32>(MIN_NORMAL));
+    let kept = normal & ((magnitude >> vec4<u32>(23u)) + vec4<u32>(127u) > vec4<u32>(exponent));
+    return bitcast<vec4<f32>>(select(NONE, words + vec4<u32>((127u - exponent) << 23u), kept));
 }

@@ -82,14 +82,14 @@ fn reduce_moments(lane: Moments, invocation: u32) -> Moments {
         if invocation >= len && invocation < 2u * len {
             let words = packed(total);
             //#each_word
-            shared_words[invocation - len + #u * SHARED_LEN] = words[#];
+            shared_words[invocation - len + EACH * SHARED_LEN] = words[EACH];
             //#end
         }
         workgroupBarrier();
         if invocation < len {
             total = merge(total, unpacked(array<u32, MOMENTS_LEN>(
                 //#each_word
-                shared_words[invocation + #u * SHARED_LEN],
+                shared_words[invocation + EACH * SHARED_LEN],
                 //#end
             )));
         }
@@ -102,7 +102,7 @@ fn store_moments(moments: Moments, at: u32, invocation: u32) {
     if invocation == 0u {
         let words = packed(moments);
         //#each_word
-        store(at + #u, words[#]);
+        store(at + EACH, words[EACH]);
         //#end
     }
 }

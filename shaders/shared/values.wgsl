@@ -21,10 +21,12 @@ fn in_range(max_magnitude: u32) -> bool {
     return max_magnitude <= RANGE_MAX && (max_magnitude >= RANGE_MIN || max_magnitude == 0u);
 }
 
+// Sums of elements that all have room; in trees, so that rounding stays small.
 fn fast_sums(v: array<vec4<u32>, LOAD_COUNT>) -> Sums {
+    // Magnitudes, and values.
     let a = array<vec4<f32>, LOAD_COUNT>(
         //#each
-        magnitude(v[#]),
+        magnitude(v[EACH]),
         //#end
     );
     let l1 = ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]));
@@ -32,53 +34,50 @@ fn fast_sums(v: array<vec4<u32>, LOAD_COUNT>) -> Sums {
         + (fma(a[5], a[5], a[4] * a[4]) + fma(a[7], a[7], a[6] * a[6]));
     let x = array<vec4<f32>, LOAD_COUNT>(
         //#each
-        bitcast<vec4<f32>>(v[#]),
+        bitcast<vec4<f32>>(v[EACH]),
         //#end
     );
     let total = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
-    var s = Sums();
-    s.l1 = (l1.x + l1.y) + (l1.z + l1.w);
-    s.l2 = (l2.x + l2.y) + (l2.z + l2.w);
-    s.total = (total.x + total.y) + (total.z + total.w);
-    return s;
+    var sums = Sums();
+    sums.l1 = sum4(l1);
+    sums.l2 = sum4(l2);
+    sums.total = sum4(total);
+    return sums;
 }
 
-fn careful_sum(v: vec4<u32>, s: ptr<function, Sums>) {
-    let a = v & vec4<u32>(MAGNITUDE);
-    let summed = (a < vec4<u32>(INFINITY)) & (a >= vec4<u32>(MIN_NORMAL));
-    let big = a > vec4<u32>(RANGE_MAX);
-    let small = a < vec4<u32>(RANGE_MIN);
+// Adds elements to the sums that have room for them.
+fn careful_sum(words: vec4<u32>, sums: ptr<function, Sums>) {
+    let bits = magnitude_bits(words);
+    let summed = (bits < vec4<u32>(INFINITY)) & (bits >= vec4<u32>(MIN_NORMAL));
+    let is_big = bits > vec4<u32>(RANGE_MAX);
+    let is_small = bits < vec4<u32>(RANGE_MIN);
     let nothing = vec4<f32>(0.0);
-    let signed = bitcast<vec4<f32>>(select(NONE, v, summed));
-    let x = bitcast<vec4<f32>>(select(NONE, a, summed));
-    let x_small = bitcast<vec4<f32>>(select(NONE, a + vec4<u32>(SCALE), summed & small));
-    let x_mid = select(x, nothing, big | small);
-    let x_big = bitcast<vec4<f32>>(select(NONE, a - vec4<u32>(SCALE), summed & big));
-    let signed_big = bitcast<vec4<f32>>(select(NONE, v - vec4<u32>(SCALE), summed & big));
-    let l1 = select(x, nothing, big);
-    let total = select(signed, nothing, big);
-    (*s).l1 += (l1.x + l1.y) + (l1.z + l1.w);
-    (*s).l1_big += (x_big.x + x_big.y) + (x_big.z + x_big.w);
-    (*s).l2 += dot(x_mid, x_mid);
-    (*s).l2_small += dot(x_small, x_small);
-    (*s).l2_big += dot(x_big, x_big);
-    (*s).total += (total.x + total.y) + (total.z + total.w);
-    (*s).total_big += (signed_big.x + signed_big.y) + (signed_big.z + signed_big.w);
+    let value = bitcast<vec4<f32>>(select(NONE, words, summed));
+    let magnitude = bitcast<vec4<f32>>(select(NONE, bits, summed));
+    let small = bitcast<vec4<f32>>(select(NONE, bits + vec4<u32>(SCALE), summed & is_small));
+    let mid = select(magnitude, nothing, is_big | is_small);
+    let big = bitcast<vec4<f32>>(select(NONE, bits - vec4<u32>(SCALE), summed & is_big));
+    let big_value = bitcast<vec4<f32>>(select(NONE, words - vec4<u32>(SCALE), summed & is_big));
+    (*sums).l1 += sum4(select(magnitude, nothing, is_big));
+    (*sums).l1_big += sum4(big);
+    (*sums).l2 += dot(mid, mid);
+    (*sums).l2_small += dot(small, small);
+    (*sums).l2_big += dot(big, big);
+    (*sums).total += sum4(select(value, nothing, is_big));
+    (*sums).total_big += sum4(big_value);
 }
 
 // Smallest and largest key of the finite elements.
-fn careful_keys(v: vec4<u32>, keys: ptr<function, vec2<u32>>) {
-    let finite = (v & vec4<u32>(MAGNITUDE)) < vec4<u32>(INFINITY);
-    let key = order_keys(v);
-    let low = select(vec4<u32>(0xffffffffu), key, finite);
-    let high = select(NONE, key, finite);
-    (*keys).x = min((*keys).x, min(min(low.x, low.y), min(low.z, low.w)));
-    (*keys).y = max((*keys).y, max(max(high.x, high.y), max(high.z, high.w)));
+fn careful_keys(words: vec4<u32>, keys: ptr<function, vec2<u32>>) {
+    let finite = is_finite(words);
+    let key = order_keys(words);
+    (*keys).x = min((*keys).x, min4(select(vec4<u32>(0xffffffffu), key, finite)));
+    (*keys).y = max((*keys).y, max4(select(NONE, key, finite)));
 }
 
-fn finite_magnitude(v: vec4<u32>) -> vec4<u32> {
-    let a = v & vec4<u32>(MAGNITUDE);
-    return select(NONE, a, a < vec4<u32>(INFINITY));
+// The bits of the magnitudes; 0 of what is not finite.
+fn finite_magnitude(words: vec4<u32>) -> vec4<u32> {
+    return select(NONE, magnitude_bits(words), is_finite(words));
 }
 
 //#if moments
@@ -112,10 +111,10 @@ fn inverse_of(power_of_two: u32) -> f32 {
 // What rounding left of the mean is taken out.
 fn moments_of(sums: Distances, count: u32, mean: f32, unit: f32, scale: u32) -> Moments {
     let n = f32(count);
-    let left = ((sums.rest.x + sums.rest.y) + (sums.rest.z + sums.rest.w)) / n;
-    let squares = (sums.m2.x + sums.m2.y) + (sums.m2.z + sums.m2.w);
-    let cubes = (sums.m3.x + sums.m3.y) + (sums.m3.z + sums.m3.w);
-    let fourths = (sums.m4.x + sums.m4.y) + (sums.m4.z + sums.m4.w);
+    let left = sum4(sums.rest) / n;
+    let squares = sum4(sums.m2);
+    let cubes = sum4(sums.m3);
+    let fourths = sum4(sums.m4);
     let m2 = max(squares - n * left * left, 0.0);
     let m3 = cubes - left * (3.0 * squares - 2.0 * n * left * left);
     let m4 = max(fourths - left * (4.0 * cubes - left * (6.0 * squares - 3.0 * n * left * left)), 0.0);
@@ -134,7 +133,7 @@ fn fast_moments(v: array<vec4<u32>, LOAD_COUNT>, total: f32, most: u32) -> Momen
     let center = vec4<f32>(-mean) * per_unit;
     var sums = Distances();
     //#each
-    add_distances(fma(bitcast<vec4<f32>>(v[#]), per_unit, center), &sums);
+    add_distances(fma(bitcast<vec4<f32>>(v[EACH]), per_unit, center), &sums);
     //#end
     return moments_of(sums, 4u * LOAD_COUNT, mean, bitcast<f32>(unit), 1u);
 }
@@ -143,10 +142,10 @@ fn careful_moments(v: array<vec4<u32>, LOAD_COUNT>) -> Moments {
     var largest = NONE;
     var finite_count = NONE;
     //#each
-    largest = max(largest, finite_magnitude(v[#]));
-    finite_count += select(NONE, ONES, (v[#] & vec4<u32>(MAGNITUDE)) < vec4<u32>(INFINITY));
+    largest = max(largest, finite_magnitude(v[EACH]));
+    finite_count += select(NONE, ONES, is_finite(v[EACH]));
     //#end
-    let most = max(max(largest.x, largest.y), max(largest.z, largest.w));
+    let most = max4(largest);
     let count = dot(finite_count, ONES);
     if count == 0u {
         return Moments();
@@ -160,25 +159,25 @@ fn careful_moments(v: array<vec4<u32>, LOAD_COUNT>) -> Moments {
     }
     var sum = vec4<f32>(0.0);
     //#each
-    sum += scaled(v[#], scale);
+    sum += scaled(v[EACH], scale);
     //#end
-    let mean = ((sum.x + sum.y) + (sum.z + sum.w)) / f32(count);
+    let mean = sum4(sum) / f32(count);
     let unit = unit_above(most + SCALE - scale * SCALE);
     let per_unit = vec4<f32>(inverse_of(unit));
     let center = vec4<f32>(-mean) * per_unit;
     var sums = Distances();
     //#each
-    add_distances(select(vec4<f32>(0.0), fma(scaled(v[#], scale), per_unit, center), (v[#] & vec4<u32>(MAGNITUDE)) < vec4<u32>(INFINITY)), &sums);
+    add_distances(select(vec4<f32>(0.0), fma(scaled(v[EACH], scale), per_unit, center), is_finite(v[EACH])), &sums);
     //#end
     return moments_of(sums, count, mean, bitcast<f32>(unit), scale);
 }
 
 // The normal elements in units of SCALE steps of the exponent, the others as 0.
-fn scaled(v: vec4<u32>, scale: u32) -> vec4<f32> {
-    let a = v & vec4<u32>(MAGNITUDE);
+fn scaled(words: vec4<u32>, scale: u32) -> vec4<f32> {
+    let bits = magnitude_bits(words);
     let least = MIN_NORMAL + select(0u, SCALE, scale == 2u);
-    let kept = (a < vec4<u32>(INFINITY)) & (a >= vec4<u32>(least));
-    return bitcast<vec4<f32>>(select(NONE, v + vec4<u32>(SCALE - scale * SCALE), kept));
+    let kept = (bits < vec4<u32>(INFINITY)) & (bits >= vec4<u32>(least));
+    return bitcast<vec4<f32>>(select(NONE, words + vec4<u32>(SCALE - scale * SCALE), kept));
 }
 //#end
 
@@ -190,11 +189,6 @@ fn push_signs(plane: u32, v: vec4<u32>) -> u32 {
     return (z << 1u) | (v.w >> 31u);
 }
 
-// As `order_key`.
-fn order_keys(v: vec4<u32>) -> vec4<u32> {
-    return select(v | vec4<u32>(SIGN_BIT), ~v, v >= vec4<u32>(SIGN_BIT));
-}
-
-fn magnitude(v: vec4<u32>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(v & vec4<u32>(MAGNITUDE));
+fn magnitude(words: vec4<u32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(magnitude_bits(words));
 }

@@ -22,12 +22,18 @@ fn state_and_read_back_stay_in_each_groups_budget() {
     assert!(card_bits < 2.1 && card_bytes <= 96, "card: {card_bits} bits, {card_bytes} bytes");
     assert!(dynamics_bits < 3.1, "dynamics: {dynamics_bits} bits, {dynamics_bytes} bytes");
     assert!(full_bits < 3.1 && full_bytes <= 384, "full: {full_bits} bits, {full_bytes} bytes");
-    // What the documentation of `Stats` says.
-    assert_eq!((card_bytes, dynamics_bytes - card_bytes), (68, 108));
-    assert_eq!(measure(Stats::PARAMS).1 - card_bytes, 68);
-    assert_eq!(full_bytes - dynamics_bytes - 68, 92);
-    assert_eq!(measure(Stats::COSINE).1 - card_bytes, 24);
-    assert_eq!(measure(Stats::EMA).1 - card_bytes, 352);
+    // What README.md and the documentation of `Stats` say, in round numbers.
+    let about = |bytes: u32, documented: u32| {
+        assert!(bytes.abs_diff(documented) * 10 <= documented, "{bytes} bytes, and about {documented} are documented");
+    };
+    let params_bytes = measure(Stats::PARAMS).1 - card_bytes;
+    about(card_bytes, 70);
+    about(dynamics_bytes - card_bytes, 110);
+    about(params_bytes, 70);
+    about(full_bytes - dynamics_bytes - params_bytes, 90);
+    about(full_bytes, 340);
+    about(measure(Stats::COSINE).1 - card_bytes, 25);
+    about(measure(Stats::EMA).1 - card_bytes, 360);
 }
 
 /// Parameters as batch norm has them: near 1, where the naive formula for the spread fails.

@@ -1,6 +1,7 @@
 //! One harness: every module shares the device, because burn registers one a process.
 
 mod burn_training;
+mod checked_in;
 mod control;
 mod diagnosis;
 mod docs;

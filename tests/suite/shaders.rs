@@ -1,10 +1,12 @@
 //! Every shader as composed: valid, translatable for every platform, and laid out as Rust believes.
 
+use crate::checked_in;
 use gradscope::Stats;
 use gradscope::internals::{Form, STRUCT_BYTES, compose_for_tests};
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::collections::HashSet;
+use std::path::Path;
 use std::process::Command;
 
 /// Every form a scope may be built with, and that of taps.
@@ -79,6 +81,16 @@ fn shaders_pass_tint_where_it_is_installed() {
             let (passed, words) = asked(&wgsl);
             assert!(passed, "{name}: {words}");
         }
+    }
+}
+
+#[test]
+fn composed_shaders_are_checked_in() {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/shaders"));
+    for (set, groups) in [("basic", Stats::BASIC), ("full", Stats::FULL)] {
+        let (shaders, _) = compose_for_tests(Form { groups, tap: false }, 1);
+        let (_, wgsl) = shaders.into_iter().find(|(name, _)| *name == "grad_reduce").unwrap();
+        checked_in::assert_same(&folder.join(format!("grad_reduce-{set}.wgsl")), &wgsl);
     }
 }
 

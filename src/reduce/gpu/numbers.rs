@@ -22,10 +22,10 @@ pub(super) const MOMENTS_LEN: usize = 6;
 
 /// Flags of a span at a step: the gradient is there, its state is that of the step to compare with, the parameter is
 /// there, so is the parameter before its last move, and the state is to be this step's.
-pub(crate) const PRESENT: u32 = 1;
+pub(crate) const HAS_GRADIENT: u32 = 1;
 pub(crate) const HAS_PREVIOUS: u32 = 2;
-pub(crate) const WEIGHED: u32 = 4;
-pub(crate) const MOVED: u32 = 8;
+pub(crate) const HAS_PARAM: u32 = 4;
+pub(crate) const HAS_UPDATE: u32 = 8;
 pub(crate) const KEEPS: u32 = 16;
 
 /// Tensors that a kernel reads an element of at a time, each through pages of its own: gradient, parameter, and the

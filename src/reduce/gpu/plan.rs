@@ -4,7 +4,9 @@
 //! what one workgroup folds. Both are fixed when a scope is built. Where a span lies is found anew at
 //! every step, because burn's allocations move.
 
-use super::numbers::{HAS_PREVIOUS, KEEPS, MOVED, PRESENT, ROLE_COUNT, TABLE_COUNT, TILE_LEN, VECTOR_BYTES, WEIGHED};
+use super::numbers::{
+    HAS_GRADIENT, HAS_PARAM, HAS_PREVIOUS, HAS_UPDATE, KEEPS, ROLE_COUNT, TABLE_COUNT, TILE_LEN, VECTOR_BYTES,
+};
 use super::{Form, Gpu, RecordLayout};
 use crate::reduce::ModelTooLarge;
 use bytemuck::{Pod, Zeroable};
@@ -319,11 +321,11 @@ impl Reads<'_> {
     fn flags(&self) -> u32 {
         let [gradient, weight, before] = self.slices.map(|slice| slice.is_some());
         [
-            (gradient, PRESENT),
+            (gradient, HAS_GRADIENT),
             (self.has_previous, HAS_PREVIOUS),
             (self.keeps, KEEPS),
-            (weight, WEIGHED),
-            (before, MOVED),
+            (weight, HAS_PARAM),
+            (before, HAS_UPDATE),
         ]
         .into_iter()
         .map(|(on, flag)| if on { flag } else { 0 })

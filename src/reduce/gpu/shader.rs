@@ -1,8 +1,8 @@
 //! Shaders as they are compiled: constants that Rust owns, generated parts, shared parts, the kernel.
 
 use super::numbers::{
-    HAS_PREVIOUS, KEEPS, LOAD_COUNT, MOMENTS_LEN, MOVED, NARROW_WORKGROUP_LEN, PRESENT, RANGE_LOG2, ROLE_COUNT,
-    SCALE_LOG2, SEGMENT_COUNT, TABLE_COUNT, TILE_LEN, WEIGHED, WORKGROUP_LEN,
+    HAS_GRADIENT, HAS_PARAM, HAS_PREVIOUS, HAS_UPDATE, KEEPS, LOAD_COUNT, MOMENTS_LEN, NARROW_WORKGROUP_LEN,
+    RANGE_LOG2, ROLE_COUNT, SCALE_LOG2, SEGMENT_COUNT, TABLE_COUNT, TILE_LEN, WORKGROUP_LEN,
 };
 use super::text::{batch_len_max, conditional, lanes, pages};
 use super::words::{Form, Kind, RecordLayout, SEGMENT_WORDS};
@@ -41,7 +41,7 @@ impl Shaders {
 }
 
 /// The roles, by name.
-const ROLE_NAMES: [&str; ROLE_COUNT] = ["gradient", "weight", "before"];
+const ROLE_NAMES: [&str; ROLE_COUNT] = ["gradient", "param", "previous_param"];
 
 impl Form {
     /// The roles that its kernel binds.
@@ -63,7 +63,7 @@ pub(crate) fn grad_reduce_wgsl(form: Form, page_count: u32) -> String {
         text += &format!("const MOMENTS = {}u;\n", layout.end_before(Kind::Moments));
     }
     if form.groups.contains(Stats::PARAMS) {
-        text += &format!("const WEIGHT_MOMENTS = {}u;\n", layout.len() - MOMENTS_LEN);
+        text += &format!("const PARAM_MOMENTS = {}u;\n", layout.len() - MOMENTS_LEN);
     }
     for (role, name) in ROLE_NAMES.iter().take(form.role_count()).enumerate() {
         text += &pages(name, TABLE_COUNT + form.output_count() + role as u32 * page_count, page_count);
@@ -74,8 +74,8 @@ pub(crate) fn grad_reduce_wgsl(form: Form, page_count: u32) -> String {
         (true, include_str!("../../../shaders/grad_reduce.wgsl")),
         (!form.tap, include_str!("../../../shaders/grad_reduce/state.wgsl")),
         (form.groups.contains(Stats::DYNAMICS), include_str!("../../../shaders/grad_reduce/dynamics.wgsl")),
-        (form.groups.contains(Stats::PARAMS), include_str!("../../../shaders/grad_reduce/weights.wgsl")),
-        (form.groups.contains(Stats::UPDATES), include_str!("../../../shaders/grad_reduce/moves.wgsl")),
+        (form.groups.contains(Stats::PARAMS), include_str!("../../../shaders/grad_reduce/params.wgsl")),
+        (form.groups.contains(Stats::UPDATES), include_str!("../../../shaders/grad_reduce/updates.wgsl")),
         (form.groups.contains(Stats::COSINE), include_str!("../../../shaders/grad_reduce/cosine.wgsl")),
         (form.tap, include_str!("../../../shaders/grad_reduce/tails.wgsl")),
     ];
@@ -116,14 +116,14 @@ pub(crate) fn histogram_wgsl(page_count: u32) -> String {
     let bounds = Format::ALL.map(|format| format!("vec2<u32>({}u, {}u)", format.flush_bits(), format.overflow_bits()));
     text += &format!("const FORMATS = array<vec2<u32>, {}>({});\n", bounds.len(), bounds.join(", "));
     text += &pages(ROLE_NAMES[0], TABLE_COUNT + HISTOGRAM_OUTPUT_COUNT, page_count);
-    let each = [repeated("each", LOAD_COUNT, ""), repeated("each_format", Format::ALL.len() as u32, "u")];
+    let each = [repeated("each", LOAD_COUNT), repeated("each_format", Format::ALL.len() as u32)];
     text += &conditional(include_str!("../../../shaders/shared/tables.wgsl"), &[], &each);
     text + &conditional(include_str!("../../../shaders/histogram.wgsl"), &[], &each)
 }
 
 /// `average.wgsl`, which reads one role.
 pub(crate) fn average_wgsl(page_count: u32) -> String {
-    let each = [repeated("each", LOAD_COUNT, "")];
+    let each = [repeated("each", LOAD_COUNT)];
     let tables = conditional(include_str!("../../../shaders/shared/tables.wgsl"), &[], &each);
     let kernel = conditional(include_str!("../../../shaders/average.wgsl"), &[], &each);
     constants(&[], WORKGROUP_LEN) + &pages(ROLE_NAMES[0], TABLE_COUNT + 1, page_count) + &tables + &kernel
@@ -169,10 +169,10 @@ fn constants(words: &[(&str, Kind)], workgroup_len: u32) -> String {
         ("MAGNITUDE", MAGNITUDE_MASK),
         ("INFINITY", INFINITY_BITS),
         ("MIN_NORMAL", MIN_NORMAL_BITS),
-        ("PRESENT", PRESENT),
+        ("HAS_GRADIENT", HAS_GRADIENT),
         ("HAS_PREVIOUS", HAS_PREVIOUS),
-        ("WEIGHED", WEIGHED),
-        ("MOVED", MOVED),
+        ("HAS_PARAM", HAS_PARAM),
+        ("HAS_UPDATE", HAS_UPDATE),
         ("KEEPS", KEEPS),
         ("BATCH_LEN", before(Kind::Moments).clamp(MOMENTS_LEN, batch_len_max(workgroup_len)) as u32),
         ("SUMS_END", before(Kind::Min) as u32),
@@ -197,7 +197,7 @@ fn folds(layout: &RecordLayout, workgroup_len: u32) -> String {
 
 /// Tables, and the arithmetic of values.
 fn shared(moments: bool) -> String {
-    let each = [repeated("each", LOAD_COUNT, "")];
+    let each = [repeated("each", LOAD_COUNT)];
     conditional(include_str!("../../../shaders/shared/tables.wgsl"), &[], &each)
         + &conditional(include_str!("../../../shaders/shared/values.wgsl"), &[("moments", moments)], &each)
 }
@@ -205,14 +205,14 @@ fn shared(moments: bool) -> String {
 fn of_form(form: Form, layout: &RecordLayout, source: &str) -> String {
     let moments = (layout.end_before(Kind::Moments)..layout.len()).step_by(MOMENTS_LEN);
     let moments = ("each_moments", moments.map(|place| format!("{place}u")).collect());
-    conditional(source, &form.conditions(), &[repeated("each", LOAD_COUNT, ""), moments, each_moment_word()])
+    conditional(source, &form.conditions(), &[repeated("each", LOAD_COUNT), moments, each_moment_word()])
 }
 
 fn each_moment_word() -> (&'static str, Vec<String>) {
-    repeated("each_word", MOMENTS_LEN as u32, "")
+    repeated("each_word", MOMENTS_LEN as u32)
 }
 
 /// A repetition of the numbers below `count`.
-fn repeated(name: &'static str, count: u32, suffix: &str) -> (&'static str, Vec<String>) {
-    (name, (0..count).map(|number| format!("{number}{suffix}")).collect())
+fn repeated(name: &'static str, count: u32) -> (&'static str, Vec<String>) {
+    (name, (0..count).map(|number| format!("{number}u")).collect())
 }

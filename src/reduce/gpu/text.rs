@@ -71,31 +71,30 @@ pub(super) fn lanes(words: &[(&str, Kind)], workgroup_len: u32) -> String {
     text
 }
 
+/// What stands for the number of a repetition in the lines that are repeated.
+const NUMBER: &str = "EACH";
+
 /// `source` without the lines whose condition does not hold, and with its repetitions written out: `conditions` says of
-/// each whether it holds, `repetitions` what `#` stands for in the lines after `//#name`.
+/// each whether it holds, `repetitions` which numbers take the place of `EACH` in the lines after `//#name`.
 pub(super) fn conditional(source: &str, conditions: &[(&str, bool)], repetitions: &[(&str, Vec<String>)]) -> String {
     let holds = |condition: &str| {
-        let (name, wanted) = condition.strip_prefix('!').map_or((condition, true), |name| (name, false));
-        let known = conditions.iter().find(|(known, _)| *known == name);
-        known.unwrap_or_else(|| panic!("no shader condition is called {name}")).1 == wanted
+        let known = conditions.iter().find(|(known, _)| *known == condition);
+        known.unwrap_or_else(|| panic!("no shader condition is called {condition}")).1
     };
     let mut blocks: Vec<(Block<'_>, String)> = vec![(Block::Once, String::new())];
     for line in source.lines() {
         let directive = line.trim_start().strip_prefix("//#");
         if let Some(condition) = directive.and_then(|directive| directive.strip_prefix("if ")) {
             blocks.push((if holds(condition) { Block::Once } else { Block::Never }, String::new()));
+        } else if directive == Some("else") {
+            let was_kept = close(&mut blocks);
+            blocks.push((if was_kept { Block::Never } else { Block::Once }, String::new()));
         } else if directive == Some("end") {
-            let (block, lines) = blocks.pop().expect("a block is open");
-            let (_, outer) = blocks.last_mut().expect("every //#end closes a block of its own");
-            match block {
-                Block::Never => {}
-                Block::Once => outer.push_str(&lines),
-                Block::Each(values) => values.iter().for_each(|value| outer.push_str(&lines.replace('#', value))),
-            }
+            close(&mut blocks);
         } else if let Some(name) = directive {
             let known = repetitions.iter().find(|(known, _)| *known == name);
-            let (_, values) = known.unwrap_or_else(|| panic!("no shader repetition is called {name}"));
-            blocks.push((Block::Each(values), String::new()));
+            let (_, numbers) = known.unwrap_or_else(|| panic!("no shader repetition is called {name}"));
+            blocks.push((Block::Each(numbers), String::new()));
         } else {
             let (_, lines) = blocks.last_mut().expect("the outermost block stays open");
             lines.push_str(line);
@@ -106,43 +105,89 @@ pub(super) fn conditional(source: &str, conditions: &[(&str, bool)], repetitions
     blocks.remove(0).1
 }
 
-/// What becomes of the lines between a directive and its `//#end`.
+/// Closes the innermost block and adds what it leaves to the one around it. Tells whether it left its lines.
+fn close(blocks: &mut Vec<(Block<'_>, String)>) -> bool {
+    let (block, lines) = blocks.pop().expect("a block is open");
+    let (_, outer) = blocks.last_mut().expect("every //#end closes a block of its own");
+    match block {
+        Block::Never => return false,
+        Block::Once => outer.push_str(&lines),
+        Block::Each(numbers) => numbers.iter().for_each(|number| outer.push_str(&lines.replace(NUMBER, number))),
+    }
+    true
+}
+
+/// What becomes of the lines between a directive and its `//#else` or `//#end`.
 enum Block<'a> {
     Never,
     Once,
-    /// Once for each of the values, put in the place of `#`.
+    /// Once for each of the numbers, put in the place of `EACH`.
     Each(&'a [String]),
 }
 
 /// Bindings of a role's pages, and the loads that choose among them outside the unrolled loop.
 pub(super) fn pages(role: &str, first_binding: u32, page_count: u32) -> String {
-    let mut text = String::new();
-    let mut cases = String::new();
-    let mut elements = String::new();
-    let mut last_load = String::new();
-    for page in 0..page_count {
-        let binding = first_binding + page;
-        writeln!(text, "@group(0) @binding({binding}) var<storage, read> {role}_{page}: array<vec4<u32>>;")
-            .expect("a String takes every write");
-        let loads: Vec<String> =
-            (0..LOAD_COUNT).map(|load| format!("{role}_{page}[min(at + {}u, last)]", load * WORKGROUP_LEN)).collect();
-        let load = format!("return array<vec4<u32>, {LOAD_COUNT}>({});", loads.join(", "));
-        writeln!(cases, "case {page}u: {{ {load} }}").expect("a String takes every write");
-        writeln!(elements, "case {page}u: {{ return {role}_{page}[at / 4u][at % 4u]; }}")
-            .expect("a String takes every write");
-        last_load = load;
-    }
-    // A single page leaves nothing to choose.
-    let body = match page_count {
-        1 => last_load,
-        _ => format!("switch page {{\n{cases}default: {{ return array<vec4<u32>, {LOAD_COUNT}>(); }}\n}}"),
+    let all = |line: &dyn Fn(u32) -> String| (0..page_count).map(line).collect::<String>();
+    let load_of = |page: u32| {
+        let vector = |load: u32| format!("{role}_{page}[min(at + {}u, last)]", load * WORKGROUP_LEN);
+        let vectors: Vec<String> = (0..LOAD_COUNT).map(vector).collect();
+        format!("return array<vec4<u32>, LOAD_COUNT>({});", vectors.join(", "))
     };
-    text + &format!(
-        "// The vectors an invocation classifies of a tile, none past `last`.\n\
-         fn load_{role}(page: u32, at: u32, last: u32) -> array<vec4<u32>, {LOAD_COUNT}> {{\n\
-         {body}\n}}\n\
+    let bindings = all(&|page| {
+        let binding = first_binding + page;
+        format!("@group(0) @binding({binding}) var<storage, read> {role}_{page}: array<vec4<u32>>;\n")
+    });
+    // A single page leaves nothing to choose.
+    let load = match page_count {
+        1 => format!("    {}\n", load_of(0)),
+        _ => {
+            let cases = all(&|page| format!("        case {page}u: {{ {} }}\n", load_of(page)));
+            let default = "        default: { return array<vec4<u32>, LOAD_COUNT>(); }\n";
+            format!("    switch page {{\n{cases}{default}    }}\n")
+        }
+    };
+    let elements = all(&|page| format!("        case {page}u: {{ return {role}_{page}[at / 4u][at % 4u]; }}\n"));
+    format!(
+        "{bindings}\
+         // The vectors that an invocation classifies of a tile, none past `last`.\n\
+         fn load_{role}(page: u32, at: u32, last: u32) -> array<vec4<u32>, LOAD_COUNT> {{\n\
+         {load}}}\n\
          // One element by itself.\n\
-         fn element_{role}(page: u32, at: u32) -> u32 {{\n\
-         switch page {{\n{elements}default: {{ return 0u; }}\n}}\n}}\n"
+         fn element_{role}(page: u32, at: u32) -> u32 {{\n    \
+             switch page {{\n{elements}        \
+                 default: {{ return 0u; }}\n    \
+             }}\n\
+         }}\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn composed(source: &str, holds: bool) -> String {
+        let numbers = |list: &[&str]| list.iter().map(|number| (*number).to_owned()).collect();
+        conditional(source, &[("a", holds)], &[("each", numbers(&["0u", "1u"])), ("each_word", numbers(&["7u"]))])
+    }
+
+    #[test]
+    fn a_condition_leaves_one_side() {
+        let source = "x\n//#if a\nyes\n//#else\nno\n//#end\ny\n";
+        assert_eq!((composed(source, true), composed(source, false)), ("x\nyes\ny\n".into(), "x\nno\ny\n".into()));
+        let alone = "//#if a\nyes\n//#end\n";
+        assert_eq!((composed(alone, true), composed(alone, false)), ("yes\n".into(), String::new()));
+    }
+
+    #[test]
+    fn blocks_nest() {
+        let source = "//#each\nv[EACH]\n//#if a\n//#each_word\nw[EACH]\n//#end\n//#else\nno\n//#end\n//#end\n";
+        assert_eq!(composed(source, true), "v[0u]\nw[7u]\nv[1u]\nw[7u]\n");
+        assert_eq!(composed(source, false), "v[0u]\nno\nv[1u]\nno\n");
+    }
+
+    #[test]
+    #[should_panic(expected = "no shader condition is called b")]
+    fn an_unknown_condition_is_a_mistake() {
+        composed("//#if b\n//#end\n", true);
+    }
 }

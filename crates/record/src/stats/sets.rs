@@ -18,23 +18,23 @@ bitflags! {
     #[serde(try_from = "String", into = "String")]
     pub struct Stats: u32 {
         /// Minimum, maximum, L1, L2, near zeros, signs, sign flips, NaNs and infinities of every gradient: 2 bits of
-        /// state an element, 68 bytes read back a tensor. They are always computed.
+        /// state an element, about 70 bytes read back a tensor. They are always computed.
         const BASIC = 0;
         /// Mean, standard deviation, skewness, kurtosis, smallest magnitude, subnormals, the first non-finite element,
-        /// and what became of near-zero and non-finite elements since the step before: 3 bits of state, 108 bytes more.
+        /// and what became of near-zero and non-finite elements since the step before: 3 bits of state, about 110 bytes more.
         const DYNAMICS = 1;
-        /// The same figures of the parameters themselves: 4 bytes read an element, 68 bytes more.
+        /// The same figures of the parameters themselves: 4 bytes read an element, about 70 bytes more.
         const PARAMS = 1 << 1;
         /// Of the optimizer's updates: norms, ratio to the weights, elements that did not move, extremes crossed. Keeps
-        /// the previous parameters, one more copy of them in memory; 4 bytes read an element, 92 bytes more. A scope
+        /// the previous parameters, one more copy of them in memory; 4 bytes read an element, about 90 bytes more. A scope
         /// adds `DYNAMICS` and `PARAMS`, which updates are held against.
         const UPDATES = 1 << 2;
         /// The cosine of each gradient with the one before. Keeps the previous gradients, an f32 an element; 8 bytes
-        /// moved an element, 24 bytes more.
+        /// moved an element, about 25 bytes more.
         const COSINE = 1 << 3;
         /// Element-wise moving averages of gradients and of parameters, and `BASIC` and `DYNAMICS` of those. Keeps two
-        /// f32 and 6 bits an element; two passes more over gradients and parameters, 33 bytes moved an element; 352
-        /// bytes more. They advance at captured steps as well as at observed ones.
+        /// f32 and 6 bits an element; two passes more over gradients and parameters, 33 bytes moved an element;
+        /// about 360 bytes more. They advance at captured steps as well as at observed ones.
         const EMA = 1 << 4;
         /// `BASIC`, `DYNAMICS`, `PARAMS` and `UPDATES`.
         const FULL = Self::DYNAMICS.bits() | Self::PARAMS.bits() | Self::UPDATES.bits();

@@ -11,7 +11,7 @@ statistics! {
     /// What a part of a parameter contributes to its [`UpdateSummary`].
     part UpdatePartial {
         /// Sum of squares of the parameter before the move.
-        weight_l2_norm_sq: f64 = SumOfSquares in UPDATES;
+        param_l2_norm_sq: f64 = SumOfSquares in UPDATES;
     }
 
     /// The moves `w - w'` of one parameter since the previous step.
@@ -30,7 +30,7 @@ statistics! {
             abs_max: f32 = AbsMax of abs_max: f32;
             /// `l2_norm / max(l2_norm of w', 1e-9)`; healthy around 1e-3.
             update_to_weight as "update_to_weight": f64 = Derived
-                => |part, _whole| part.l2_norm_sq.sqrt() / part.weight_l2_norm_sq.sqrt().max(1e-9);
+                => |part, _whole| part.l2_norm_sq.sqrt() / part.param_l2_norm_sq.sqrt().max(1e-9);
             /// Elements of equal bits before and after.
             unchanged_count: u64 = Count of unchanged_count: u64, total u64, "Elements of equal bits before and after.";
             /// Moves with an end that is not finite, or that overflow.
