@@ -51,6 +51,7 @@ fn compare(previous: Planes, now: Planes, lane: ptr<function, Lane>) -> SignChan
     let lost = now.negative & ~(now.high | now.low);
     (*lane).became_nonfinite_count += countOneBits(lost & ~was_lost);
     (*lane).recovered_count += countOneBits(was_lost & ~lost);
+    (*lane).became_zero_count += countOneBits((previous.high | previous.low) & ~(now.high | now.low | lost));
     {
         let was_near = ~(previous.high | was_lost);
         let near = ~(now.high | lost);

@@ -186,6 +186,8 @@ statistics! {
         became_nonfinite_count: u64 = Count;
         /// Non-finite before, finite now.
         recovered_count: u64 = Count;
+        /// Finite and not zero before, zero now.
+        became_zero_count: u64 = Count;
         /// Near zero before and now.
         retained_count: [u64; 2] = Count;
         /// Near zero before; finite and not near zero now.

@@ -83,6 +83,7 @@ impl State {
             let t = &mut total.dynamics.transitions;
             add(&mut t.became_nonfinite_count, !was_lost && is_lost);
             add(&mut t.recovered_count, was_lost && !is_lost);
+            add(&mut t.became_zero_count, is_signed(before) && now == ZERO);
             for k in 0..2 {
                 let (was_near, near) = (is_near(before, k), is_near(now, k));
                 add(&mut t.retained_count[k], was_near && near);
