@@ -6,9 +6,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use gradscope::cpu::grad_reduce::{State, moved, reduce, weigh};
 use gradscope::internals::PretendLimits;
-use gradscope::record::Gradient;
+use gradscope::record::{Gradient, Shapes};
 use gradscope::stats::Epsilons;
-use gradscope::{Device, Scope, ScopeBuilder, Stats, StepRecord, TensorSummary};
+use gradscope::{Device, DeviceChoice, Scope, ScopeBuilder, Stats, StepRecord, TensorSummary};
 
 /// The GPU device of this process. There is no skipping: without an adapter every test fails.
 pub fn device() -> Device {
@@ -42,6 +42,17 @@ impl Bag {
         }
         gradients
     }
+}
+
+/// The GPU, and the CPU twins.
+pub fn devices() -> [Device; 2] {
+    [device(), Device::open(DeviceChoice::Cpu).expect("the twins need nothing")]
+}
+
+/// The distributions of one step with these gradients.
+pub fn shapes(device: &Device, builder: ScopeBuilder, lens: &[usize], values: &[Vec<f32>]) -> Shapes {
+    let step = values.iter().cloned().map(Some).collect();
+    observe(device, builder, lens, &[step]).remove(0).shapes.expect("some are due")
 }
 
 /// A tensor of exactly these bits.

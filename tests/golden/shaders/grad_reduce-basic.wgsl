@@ -21,16 +21,16 @@ const MAXES_END = 7u;
 const RECORD_LEN = 17u;
 const MOMENTS_LEN = 6u;
 @group(0) @binding(5) var<storage, read> gradient_0: array<vec4<u32>>;
-// The vectors an invocation classifies of a tile, none past `last`.
-fn load_gradient(page: u32, at: u32, last: u32) -> array<vec4<u32>, 8> {
-return array<vec4<u32>, 8>(gradient_0[min(at + 0u, last)], gradient_0[min(at + 256u, last)], gradient_0[min(at + 512u, last)], gradient_0[min(at + 768u, last)], gradient_0[min(at + 1024u, last)], gradient_0[min(at + 1280u, last)], gradient_0[min(at + 1536u, last)], gradient_0[min(at + 1792u, last)]);
+// The vectors that an invocation classifies of a tile, none past `last`.
+fn load_gradient(page: u32, at: u32, last: u32) -> array<vec4<u32>, LOAD_COUNT> {
+    return array<vec4<u32>, LOAD_COUNT>(gradient_0[min(at + 0u, last)], gradient_0[min(at + 256u, last)], gradient_0[min(at + 512u, last)], gradient_0[min(at + 768u, last)], gradient_0[min(at + 1024u, last)], gradient_0[min(at + 1280u, last)], gradient_0[min(at + 1536u, last)], gradient_0[min(at + 1792u, last)]);
 }
 // One element by itself.
 fn element_gradient(page: u32, at: u32) -> u32 {
-switch page {
-case 0u: { return gradient_0[at / 4u][at % 4u]; }
-default: { return 0u; }
-}
+    switch page {
+        case 0u: { return gradient_0[at / 4u][at % 4u]; }
+        default: { return 0u; }
+    }
 }
 struct Lane {
     l1_norm: f32,

@@ -18,45 +18,45 @@ const BATCH_LEN = 32u;
 const SUMS_END = 26u;
 const MINS_END = 32u;
 const MAXES_END = 37u;
-const RECORD_LEN = 84u;
+const RECORD_LEN = 85u;
 const MOMENTS_LEN = 6u;
-const MOMENTS = 72u;
-const PARAM_MOMENTS = 78u;
+const MOMENTS = 73u;
+const PARAM_MOMENTS = 79u;
 @group(0) @binding(5) var<storage, read> gradient_0: array<vec4<u32>>;
-// The vectors an invocation classifies of a tile, none past `last`.
-fn load_gradient(page: u32, at: u32, last: u32) -> array<vec4<u32>, 8> {
-return array<vec4<u32>, 8>(gradient_0[min(at + 0u, last)], gradient_0[min(at + 256u, last)], gradient_0[min(at + 512u, last)], gradient_0[min(at + 768u, last)], gradient_0[min(at + 1024u, last)], gradient_0[min(at + 1280u, last)], gradient_0[min(at + 1536u, last)], gradient_0[min(at + 1792u, last)]);
+// The vectors that an invocation classifies of a tile, none past `last`.
+fn load_gradient(page: u32, at: u32, last: u32) -> array<vec4<u32>, LOAD_COUNT> {
+    return array<vec4<u32>, LOAD_COUNT>(gradient_0[min(at + 0u, last)], gradient_0[min(at + 256u, last)], gradient_0[min(at + 512u, last)], gradient_0[min(at + 768u, last)], gradient_0[min(at + 1024u, last)], gradient_0[min(at + 1280u, last)], gradient_0[min(at + 1536u, last)], gradient_0[min(at + 1792u, last)]);
 }
 // One element by itself.
 fn element_gradient(page: u32, at: u32) -> u32 {
-switch page {
-case 0u: { return gradient_0[at / 4u][at % 4u]; }
-default: { return 0u; }
-}
+    switch page {
+        case 0u: { return gradient_0[at / 4u][at % 4u]; }
+        default: { return 0u; }
+    }
 }
 @group(0) @binding(6) var<storage, read> param_0: array<vec4<u32>>;
-// The vectors an invocation classifies of a tile, none past `last`.
-fn load_param(page: u32, at: u32, last: u32) -> array<vec4<u32>, 8> {
-return array<vec4<u32>, 8>(param_0[min(at + 0u, last)], param_0[min(at + 256u, last)], param_0[min(at + 512u, last)], param_0[min(at + 768u, last)], param_0[min(at + 1024u, last)], param_0[min(at + 1280u, last)], param_0[min(at + 1536u, last)], param_0[min(at + 1792u, last)]);
+// The vectors that an invocation classifies of a tile, none past `last`.
+fn load_param(page: u32, at: u32, last: u32) -> array<vec4<u32>, LOAD_COUNT> {
+    return array<vec4<u32>, LOAD_COUNT>(param_0[min(at + 0u, last)], param_0[min(at + 256u, last)], param_0[min(at + 512u, last)], param_0[min(at + 768u, last)], param_0[min(at + 1024u, last)], param_0[min(at + 1280u, last)], param_0[min(at + 1536u, last)], param_0[min(at + 1792u, last)]);
 }
 // One element by itself.
 fn element_param(page: u32, at: u32) -> u32 {
-switch page {
-case 0u: { return param_0[at / 4u][at % 4u]; }
-default: { return 0u; }
-}
+    switch page {
+        case 0u: { return param_0[at / 4u][at % 4u]; }
+        default: { return 0u; }
+    }
 }
 @group(0) @binding(7) var<storage, read> previous_param_0: array<vec4<u32>>;
-// The vectors an invocation classifies of a tile, none past `last`.
-fn load_previous_param(page: u32, at: u32, last: u32) -> array<vec4<u32>, 8> {
-return array<vec4<u32>, 8>(previous_param_0[min(at + 0u, last)], previous_param_0[min(at + 256u, last)], previous_param_0[min(at + 512u, last)], previous_param_0[min(at + 768u, last)], previous_param_0[min(at + 1024u, last)], previous_param_0[min(at + 1280u, last)], previous_param_0[min(at + 1536u, last)], previous_param_0[min(at + 1792u, last)]);
+// The vectors that an invocation classifies of a tile, none past `last`.
+fn load_previous_param(page: u32, at: u32, last: u32) -> array<vec4<u32>, LOAD_COUNT> {
+    return array<vec4<u32>, LOAD_COUNT>(previous_param_0[min(at + 0u, last)], previous_param_0[min(at + 256u, last)], previous_param_0[min(at + 512u, last)], previous_param_0[min(at + 768u, last)], previous_param_0[min(at + 1024u, last)], previous_param_0[min(at + 1280u, last)], previous_param_0[min(at + 1536u, last)], previous_param_0[min(at + 1792u, last)]);
 }
 // One element by itself.
 fn element_previous_param(page: u32, at: u32) -> u32 {
-switch page {
-case 0u: { return previous_param_0[at / 4u][at % 4u]; }
-default: { return 0u; }
-}
+    switch page {
+        case 0u: { return previous_param_0[at / 4u][at % 4u]; }
+        default: { return 0u; }
+    }
 }
 struct Lane {
     l1_norm: f32,
@@ -109,6 +109,7 @@ struct Lane {
     subnormal_count: u32,
     became_nonfinite_count: u32,
     recovered_count: u32,
+    became_zero_count: u32,
     retained_count_1: u32,
     retained_count_2: u32,
     released_count_1: u32,
@@ -194,6 +195,7 @@ fn combine(a: Lane, b: Lane) -> Lane {
         a.subnormal_count + b.subnormal_count,
         a.became_nonfinite_count + b.became_nonfinite_count,
         a.recovered_count + b.recovered_count,
+        a.became_zero_count + b.became_zero_count,
         a.retained_count_1 + b.retained_count_1,
         a.retained_count_2 + b.retained_count_2,
         a.released_count_1 + b.released_count_1,
@@ -293,6 +295,7 @@ fn lane_of(at: u32) -> Lane {
         records[at + 69u],
         records[at + 70u],
         records[at + 71u],
+        records[at + 72u],
     );
 }
 // Folds every invocation's lane and stores its words from `record` on. Call it in uniform control flow.
@@ -393,20 +396,20 @@ fn reduce_lanes(lane: Lane, record: u32, invocation: u32) {
         shared_words[15u * SHARED_LEN + upper] = lane.subnormal_count;
         shared_words[16u * SHARED_LEN + upper] = lane.became_nonfinite_count;
         shared_words[17u * SHARED_LEN + upper] = lane.recovered_count;
-        shared_words[18u * SHARED_LEN + upper] = lane.retained_count_1;
-        shared_words[19u * SHARED_LEN + upper] = lane.retained_count_2;
-        shared_words[20u * SHARED_LEN + upper] = lane.released_count_1;
-        shared_words[21u * SHARED_LEN + upper] = lane.released_count_2;
-        shared_words[22u * SHARED_LEN + upper] = lane.captured_count_1;
-        shared_words[23u * SHARED_LEN + upper] = lane.captured_count_2;
-        shared_words[24u * SHARED_LEN + upper] = lane.near_zero_to_nonfinite_count_1;
-        shared_words[25u * SHARED_LEN + upper] = lane.near_zero_to_nonfinite_count_2;
-        shared_words[26u * SHARED_LEN + upper] = lane.nonfinite_to_near_zero_count_1;
-        shared_words[27u * SHARED_LEN + upper] = lane.nonfinite_to_near_zero_count_2;
-        shared_words[28u * SHARED_LEN + upper] = lane.flip_in_retained_count_1;
-        shared_words[29u * SHARED_LEN + upper] = lane.flip_in_retained_count_2;
-        shared_words[30u * SHARED_LEN + upper] = lane.param_nonfinite_count;
-        shared_words[31u * SHARED_LEN + upper] = lane.param_near_zero_count;
+        shared_words[18u * SHARED_LEN + upper] = lane.became_zero_count;
+        shared_words[19u * SHARED_LEN + upper] = lane.retained_count_1;
+        shared_words[20u * SHARED_LEN + upper] = lane.retained_count_2;
+        shared_words[21u * SHARED_LEN + upper] = lane.released_count_1;
+        shared_words[22u * SHARED_LEN + upper] = lane.released_count_2;
+        shared_words[23u * SHARED_LEN + upper] = lane.captured_count_1;
+        shared_words[24u * SHARED_LEN + upper] = lane.captured_count_2;
+        shared_words[25u * SHARED_LEN + upper] = lane.near_zero_to_nonfinite_count_1;
+        shared_words[26u * SHARED_LEN + upper] = lane.near_zero_to_nonfinite_count_2;
+        shared_words[27u * SHARED_LEN + upper] = lane.nonfinite_to_near_zero_count_1;
+        shared_words[28u * SHARED_LEN + upper] = lane.nonfinite_to_near_zero_count_2;
+        shared_words[29u * SHARED_LEN + upper] = lane.flip_in_retained_count_1;
+        shared_words[30u * SHARED_LEN + upper] = lane.flip_in_retained_count_2;
+        shared_words[31u * SHARED_LEN + upper] = lane.param_nonfinite_count;
     }
     workgroupBarrier();
     if invocation < SHARED_LEN {
@@ -428,48 +431,50 @@ fn reduce_lanes(lane: Lane, record: u32, invocation: u32) {
         shared_words[15u * SHARED_LEN + invocation] = lane.subnormal_count + shared_words[15u * SHARED_LEN + invocation];
         shared_words[16u * SHARED_LEN + invocation] = lane.became_nonfinite_count + shared_words[16u * SHARED_LEN + invocation];
         shared_words[17u * SHARED_LEN + invocation] = lane.recovered_count + shared_words[17u * SHARED_LEN + invocation];
-        shared_words[18u * SHARED_LEN + invocation] = lane.retained_count_1 + shared_words[18u * SHARED_LEN + invocation];
-        shared_words[19u * SHARED_LEN + invocation] = lane.retained_count_2 + shared_words[19u * SHARED_LEN + invocation];
-        shared_words[20u * SHARED_LEN + invocation] = lane.released_count_1 + shared_words[20u * SHARED_LEN + invocation];
-        shared_words[21u * SHARED_LEN + invocation] = lane.released_count_2 + shared_words[21u * SHARED_LEN + invocation];
-        shared_words[22u * SHARED_LEN + invocation] = lane.captured_count_1 + shared_words[22u * SHARED_LEN + invocation];
-        shared_words[23u * SHARED_LEN + invocation] = lane.captured_count_2 + shared_words[23u * SHARED_LEN + invocation];
-        shared_words[24u * SHARED_LEN + invocation] = lane.near_zero_to_nonfinite_count_1 + shared_words[24u * SHARED_LEN + invocation];
-        shared_words[25u * SHARED_LEN + invocation] = lane.near_zero_to_nonfinite_count_2 + shared_words[25u * SHARED_LEN + invocation];
-        shared_words[26u * SHARED_LEN + invocation] = lane.nonfinite_to_near_zero_count_1 + shared_words[26u * SHARED_LEN + invocation];
-        shared_words[27u * SHARED_LEN + invocation] = lane.nonfinite_to_near_zero_count_2 + shared_words[27u * SHARED_LEN + invocation];
-        shared_words[28u * SHARED_LEN + invocation] = lane.flip_in_retained_count_1 + shared_words[28u * SHARED_LEN + invocation];
-        shared_words[29u * SHARED_LEN + invocation] = lane.flip_in_retained_count_2 + shared_words[29u * SHARED_LEN + invocation];
-        shared_words[30u * SHARED_LEN + invocation] = lane.param_nonfinite_count + shared_words[30u * SHARED_LEN + invocation];
-        shared_words[31u * SHARED_LEN + invocation] = lane.param_near_zero_count + shared_words[31u * SHARED_LEN + invocation];
+        shared_words[18u * SHARED_LEN + invocation] = lane.became_zero_count + shared_words[18u * SHARED_LEN + invocation];
+        shared_words[19u * SHARED_LEN + invocation] = lane.retained_count_1 + shared_words[19u * SHARED_LEN + invocation];
+        shared_words[20u * SHARED_LEN + invocation] = lane.retained_count_2 + shared_words[20u * SHARED_LEN + invocation];
+        shared_words[21u * SHARED_LEN + invocation] = lane.released_count_1 + shared_words[21u * SHARED_LEN + invocation];
+        shared_words[22u * SHARED_LEN + invocation] = lane.released_count_2 + shared_words[22u * SHARED_LEN + invocation];
+        shared_words[23u * SHARED_LEN + invocation] = lane.captured_count_1 + shared_words[23u * SHARED_LEN + invocation];
+        shared_words[24u * SHARED_LEN + invocation] = lane.captured_count_2 + shared_words[24u * SHARED_LEN + invocation];
+        shared_words[25u * SHARED_LEN + invocation] = lane.near_zero_to_nonfinite_count_1 + shared_words[25u * SHARED_LEN + invocation];
+        shared_words[26u * SHARED_LEN + invocation] = lane.near_zero_to_nonfinite_count_2 + shared_words[26u * SHARED_LEN + invocation];
+        shared_words[27u * SHARED_LEN + invocation] = lane.nonfinite_to_near_zero_count_1 + shared_words[27u * SHARED_LEN + invocation];
+        shared_words[28u * SHARED_LEN + invocation] = lane.nonfinite_to_near_zero_count_2 + shared_words[28u * SHARED_LEN + invocation];
+        shared_words[29u * SHARED_LEN + invocation] = lane.flip_in_retained_count_1 + shared_words[29u * SHARED_LEN + invocation];
+        shared_words[30u * SHARED_LEN + invocation] = lane.flip_in_retained_count_2 + shared_words[30u * SHARED_LEN + invocation];
+        shared_words[31u * SHARED_LEN + invocation] = lane.param_nonfinite_count + shared_words[31u * SHARED_LEN + invocation];
     }
     total = fold_batch(32u, 32u, invocation);
     if stores && word < 32u {
         store(record + 32u + word, total);
     }
     if invocation >= SHARED_LEN {
-        shared_words[0u * SHARED_LEN + upper] = lane.update_unchanged_count;
-        shared_words[1u * SHARED_LEN + upper] = lane.update_nonfinite_count;
-        shared_words[2u * SHARED_LEN + upper] = lane.update_minimum_count;
-        shared_words[3u * SHARED_LEN + upper] = lane.update_maximum_count;
-        shared_words[4u * SHARED_LEN + upper] = lane.update_flip_unmoved_count;
-        shared_words[5u * SHARED_LEN + upper] = lane.update_flip_at_nonfinite_count;
-        shared_words[6u * SHARED_LEN + upper] = lane.update_retained_moved_count_1;
-        shared_words[7u * SHARED_LEN + upper] = lane.update_retained_moved_count_2;
+        shared_words[0u * SHARED_LEN + upper] = lane.param_near_zero_count;
+        shared_words[1u * SHARED_LEN + upper] = lane.update_unchanged_count;
+        shared_words[2u * SHARED_LEN + upper] = lane.update_nonfinite_count;
+        shared_words[3u * SHARED_LEN + upper] = lane.update_minimum_count;
+        shared_words[4u * SHARED_LEN + upper] = lane.update_maximum_count;
+        shared_words[5u * SHARED_LEN + upper] = lane.update_flip_unmoved_count;
+        shared_words[6u * SHARED_LEN + upper] = lane.update_flip_at_nonfinite_count;
+        shared_words[7u * SHARED_LEN + upper] = lane.update_retained_moved_count_1;
+        shared_words[8u * SHARED_LEN + upper] = lane.update_retained_moved_count_2;
     }
     workgroupBarrier();
     if invocation < SHARED_LEN {
-        shared_words[0u * SHARED_LEN + invocation] = lane.update_unchanged_count + shared_words[0u * SHARED_LEN + invocation];
-        shared_words[1u * SHARED_LEN + invocation] = lane.update_nonfinite_count + shared_words[1u * SHARED_LEN + invocation];
-        shared_words[2u * SHARED_LEN + invocation] = lane.update_minimum_count + shared_words[2u * SHARED_LEN + invocation];
-        shared_words[3u * SHARED_LEN + invocation] = lane.update_maximum_count + shared_words[3u * SHARED_LEN + invocation];
-        shared_words[4u * SHARED_LEN + invocation] = lane.update_flip_unmoved_count + shared_words[4u * SHARED_LEN + invocation];
-        shared_words[5u * SHARED_LEN + invocation] = lane.update_flip_at_nonfinite_count + shared_words[5u * SHARED_LEN + invocation];
-        shared_words[6u * SHARED_LEN + invocation] = lane.update_retained_moved_count_1 + shared_words[6u * SHARED_LEN + invocation];
-        shared_words[7u * SHARED_LEN + invocation] = lane.update_retained_moved_count_2 + shared_words[7u * SHARED_LEN + invocation];
+        shared_words[0u * SHARED_LEN + invocation] = lane.param_near_zero_count + shared_words[0u * SHARED_LEN + invocation];
+        shared_words[1u * SHARED_LEN + invocation] = lane.update_unchanged_count + shared_words[1u * SHARED_LEN + invocation];
+        shared_words[2u * SHARED_LEN + invocation] = lane.update_nonfinite_count + shared_words[2u * SHARED_LEN + invocation];
+        shared_words[3u * SHARED_LEN + invocation] = lane.update_minimum_count + shared_words[3u * SHARED_LEN + invocation];
+        shared_words[4u * SHARED_LEN + invocation] = lane.update_maximum_count + shared_words[4u * SHARED_LEN + invocation];
+        shared_words[5u * SHARED_LEN + invocation] = lane.update_flip_unmoved_count + shared_words[5u * SHARED_LEN + invocation];
+        shared_words[6u * SHARED_LEN + invocation] = lane.update_flip_at_nonfinite_count + shared_words[6u * SHARED_LEN + invocation];
+        shared_words[7u * SHARED_LEN + invocation] = lane.update_retained_moved_count_1 + shared_words[7u * SHARED_LEN + invocation];
+        shared_words[8u * SHARED_LEN + invocation] = lane.update_retained_moved_count_2 + shared_words[8u * SHARED_LEN + invocation];
     }
-    total = fold_batch(64u, 8u, invocation);
-    if stores && word < 8u {
+    total = fold_batch(64u, 9u, invocation);
+    if stores && word < 9u {
         store(record + 64u + word, total);
     }
 }
@@ -1359,6 +1364,7 @@ fn compare(previous: Planes, now: Planes, lane: ptr<function, Lane>) -> SignChan
     let lost = now.negative & ~(now.high | now.low);
     (*lane).became_nonfinite_count += countOneBits(lost & ~was_lost);
     (*lane).recovered_count += countOneBits(was_lost & ~lost);
+    (*lane).became_zero_count += countOneBits((previous.high | previous.low) & ~(now.high | now.low | lost));
     {
         let was_near = ~(previous.high | was_lost);
         let near = ~(now.high | lost);
