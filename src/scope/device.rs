@@ -41,6 +41,7 @@ impl FromStr for DeviceChoice {
 
 /// An adapter that wgpu finds on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Adapter {
     /// Name, graphics API and driver, as [`Device::describe`] has them.
     pub description: String,

@@ -343,6 +343,7 @@ impl Drop for Scope {
 
 /// What a finished scope leaves.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Finished {
     /// A table people can read, by its `Display`.
     pub summary: Summary,

@@ -245,9 +245,8 @@ impl<'a> Step<'a> {
     /// # Errors
     /// [`Error::StepLost`] where the ring was full and the scope was built with [`WhenFull::Drop`].
     pub fn try_submit(self) -> Result<(), Error> {
-        let due = self.is_due();
-        let captured = self.captured;
-        let Self { scope, mut given, parcel, attention, number, unknown_count, spent, .. } = self;
+        let is_due = self.is_due();
+        let Self { scope, mut given, parcel, attention, number, unknown_count, captured, spent, .. } = self;
         // As if submitting had started when its first part did.
         let started = Instant::now() - spent;
         given.unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
@@ -259,65 +258,79 @@ impl<'a> Step<'a> {
                 scope.comparing.keeping(number, given.epoch, &attention, keeps_params)
             }
         };
-        if !given.last_move {
-            let reported = scope.numbering.take(number);
-            // Other spans compare with steps that are no neighbours.
-            let is_wanted = |kind: &NoticeKind| {
-                scope.comparing.is_with_neighbours() || !matches!(kind, NoticeKind::NoNeighbours { .. })
-            };
-            given.notices.extend(reported.filter(is_wanted));
-            let found = scope.diagnosing.as_mut().map(|diagnosing| diagnosing.stepped(step)).unwrap_or_default();
-            scope.tell(found);
-        }
-        scope.last_step = Some(step);
-        given.notices.append(&mut scope.early_notices);
-        // One notice a change, not one a step.
-        if unknown_count > scope.unknown_count {
-            given.notices.push(NoticeKind::ModelChanged { unknown_count });
-        }
+        scope.count_step(&mut given, number, unknown_count);
         if attention.iter().any(|attention| *attention != Attention::None) {
             scope.unknown_count = unknown_count;
             scope.know(&mut given, &parcel);
         }
-        if !due {
+        if !is_due {
             scope.observer.engine.prime(&given, parcel, &keeping);
             scope.take_trainable(&given.trainable);
-            for kind in given.notices {
-                scope.notify(Notice::new(step, kind));
-            }
+            scope.notify_all(step, given.notices);
             return Ok(());
         }
         if let Some(capture) = scope.capture.as_mut().filter(|_| !captured.is_empty()) {
             capture.asked = false;
             given.notices.extend(capture.writer.send(step, captured));
         }
-        scope.land();
-        if scope.observer.engine.is_full() {
-            scope.observer.engine.refresh();
-            scope.land();
-        }
-        if scope.observer.engine.is_full() && scope.when_full == WhenFull::Drop {
+        if !scope.make_room(&mut given) {
             let in_flight_count = scope.observer.engine.in_flight_count();
             scope.take_trainable(&given.trainable);
-            for kind in given.notices {
-                scope.notify(Notice::new(step, kind));
-            }
-            scope.notify(Notice::new(step, NoticeKind::StepDropped { in_flight_count }));
-            let reason = format!("{in_flight_count} steps were in flight");
-            return Err(Error::StepLost { step, reason });
-        }
-        let waiting = Instant::now();
-        while scope.observer.engine.is_full() {
-            scope.wait_count += 1;
-            scope.observer.engine.wait_for_oldest();
-            scope.land();
-            given.cost.wait_secs = waiting.elapsed().as_secs_f64();
+            given.notices.push(NoticeKind::StepDropped { in_flight_count });
+            scope.notify_all(step, given.notices);
+            return Err(Error::StepLost { step, reason: format!("{in_flight_count} steps were in flight") });
         }
         scope.comparing.submitted(&keeping, given.epoch);
         scope.observer.engine.submit(given, parcel, &keeping, started);
         // What is there at once, as from the CPU twins, is recorded at once.
         scope.land();
         Ok(())
+    }
+}
+
+impl Scope {
+    /// Takes the step's number, and what is to be reported of it.
+    fn count_step(&mut self, given: &mut Given, number: Number, unknown_count: usize) {
+        if !given.last_move {
+            let reported = self.numbering.take(number);
+            // Other spans compare with steps that are no neighbours.
+            let is_wanted = |kind: &NoticeKind| {
+                self.comparing.is_with_neighbours() || !matches!(kind, NoticeKind::NoNeighbours { .. })
+            };
+            given.notices.extend(reported.filter(is_wanted));
+            let found = self.diagnosing.as_mut().map(|diagnosing| diagnosing.stepped(given.step)).unwrap_or_default();
+            self.tell(found);
+        }
+        self.last_step = Some(given.step);
+        given.notices.append(&mut self.early_notices);
+        // One notice a change, not one a step.
+        if unknown_count > self.unknown_count {
+            given.notices.push(NoticeKind::ModelChanged { unknown_count });
+        }
+    }
+
+    /// Makes room for a step in the ring: waits for the oldest, unless the scope drops steps. False where there is none.
+    fn make_room(&mut self, given: &mut Given) -> bool {
+        self.land();
+        if self.observer.engine.is_full() {
+            self.observer.engine.refresh();
+            self.land();
+        }
+        if self.observer.engine.is_full() && self.when_full == WhenFull::Drop {
+            return false;
+        }
+        let waiting = Instant::now();
+        while self.observer.engine.is_full() {
+            self.wait_count += 1;
+            self.observer.engine.wait_for_oldest();
+            self.land();
+            given.cost.wait_secs = waiting.elapsed().as_secs_f64();
+        }
+        true
+    }
+
+    fn notify_all(&mut self, step: u64, kinds: Vec<NoticeKind>) {
+        kinds.into_iter().for_each(|kind| self.notify(Notice::new(step, kind)));
     }
 }
 

@@ -8,9 +8,11 @@ use gradscope::Run;
 use gradscope::record::{Figure, Param};
 use gradscope::store::files;
 use gradscope_models::torch;
+use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "statistics.json";
@@ -94,34 +96,7 @@ pub fn write(run: &Run, folder: &Path, every: u64, names: Names) -> Result<Vec<P
     let bar = super::progress(run);
     for first in (0..run.params().len()).step_by(held) {
         let tensors = first..(first + held).min(run.params().len());
-        let column = |_| Column { step: vec![], values: vec![vec![]; figures.len()] };
-        let mut columns: Vec<Column> = tensors.clone().map(column).collect();
-        let mut folds: BTreeMap<(u64, usize), Vec<OfEpoch>> = BTreeMap::new();
-        let mut picked = EveryNth::new(every);
-        run.each_row(|row| {
-            let kept = picked.keeps(row.step);
-            if !tensors.contains(&row.tensor) {
-                return;
-            }
-            let column = &mut columns[row.tensor - first];
-            if kept {
-                column.step.push(row.step);
-            }
-            let epoch = row.epoch.filter(|_| !row.last_move);
-            let mut of_epoch = epoch.map(|epoch| {
-                folds.entry((epoch, row.tensor)).or_insert_with(|| vec![OfEpoch::default(); figures.len()])
-            });
-            for (place, figure) in figures.iter().enumerate() {
-                let value = (figure.of)(&row.record);
-                if let (Some(folds), Some(value)) = (&mut of_epoch, value) {
-                    folds[place].add(Fold::of(figure.name), value);
-                }
-                if kept {
-                    column.values[place].push(value.unwrap_or(f64::NAN));
-                }
-            }
-            bar.set_position(row.step);
-        })?;
+        let (columns, folds) = read_columns(run, &tensors, &figures, every, &bar)?;
         for ((epoch, tensor), folds) in folds {
             let of_figure =
                 |(figure, fold): (&&Figure, OfEpoch)| (figure.name.to_owned(), fold.value(Fold::of(figure.name)));
@@ -147,6 +122,47 @@ pub fn write(run: &Run, folder: &Path, every: u64, names: Names) -> Result<Vec<P
     let ended = writeln!(file, "}},\n\"scalars\":{},\n\"epochs\":{}}}", json!(scalars), json!(entries));
     ended.and_then(|()| file.flush()).with_context(in_words)?;
     Ok(vec![path])
+}
+
+/// By epoch and tensor, the figures of that epoch.
+type Folds = BTreeMap<(u64, usize), Vec<OfEpoch>>;
+
+/// Reads what these tensors have of each figure: at every n-th step, and folded by epoch.
+fn read_columns(
+    run: &Run,
+    tensors: &Range<usize>,
+    figures: &[&Figure],
+    every: u64,
+    bar: &ProgressBar,
+) -> Result<(Vec<Column>, Folds)> {
+    let column = |_| Column { step: vec![], values: vec![vec![]; figures.len()] };
+    let mut columns: Vec<Column> = tensors.clone().map(column).collect();
+    let mut folds = Folds::new();
+    let mut picked = EveryNth::new(every);
+    run.each_row(|row| {
+        let kept = picked.keeps(row.step);
+        if !tensors.contains(&row.tensor) {
+            return;
+        }
+        let column = &mut columns[row.tensor - tensors.start];
+        if kept {
+            column.step.push(row.step);
+        }
+        let epoch = row.epoch.filter(|_| !row.last_move);
+        let mut of_epoch = epoch
+            .map(|epoch| folds.entry((epoch, row.tensor)).or_insert_with(|| vec![OfEpoch::default(); figures.len()]));
+        for (place, figure) in figures.iter().enumerate() {
+            let value = (figure.of)(&row.record);
+            if let (Some(folds), Some(value)) = (&mut of_epoch, value) {
+                folds[place].add(Fold::of(figure.name), value);
+            }
+            if kept {
+                column.values[place].push(value.unwrap_or(f64::NAN));
+            }
+        }
+        bar.set_position(row.step);
+    })?;
+    Ok((columns, folds))
 }
 
 /// Written piece by piece: a long run's columns as JSON values would be many times their size.

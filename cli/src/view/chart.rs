@@ -5,6 +5,7 @@ use super::palette::{self, Rgb};
 use super::picture::{FONT_FAMILY, Picture};
 use gradscope::store::Envelope;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::ops::Range;
@@ -192,13 +193,13 @@ impl Chart {
 
     fn plot<'a, Y>(
         &self,
-        area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
+        area: &Area<'a>,
         x: Range<f64>,
         y: Y,
         [first, last]: [u64; 2],
         bottom: u32,
         label: &dyn Fn(&f64) -> String,
-    ) -> Result<(), DrawingAreaErrorKind<std::io::Error>>
+    ) -> Result<(), DrawError>
     where
         Y: AsRangedCoord<Value = f64>,
         Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
@@ -223,77 +224,129 @@ impl Chart {
         }
         let (xs, ys) = chart.plotting_area().get_pixel_range();
         let base = area.get_base_pixel();
-        let (left, right) = (xs.start - base.0, xs.end - base.0);
-        let (top, foot) = (ys.start - base.1, ys.end - base.1);
-        let pixel = |at: u64| {
-            let share = ((at - first) as f64 - shown.start) / (shown.end - shown.start);
-            left + (share * f64::from(right - left)).round() as i32
+        let frame = Frame {
+            left: xs.start - base.0,
+            right: xs.end - base.0,
+            top: ys.start - base.1,
+            foot: ys.end - base.1,
+            first,
+            shown,
         };
         if self.x_names.is_none() {
-            for step in step_ticks(first, last, 8) {
-                let at = pixel(step);
-                area.draw(&PathElement::new([(at, top), (at, foot)], GRID))?;
-                area.draw(&PathElement::new([(at, foot), (at, foot + 5)], TEXT))?;
-                let below = style(FONT_SIZE).pos(Pos::new(HPos::Center, VPos::Top));
-                area.draw(&Text::new(thousands(step), (at, foot + 8), below))?;
-            }
+            frame.step_grid(area, last)?;
         }
-        let mut since: Option<u64> = None;
         for line in &self.lines {
-            let rgb = color(line.color);
-            for part in self.parts(line) {
-                let x = |point: &Point| (point.at - first) as f64;
-                if part.iter().any(|point| point.envelope.min < point.envelope.max) {
-                    let least = |value: f32| if self.axis == Axis::Log { value.max(self.least(line)) } else { value };
-                    let upper = part.iter().map(|point| (x(point), f64::from(point.envelope.max)));
-                    let lower = part.iter().rev().map(|point| (x(point), f64::from(least(point.envelope.min))));
-                    let band: Vec<_> = upper.chain(lower).collect();
-                    chart.draw_series([Polygon::new(band, rgb.mix(0.22))])?;
-                }
-                let last: Vec<_> = part.iter().map(|point| (x(point), f64::from(point.envelope.last))).collect();
-                if last.len() == 1 || line.points.len() <= MARKED_COUNT {
-                    chart.draw_series(last.iter().map(|at| Circle::new(*at, 4, rgb.filled())))?;
-                }
-                if last.len() > 1 {
-                    chart.draw_series(LineSeries::new(last, rgb.stroke_width(2)))?;
-                }
+            self.draw_line(&mut chart, line, first)?;
+            self.draw_marks(area, &frame, line)?;
+        }
+        let since = self.lines.iter().filter_map(Line::nonfinite_since).max();
+        let since = since.map(|step| (step, "NaN from here"));
+        let since = since.or(self.mark.map(|step| (step, "non-finite gradients from here")));
+        if let Some((step, text)) = since.filter(|(step, _)| (first..=last).contains(step)) {
+            frame.draw_since(area, step, text)?;
+        }
+        self.x_names.as_ref().map_or(Ok(()), |names| frame.draw_names(area, names))
+    }
+
+    /// Draws a line: the band from smallest to largest, and the last values.
+    fn draw_line<'a, Y>(
+        &self,
+        chart: &mut ChartContext<'_, SVGBackend<'a>, Cartesian2d<RangedCoordf64, Y>>,
+        line: &Line,
+        first: u64,
+    ) -> Result<(), DrawError>
+    where
+        Y: Ranged<ValueType = f64>,
+    {
+        let rgb = color(line.color);
+        for part in self.parts(line) {
+            let x = |point: &Point| (point.at - first) as f64;
+            if part.iter().any(|point| point.envelope.min < point.envelope.max) {
+                let least = |value: f32| if self.axis == Axis::Log { value.max(self.least(line)) } else { value };
+                let upper = part.iter().map(|point| (x(point), f64::from(point.envelope.max)));
+                let lower = part.iter().rev().map(|point| (x(point), f64::from(least(point.envelope.min))));
+                let band: Vec<_> = upper.chain(lower).collect();
+                chart.draw_series([Polygon::new(band, rgb.mix(0.22))])?;
             }
-            since = since.max(line.nonfinite_since());
-            let [half, tall] = MARK;
-            let mark = |at: i32, [from, to]: [i32; 2], rgb: RGBColor| {
-                area.draw(&Rectangle::new([(at - half / 2, from), (at + half / 2 + 1, to)], rgb.filled()))
-            };
-            for point in &line.points {
-                if point.is_nonfinite {
-                    mark(pixel(point.at), [top, top + tall], color(palette::NONFINITE))?;
-                }
-                // A zero has no place on a logarithmic axis: it stands at its foot.
-                if self.axis == Axis::Log && point.envelope.min <= 0.0 {
-                    mark(pixel(point.at), [foot - tall, foot], rgb)?;
-                }
+            let last: Vec<_> = part.iter().map(|point| (x(point), f64::from(point.envelope.last))).collect();
+            if last.len() == 1 || line.points.len() <= MARKED_COUNT {
+                chart.draw_series(last.iter().map(|at| Circle::new(*at, 4, rgb.filled())))?;
+            }
+            if last.len() > 1 {
+                chart.draw_series(LineSeries::new(last, rgb.stroke_width(2)))?;
             }
         }
-        let text = match since {
-            Some(step) => Some((step, "NaN from here")),
-            None => self.mark.map(|step| (step, "non-finite gradients from here")),
+        Ok(())
+    }
+
+    /// Marks what a line cannot show: points that are not finite, and zeros on a logarithmic axis.
+    fn draw_marks(&self, area: &Area<'_>, frame: &Frame, line: &Line) -> Result<(), DrawError> {
+        let [half, tall] = MARK;
+        let mark = |at: i32, [from, to]: [i32; 2], rgb: RGBColor| {
+            area.draw(&Rectangle::new([(at - half / 2, from), (at + half / 2 + 1, to)], rgb.filled()))
         };
-        if let Some((step, text)) = text.filter(|(step, _)| (first..=last).contains(step)) {
-            let at = pixel(step);
-            let rgb = color(palette::NONFINITE);
-            area.draw(&PathElement::new([(at, top), (at, foot)], rgb.stroke_width(2)))?;
-            // On the side that has room.
-            let is_late = at + text_width(text) as i32 + 10 > right;
-            let (side, x) = if is_late { (HPos::Right, at - 6) } else { (HPos::Left, at + 6) };
-            let style = style(FONT_SIZE).color(&rgb).pos(Pos::new(side, VPos::Top));
-            area.draw(&Text::new(text, (x, top + MARK[1] + 2), style))?;
-        }
-        if let Some(names) = &self.x_names {
-            let every = names.len().div_ceil(X_NAME_COUNT_MAX).max(1);
-            for (place, name) in names.iter().enumerate().step_by(every) {
-                let vertical = style(FONT_SIZE).transform(FontTransform::Rotate90);
-                // Plotters turns text about its own corner.
-                area.draw(&Text::new(name.clone(), (pixel(place as u64) + 5, foot + 6), vertical))?;
+        for point in &line.points {
+            if point.is_nonfinite {
+                mark(frame.pixel(point.at), [frame.top, frame.top + tall], color(palette::NONFINITE))?;
             }
+            // A zero has no place on a logarithmic axis: it stands at its foot.
+            if self.axis == Axis::Log && point.envelope.min <= 0.0 {
+                mark(frame.pixel(point.at), [frame.foot - tall, frame.foot], color(line.color))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+type DrawError = DrawingAreaErrorKind<std::io::Error>;
+
+/// Where the axes lie, in pixels of the area that a chart is drawn on.
+struct Frame {
+    left: i32,
+    right: i32,
+    top: i32,
+    foot: i32,
+    /// The first step.
+    first: u64,
+    /// What of the horizontal axis is shown, counted from the first step.
+    shown: Range<f64>,
+}
+
+impl Frame {
+    fn pixel(&self, at: u64) -> i32 {
+        let share = ((at - self.first) as f64 - self.shown.start) / (self.shown.end - self.shown.start);
+        self.left + (share * f64::from(self.right - self.left)).round() as i32
+    }
+
+    fn step_grid(&self, area: &Area<'_>, last: u64) -> Result<(), DrawError> {
+        for step in step_ticks(self.first, last, 8) {
+            let at = self.pixel(step);
+            area.draw(&PathElement::new([(at, self.top), (at, self.foot)], GRID))?;
+            area.draw(&PathElement::new([(at, self.foot), (at, self.foot + 5)], TEXT))?;
+            let below = style(FONT_SIZE).pos(Pos::new(HPos::Center, VPos::Top));
+            area.draw(&Text::new(thousands(step), (at, self.foot + 8), below))?;
+        }
+        Ok(())
+    }
+
+    /// Draws the line from which on something is not finite, and its text on the side that has room.
+    fn draw_since(&self, area: &Area<'_>, step: u64, text: &'static str) -> Result<(), DrawError> {
+        let at = self.pixel(step);
+        let rgb = color(palette::NONFINITE);
+        area.draw(&PathElement::new([(at, self.top), (at, self.foot)], rgb.stroke_width(2)))?;
+        let is_late = at + text_width(text) as i32 + 10 > self.right;
+        let (side, x) = if is_late { (HPos::Right, at - 6) } else { (HPos::Left, at + 6) };
+        let style = style(FONT_SIZE).color(&rgb).pos(Pos::new(side, VPos::Top));
+        area.draw(&Text::new(text, (x, self.top + MARK[1] + 2), style))
+    }
+
+    fn draw_names(&self, area: &Area<'_>, names: &[String]) -> Result<(), DrawError> {
+        let every = names.len().div_ceil(X_NAME_COUNT_MAX).max(1);
+        for (place, name) in names.iter().enumerate().step_by(every) {
+            let vertical = style(FONT_SIZE).transform(FontTransform::Rotate90);
+            // Plotters turns text about its own corner.
+            area.draw(&Text::new(name.clone(), (self.pixel(place as u64) + 5, self.foot + 6), vertical))?;
         }
         Ok(())
     }

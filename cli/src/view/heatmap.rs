@@ -46,81 +46,105 @@ pub struct Heatmap {
 impl Heatmap {
     /// `None` where there is nothing to draw.
     pub fn picture(&self) -> Option<Picture> {
-        let place = |value: f32| if self.log { f64::from(value).log10() } else { f64::from(value) };
-        let values = self.cells.iter().filter_map(|cell| match cell {
-            Cell::Value(value) if !self.log || *value > 0.0 => Some(place(*value)),
-            _ => None,
-        });
-        let [low, high] = values.fold([f64::INFINITY, f64::NEG_INFINITY], |[a, b], v| [a.min(v), b.max(v)]);
-        if self.column_count == 0 || (low > high && !self.cells.contains(&Cell::Nonfinite)) {
-            return None;
-        }
-        let (low, high) = match (self.share, self.log) {
-            _ if low > high => (0.0, 1.0),
-            (true, _) => (0.0, chart::TOPS.into_iter().find(|top| *top >= high).unwrap_or(high)),
-            (_, true) => (low.floor().max(high.ceil() - DECADE_COUNT_MAX), high.ceil().max(low.floor() + 1.0)),
-            (_, false) => (0.0, high.max(f64::MIN_POSITIVE)),
-        };
-        let color = |cell: &Cell| match cell {
-            Cell::None => palette::NONE,
-            Cell::Nonfinite => palette::NONFINITE,
-            Cell::Value(value) if self.log && *value <= 0.0 => palette::sequential(0.0),
-            Cell::Value(value) => palette::sequential((place(*value) - low) / (high - low)),
-        };
+        let scale = self.scale()?;
         let is_named = self.rows.len() <= NAMED_ROW_COUNT_MAX;
-        let font_size = if is_named { FONT_SIZE } else { 12 };
         let names = axis::shown_names(self.rows.iter().map(String::as_str));
         let names_width = names.iter().map(|name| text_width(name)).max().unwrap_or(0) + 20;
         let row_height = if is_named { 17 } else { 13 };
         let height = (row_height * self.rows.len() as u32).clamp(140, HEIGHT_MAX);
         let size = [axis::with_title(names_width + PLOT_WIDTH + BAR_WIDTH, &self.title), TITLE_HEIGHT + height + 50];
         let frame = [names_width as f32, TITLE_HEIGHT as f32, PLOT_WIDTH as f32, height as f32];
+        let bar_height = height.min(260);
         let mut svg = String::new();
         {
             let root = SVGBackend::with_string(&mut svg, (size[0], size[1])).into_drawing_area();
             root.draw(&Text::new(self.title.clone(), (14, 10), style(20))).ok()?;
             steps_below(&root, self.steps, frame)?;
-            let each = f64::from(height) / self.rows.len() as f64;
-            let every = (NAME_HEIGHT / each).ceil().max(1.0) as usize;
-            for (row, name) in names.iter().enumerate().step_by(every) {
-                let y = TITLE_HEIGHT as i32 + (each * (row as f64 + 0.5)) as i32;
-                let right = style(font_size).pos(Pos::new(HPos::Right, VPos::Center));
-                root.draw(&Text::new(name.clone(), (names_width as i32 - 6, y), right)).ok()?;
-            }
+            let font_size = if is_named { FONT_SIZE } else { 12 };
+            row_names(&root, &names, font_size, names_width, f64::from(height))?;
             let x = (names_width + PLOT_WIDTH + 20) as i32;
-            let bar_height = f64::from(height.min(260));
-            let label = |share: f64| {
-                let value = low + (high - low) * share;
-                match (self.share, self.log) {
-                    (true, _) => chart::percent(&value),
-                    (_, true) => format!("1e{value:.0}"),
-                    _ => chart::number(&value),
-                }
-            };
-            let parts = if self.log { ((high - low) as usize).clamp(1, 7) } else { 4 };
-            for part in 0..=parts {
-                let share = part as f64 / parts as f64;
-                let y = TITLE_HEIGHT as i32 + (bar_height * (1.0 - share)) as i32;
-                root.draw(&PathElement::new([(x + 18, y), (x + 22, y)], chart::TEXT)).ok()?;
-                let left = style(FONT_SIZE).pos(Pos::new(HPos::Left, VPos::Center));
-                root.draw(&Text::new(label(share), (x + 26, y), left)).ok()?;
-            }
-            key(&root, &self.cells, (x, TITLE_HEIGHT as i32 + bar_height as i32 + 22))?;
+            self.bar_labels(&root, scale, x, f64::from(bar_height))?;
+            key(&root, &self.cells, (x, (TITLE_HEIGHT + bar_height) as i32 + 22))?;
             root.present().ok()?;
         }
         let cells = Raster {
             place: frame,
             size: [self.column_count as u32, self.rows.len() as u32],
-            rgb: self.shown_cells().iter().map(color).collect(),
+            rgb: self.shown_cells().iter().map(|cell| self.color(cell, scale)).collect(),
         };
         let bar = Raster {
-            place: [(names_width + PLOT_WIDTH + 20) as f32, TITLE_HEIGHT as f32, 18.0, height.min(260) as f32],
+            place: [(names_width + PLOT_WIDTH + 20) as f32, TITLE_HEIGHT as f32, 18.0, bar_height as f32],
             size: [1, 128],
             rgb: (0..128).map(|row| palette::sequential(1.0 - f64::from(row) / 127.0)).collect(),
         };
         let (name, title) = (self.name.clone(), self.title.clone());
         Some(Picture { name, title, size, body: inner(&svg), rasters: vec![cells, bar] })
     }
+
+    /// Where a value stands on the scale.
+    fn place(&self, value: f32) -> f64 {
+        if self.log { f64::from(value).log10() } else { f64::from(value) }
+    }
+
+    /// The ends of the scale; `None` where there is nothing to draw.
+    fn scale(&self) -> Option<[f64; 2]> {
+        let values = self.cells.iter().filter_map(|cell| match cell {
+            Cell::Value(value) if !self.log || *value > 0.0 => Some(self.place(*value)),
+            _ => None,
+        });
+        let [low, high] = values.fold([f64::INFINITY, f64::NEG_INFINITY], |[a, b], v| [a.min(v), b.max(v)]);
+        if self.column_count == 0 || (low > high && !self.cells.contains(&Cell::Nonfinite)) {
+            return None;
+        }
+        Some(match (self.share, self.log) {
+            _ if low > high => [0.0, 1.0],
+            (true, _) => [0.0, chart::TOPS.into_iter().find(|top| *top >= high).unwrap_or(high)],
+            (_, true) => [low.floor().max(high.ceil() - DECADE_COUNT_MAX), high.ceil().max(low.floor() + 1.0)],
+            (_, false) => [0.0, high.max(f64::MIN_POSITIVE)],
+        })
+    }
+
+    fn color(&self, cell: &Cell, [low, high]: [f64; 2]) -> Rgb {
+        match cell {
+            Cell::None => palette::NONE,
+            Cell::Nonfinite => palette::NONFINITE,
+            Cell::Value(value) if self.log && *value <= 0.0 => palette::sequential(0.0),
+            Cell::Value(value) => palette::sequential((self.place(*value) - low) / (high - low)),
+        }
+    }
+
+    /// Draws the ticks and labels of the color bar, from `x` on.
+    fn bar_labels(&self, root: &Root<'_>, [low, high]: [f64; 2], x: i32, height: f64) -> Option<()> {
+        let label = |share: f64| {
+            let value = low + (high - low) * share;
+            match (self.share, self.log) {
+                (true, _) => chart::percent(&value),
+                (_, true) => format!("1e{value:.0}"),
+                _ => chart::number(&value),
+            }
+        };
+        let parts = if self.log { ((high - low) as usize).clamp(1, 7) } else { 4 };
+        for part in 0..=parts {
+            let share = part as f64 / parts as f64;
+            let y = TITLE_HEIGHT as i32 + (height * (1.0 - share)) as i32;
+            root.draw(&PathElement::new([(x + 18, y), (x + 22, y)], chart::TEXT)).ok()?;
+            let left = style(FONT_SIZE).pos(Pos::new(HPos::Left, VPos::Center));
+            root.draw(&Text::new(label(share), (x + 26, y), left)).ok()?;
+        }
+        Some(())
+    }
+}
+
+/// Draws the names of the rows, as many as have room.
+fn row_names(root: &Root<'_>, names: &[String], font_size: u32, width: u32, height: f64) -> Option<()> {
+    let each = height / names.len() as f64;
+    let every = (NAME_HEIGHT / each).ceil().max(1.0) as usize;
+    for (row, name) in names.iter().enumerate().step_by(every) {
+        let y = TITLE_HEIGHT as i32 + (each * (row as f64 + 0.5)) as i32;
+        let right = style(font_size).pos(Pos::new(HPos::Right, VPos::Center));
+        root.draw(&Text::new(name.clone(), (width as i32 - 6, y), right)).ok()?;
+    }
+    Some(())
 }
 
 impl Heatmap {
@@ -140,7 +164,7 @@ impl Heatmap {
     }
 }
 
-type Root<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+pub type Root<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 /// A frame, and numbers of steps below it.
 pub fn steps_below(root: &Root<'_>, steps: [u64; 2], [x, y, width, height]: [f32; 4]) -> Option<()> {

@@ -2,7 +2,7 @@
 
 use super::axis;
 use super::chart::{self, FONT_SIZE, inner, style};
-use super::heatmap::swatch;
+use super::heatmap::{Root, swatch};
 use super::palette::{self, Rgb};
 use super::picture::{Picture, Raster};
 use base64::Engine as _;
@@ -160,55 +160,13 @@ fn draw(name: &str, title: &str, lines: &[&(u64, SignMapRow)], stretches: &[Stre
     {
         let root = SVGBackend::with_string(&mut svg, (size[0], size[1])).into_drawing_area();
         root.draw(&Text::new(heading, (14, 10), style(20))).ok()?;
-        let entries = [
-            (palette::LARGE, "not near zero"),
-            (palette::NEGATIVE, "near zero, negative"),
-            (palette::POSITIVE, "near zero, positive"),
-            (palette::ZERO, "zero"),
-            (palette::NONFINITE, "non-finite"),
-            (palette::NONE, "no gradient"),
-        ];
-        let mut x = LEFT as i32;
-        for (rgb, text) in entries {
-            swatch(&root, rgb, text, (x, 46))?;
-            x += chart::text_width(text) as i32 + 40;
-        }
+        legend(&root)?;
         let [left, top, right, bottom] = [LEFT, TOP, LEFT + width, TOP + height].map(|len| len as i32);
         let frame = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
         root.draw(&PathElement::new(frame, chart::TEXT)).ok()?;
-        let count = (rows as usize).min((height / 18).max(2) as usize).min(12);
-        for label in 0..count {
-            let line = part.lines.start + label * (rows as usize - 1) / (count - 1).max(1);
-            let y = top + ((line - part.lines.start) as f64 * f64::from(each_row) + f64::from(each_row) / 2.0) as i32;
-            let text = style(FONT_SIZE).pos(Pos::new(HPos::Right, VPos::Center));
-            root.draw(&Text::new(chart::thousands(lines[line].0), (left - 6, y), text)).ok()?;
-        }
+        line_labels(&root, lines, part, each_row)?;
         root.draw(&Text::new("step", (14, top - 18), style(FONT_SIZE))).ok()?;
-        let at = |element: u64| {
-            let share = (element - shown.start) as f64 / (shown.end - shown.start) as f64;
-            left + (share * f64::from(width)) as i32
-        };
-        let mut named_to = None;
-        for (stretch, name) in stretches.iter().zip(&names) {
-            let (from, to) = (stretch.elements.start.max(shown.start), stretch.elements.end.min(shown.end));
-            if from >= to {
-                continue;
-            }
-            let (start, end) = (at(from), at(to));
-            if start > left && end - start > 3 {
-                root.draw(&PathElement::new([(start, top), (start, bottom + 4)], chart::color(BORDER))).ok()?;
-            }
-            let (name, middle) = (name.clone(), (start + end) / 2);
-            if end - start > chart::text_width(&name) as i32 {
-                let below = style(FONT_SIZE).pos(Pos::new(HPos::Center, VPos::Top));
-                root.draw(&Text::new(name, (middle, bottom + 8), below)).ok()?;
-            } else if end - start >= 4 && named_to.is_none_or(|last| middle - last >= 16) {
-                // Names that would lie on one another are left out: those of the smallest parameters.
-                let below = style(FONT_SIZE).transform(FontTransform::Rotate90);
-                root.draw(&Text::new(name, (middle + 5, bottom + 8), below)).ok()?;
-                named_to = Some(middle);
-            }
-        }
+        stretch_names(&root, stretches, &names, &shown, [width, height])?;
         root.present().ok()?;
     }
     let cells =
@@ -216,4 +174,73 @@ fn draw(name: &str, title: &str, lines: &[&(u64, SignMapRow)], stretches: &[Stre
     let raster =
         Raster { place: [LEFT, TOP, width, height].map(|len| len as f32), size: [columns, rows], rgb: cells.collect() };
     Some(Picture { name: name.into(), title: title.into(), size, body: inner(&svg), rasters: vec![raster] })
+}
+
+/// Draws what the colours stand for.
+fn legend(root: &Root<'_>) -> Option<()> {
+    let entries = [
+        (palette::LARGE, "not near zero"),
+        (palette::NEGATIVE, "near zero, negative"),
+        (palette::POSITIVE, "near zero, positive"),
+        (palette::ZERO, "zero"),
+        (palette::NONFINITE, "non-finite"),
+        (palette::NONE, "no gradient"),
+    ];
+    let mut x = LEFT as i32;
+    for (rgb, text) in entries {
+        swatch(root, rgb, text, (x, 46))?;
+        x += chart::text_width(text) as i32 + 40;
+    }
+    Some(())
+}
+
+/// Draws the steps of some lines beside them.
+fn line_labels(root: &Root<'_>, lines: &[&(u64, SignMapRow)], part: &Part, each_row: u32) -> Option<()> {
+    let height = part.lines.len() as u32 * each_row;
+    let count = part.lines.len().min((height / 18).max(2) as usize).min(12);
+    for label in 0..count {
+        let line = part.lines.start + label * (part.lines.len() - 1) / (count - 1).max(1);
+        let y =
+            TOP as i32 + ((line - part.lines.start) as f64 * f64::from(each_row) + f64::from(each_row) / 2.0) as i32;
+        let text = style(FONT_SIZE).pos(Pos::new(HPos::Right, VPos::Center));
+        root.draw(&Text::new(chart::thousands(lines[line].0), (LEFT as i32 - 6, y), text)).ok()?;
+    }
+    Some(())
+}
+
+/// Draws borders between parameters, and their names below.
+fn stretch_names(
+    root: &Root<'_>,
+    stretches: &[Stretch],
+    names: &[String],
+    shown: &Range<u64>,
+    [width, height]: [u32; 2],
+) -> Option<()> {
+    let [left, top, bottom] = [LEFT, TOP, TOP + height].map(|len| len as i32);
+    let at = |element: u64| {
+        let share = (element - shown.start) as f64 / (shown.end - shown.start) as f64;
+        left + (share * f64::from(width)) as i32
+    };
+    let mut named_to = None;
+    for (stretch, name) in stretches.iter().zip(names) {
+        let (from, to) = (stretch.elements.start.max(shown.start), stretch.elements.end.min(shown.end));
+        if from >= to {
+            continue;
+        }
+        let (start, end) = (at(from), at(to));
+        if start > left && end - start > 3 {
+            root.draw(&PathElement::new([(start, top), (start, bottom + 4)], chart::color(BORDER))).ok()?;
+        }
+        let (name, middle) = (name.clone(), (start + end) / 2);
+        if end - start > chart::text_width(&name) as i32 {
+            let below = style(FONT_SIZE).pos(Pos::new(HPos::Center, VPos::Top));
+            root.draw(&Text::new(name, (middle, bottom + 8), below)).ok()?;
+        } else if end - start >= 4 && named_to.is_none_or(|last| middle - last >= 16) {
+            // Names that would lie on one another are left out: those of the smallest parameters.
+            let below = style(FONT_SIZE).transform(FontTransform::Rotate90);
+            root.draw(&Text::new(name, (middle + 5, bottom + 8), below)).ok()?;
+            named_to = Some(middle);
+        }
+    }
+    Some(())
 }

@@ -47,10 +47,14 @@ pub use curves::Curves;
 pub use error::Error;
 pub use flight::SNAPSHOT_COUNT_MAX;
 pub use follower::Follower;
-pub use manifest::{FINDINGS, Manifest, Missed, RunStart, SCHEMA_VERSION, Segment};
+pub use manifest::{FINDINGS, Manifest, SCHEMA_VERSION, Segment};
+#[doc(hidden)]
+pub use manifest::{Missed, RunStart};
 pub use overview::{Envelope, FOLDER as OVERVIEW};
 pub use reading::{Headline, LossReading, ParameterReading, Reading, UpdateReading};
 pub use run::{Run, Series, SeriesName, TensorRow};
 pub use tensorboard::{Buckets, EventWriter, Tensorboard};
 pub use trace::{Trace, TracePoint};
-pub use writer::{RunPlace, RunWriter, TENSORBOARD};
+pub use writer::TENSORBOARD;
+#[doc(hidden)]
+pub use writer::{RunPlace, RunWriter};

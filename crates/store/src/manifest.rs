@@ -24,6 +24,7 @@ pub const FINDINGS: &str = "findings.jsonl";
 
 /// The manifest of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Manifest {
     /// Version of the form: [`SCHEMA_VERSION`] of the writer.
     pub schema_version: u32,
@@ -77,6 +78,7 @@ pub struct Manifest {
 
 /// What one process wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Segment {
     /// From 1: `stats-0001.arrows`.
     pub index: u32,

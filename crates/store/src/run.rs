@@ -54,6 +54,7 @@ pub struct SeriesName {
 
 /// A figure over the steps, in the order they were recorded.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Series {
     /// Whose figure it is, and which.
     pub name: SeriesName,
@@ -65,6 +66,7 @@ pub struct Series {
 
 /// One tensor at one step.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TensorRow {
     /// The step's number.
     pub step: u64,

@@ -5,6 +5,7 @@ use super::run::SeriesName;
 
 /// A span of steps of a [`Trace`].
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TracePoint {
     /// First and last step.
     pub steps: [u64; 2],
@@ -16,6 +17,7 @@ pub struct TracePoint {
 
 /// A figure over the steps: minimum, maximum and last value of spans that are as short as their number allows.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Trace {
     /// Whose figure it is, and which.
     pub name: SeriesName,

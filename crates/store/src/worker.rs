@@ -109,42 +109,8 @@ impl Worker {
         let (mut flushed, mut noted) = (Instant::now(), Instant::now());
         let (status, missed, unwritten_count) = loop {
             match messages.recv_timeout(FLUSH_EVERY.saturating_sub(flushed.elapsed())) {
-                Ok(Message::Record(record)) => {
-                    self.record(&record);
-                    self.flight.push(record);
-                }
-                Ok(Message::Notice(notice)) => self.notices.put(&NoticeLine { segment: self.index, notice }),
-                Ok(Message::Findings(findings)) => {
-                    for finding in findings {
-                        if let Some(tensorboard) = &mut self.tensorboard {
-                            tensorboard.set_wall_secs(None);
-                            tensorboard.finding(&finding);
-                        }
-                        self.flight.snapshot(&self.folder, &finding);
-                        self.findings.put(&FindingLine { segment: self.index, finding });
-                    }
-                    self.flush_and_judge();
-                }
-                Ok(Message::Trainable(changes)) => {
-                    for (place, trainable) in changes {
-                        if let Some(param) = self.manifest.params.get_mut(place) {
-                            param.trainable = trainable;
-                        }
-                    }
-                }
-                Ok(Message::Log { step, epoch, name, value }) => {
-                    self.scalars.table.put(step, epoch, &Source::Log, &name, value);
-                    if let Some(tensorboard) = &mut self.tensorboard {
-                        tensorboard.set_wall_secs(None);
-                        tensorboard.scalar(step, &name, value);
-                    }
-                }
-                Ok(Message::Sync(written)) => {
-                    self.flush_and_judge();
-                    // Nobody listens where waiting took too long.
-                    let _ = written.send(self.state == State::Writing);
-                }
                 Ok(Message::Finish { status, missed, unwritten_count }) => break (status, missed, unwritten_count),
+                Ok(message) => self.take(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break (RunStatus::Unfinished, Missed::default(), 0),
             }
@@ -167,6 +133,48 @@ impl Worker {
             let _ = compacting.join();
         }
         self.finish(status)
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Record(record) => {
+                self.record(&record);
+                self.flight.push(record);
+            }
+            Message::Notice(notice) => self.notices.put(&NoticeLine { segment: self.index, notice }),
+            Message::Findings(findings) => {
+                for finding in findings {
+                    if let Some(tensorboard) = &mut self.tensorboard {
+                        tensorboard.set_wall_secs(None);
+                        tensorboard.finding(&finding);
+                    }
+                    self.flight.snapshot(&self.folder, &finding);
+                    self.findings.put(&FindingLine { segment: self.index, finding });
+                }
+                self.flush_and_judge();
+            }
+            Message::Trainable(changes) => {
+                for (place, trainable) in changes {
+                    if let Some(param) = self.manifest.params.get_mut(place) {
+                        param.trainable = trainable;
+                    }
+                }
+            }
+            Message::Log { step, epoch, name, value } => {
+                self.scalars.table.put(step, epoch, &Source::Log, &name, value);
+                if let Some(tensorboard) = &mut self.tensorboard {
+                    tensorboard.set_wall_secs(None);
+                    tensorboard.scalar(step, &name, value);
+                }
+            }
+            Message::Sync(written) => {
+                self.flush_and_judge();
+                // Nobody listens where waiting took too long.
+                let _ = written.send(self.state == State::Writing);
+            }
+            // The loop ends with it.
+            Message::Finish { .. } => {}
+        }
     }
 
     fn record(&mut self, record: &StepRecord) {

@@ -1,9 +1,9 @@
 //! Twin of `histogram.wgsl`.
 
-use gradscope_record::stats::{
-    FLUSH_INDEX, Format, HISTOGRAM_LEN, Histogram, INFINITY_BITS, LINEAR_INDEX, MAGNITUDE_MASK, OVERFLOW_INDEX,
-    ZERO_INDEX, exponent_bin, linear_bin, order_key,
+use gradscope_record::stats::kernels::{
+    FLUSH_INDEX, HISTOGRAM_LEN, LINEAR_INDEX, OVERFLOW_INDEX, ZERO_INDEX, exponent_bin, linear_bin,
 };
+use gradscope_record::stats::{Format, Histogram, INFINITY_BITS, MAGNITUDE_MASK, order_key};
 
 /// Counts `values` by exponent, and between `edges` where there are any. `edges` are the 65 of
 /// [`linear_edges`](gradscope_record::stats::linear_edges).

@@ -6,10 +6,10 @@ use super::numbers::{
 };
 use super::text::{batch_len_max, conditional, lanes, pages};
 use super::words::{Form, Kind, RecordLayout, SEGMENT_WORDS};
-use gradscope_record::stats::{
-    EDGE_COUNT, FLUSH_INDEX, Format, HISTOGRAM_LEN, INFINITY_BITS, LINEAR_COUNT, LINEAR_INDEX, MAGNITUDE_MASK,
-    MIN_NORMAL_BITS, OVERFLOW_INDEX, Stats, ZERO_INDEX,
+use gradscope_record::stats::kernels::{
+    EDGE_COUNT, FLUSH_INDEX, HISTOGRAM_LEN, LINEAR_INDEX, OVERFLOW_INDEX, ZERO_INDEX,
 };
+use gradscope_record::stats::{Format, INFINITY_BITS, LINEAR_COUNT, MAGNITUDE_MASK, MIN_NORMAL_BITS, Stats};
 
 /// Which shaders a scope runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

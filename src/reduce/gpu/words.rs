@@ -1,8 +1,9 @@
 //! The words of a record: what a chunk leaves, what a tensor's summary is read back as.
 
 use super::numbers::SCALE_LOG2;
+use gradscope_record::stats::kernels::Words;
 use gradscope_record::stats::{
-    FirstNonfinite, Moments, Name, NonfiniteKind, Partial, Segment, Stats, UpdatePartial, WeightPartial, Words,
+    FirstNonfinite, Moments, Name, NonfiniteKind, Partial, Segment, Stats, UpdatePartial, WeightPartial,
 };
 
 /// How a word combines with that of another part.

@@ -4,7 +4,8 @@ use super::Pipelines;
 use super::paged::{Kernel, Paged, Terms};
 use crate::reduce::ModelTooLarge;
 use crate::reduce::gpu::{Cut, Gpu, Plan, Reads, Shaders, histogram_wgsl};
-use gradscope_record::stats::{EDGE_COUNT, HISTOGRAM_LEN, Histogram, order_key};
+use gradscope_record::stats::kernels::{EDGE_COUNT, HISTOGRAM_LEN};
+use gradscope_record::stats::{Histogram, order_key};
 
 /// Elements that one workgroup counts.
 const CHUNK_LEN: u64 = 1 << 16;

@@ -149,7 +149,7 @@ impl ScopeBuilder {
 /// # }
 /// ```
 impl ScopeBuilder {
-    /// Writes a run folder of its own under `folder`, `<UTC time>-<id>`; [`Scope::run_folder`] names it. It holds Arrow
+    /// Writes a run folder of its own under `folder`, `<UTC time>-<id>`; [`Scope::run_folder`](crate::Scope::run_folder) names it. It holds Arrow
     /// streams, and Parquet once it has ended with the feature `parquet`. Default: nothing touches the disk.
     pub fn run(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
         self.run = Some(RunPlace::New(folder.into()));
@@ -181,7 +181,7 @@ impl ScopeBuilder {
 
     /// Writes gradients and parameters whose path matches the regular expression, as they are, to `captures/` in the
     /// run folder: a safetensors file a step, at those observed steps that the schedule names and at those that
-    /// [`Scope::capture_next`] asks for. A thread of its own reads and writes them; until it has read them, what
+    /// [`Scope::capture_next`](crate::Scope::capture_next) asks for. A thread of its own reads and writes them; until it has read them, what
     /// changes them makes a copy. Default: none. Files are `step-00000100.safetensors` with `gradient/PATH` and
     /// `parameter/PATH`. Needs [`ScopeBuilder::run`] or [`ScopeBuilder::resume`]. The expression is searched for in the
     /// whole path (`^` and `$` anchor it); one that matches no parameter is an error of [`ScopeBuilder::build`].

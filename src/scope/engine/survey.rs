@@ -6,7 +6,8 @@ use crate::reduce::kernels::histogram::HistogramKernel;
 use crate::reduce::kernels::paged::Terms;
 use crate::reduce::kernels::segment_reduce::{SegmentLayout, SegmentReduce};
 use crate::reduce::survey::{Counted, Stretches, SurveyDue, SurveyPlan};
-use gradscope_record::stats::{linear_edges, scaled_edges};
+use gradscope_record::stats::kernels::scaled_edges;
+use gradscope_record::stats::linear_edges;
 
 pub(super) struct GpuSurvey {
     histograms: Option<HistogramKernel>,

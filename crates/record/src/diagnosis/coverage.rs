@@ -71,6 +71,7 @@ impl Material {
 
 /// Which rules could judge a run. `Display` says so in a sentence or two.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Coverage {
     /// Rules that had what they need.
     pub judged: Vec<Rule>,

@@ -79,6 +79,7 @@ impl TensorRecord {
 /// `f * average + (1 - f) * x`, with `f` of `ScopeBuilder::average_factor`, 0.9
 /// unless set. A figure that a step lacks leaves its average as it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Averages {
     /// Of `sum |g|`.
     pub l1_norm: f64,

@@ -1,6 +1,7 @@
 //! Kinds of statistics: how the parts of one combine, what it is once finished, and how it totals over tensors.
 
-use super::{FirstNonfinite, INFINITY_BITS, Moments, Name, Words, from_order_key, order_key};
+use super::table::Words;
+use super::{FirstNonfinite, INFINITY_BITS, Moments, Name, from_order_key, order_key};
 
 /// What a tensor's statistics are finished with, beside their parts.
 #[derive(Clone, Copy, Debug)]

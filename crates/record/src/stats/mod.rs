@@ -21,11 +21,17 @@ pub use gradient::{FirstNonfinite, Global, GlobalDynamics, NonfiniteKind};
 pub use moments::Moments;
 pub use parameter::{GlobalParameters, ParameterSummary, WeightPartial};
 pub use sets::{Stats, UnknownStats};
-pub use shape::{EDGE_COUNT, scaled_edges};
 pub use shape::{EXPONENT_COUNT, Format, Histogram, LINEAR_COUNT, LinearHistogram, Segment, linear_edges};
-pub use shape::{FLUSH_INDEX, HISTOGRAM_LEN, LINEAR_INDEX, OVERFLOW_INDEX, ZERO_INDEX, exponent_bin, linear_bin};
-pub use table::{Cells, Name, Row, Words};
+pub use table::{Cells, Name, Row};
 pub use update::{Crossings, GlobalUpdates, RetainedMoves, UpdatePartial, UpdateSummary};
+
+/// What the reductions of `gradscope` share with these statistics, and nobody else needs.
+#[doc(hidden)]
+pub mod kernels {
+    pub use super::shape::{EDGE_COUNT, FLUSH_INDEX, HISTOGRAM_LEN, LINEAR_INDEX, OVERFLOW_INDEX, ZERO_INDEX};
+    pub use super::shape::{exponent_bin, linear_bin, scaled_edges};
+    pub use super::table::Words;
+}
 
 /// The magnitude bits of an f32: everything but the sign.
 pub const MAGNITUDE_MASK: u32 = 0x7fff_ffff;

@@ -270,7 +270,7 @@ macro_rules! statistics {
             }
 
             /// Reads the part from a GPU record. What the record does not have is that of no elements.
-            pub fn from_words(words: &mut impl $crate::stats::Words) -> Self {
+            pub fn from_words(words: &mut impl $crate::stats::table::Words) -> Self {
                 Self { $(
                     $part: if words.has(Stats::$set) {
                         let name = $crate::stats::Name::new(concat!($prefix, stringify!($part)));
@@ -288,7 +288,7 @@ macro_rules! statistics {
             fn combine(a: $Part, b: $Part) -> $Part {
                 a.combine_rows(b)
             }
-            fn read(words: &mut impl $crate::stats::Words, _: $crate::stats::Name) -> $Part {
+            fn read(words: &mut impl $crate::stats::table::Words, _: $crate::stats::Name) -> $Part {
                 $Part::from_words(words)
             }
         }

@@ -35,6 +35,17 @@ impl fmt::Display for Summary {
             table(f, &self.rows, &parameters())?;
         }
         writeln!(f)?;
+        self.totals(f, last_step)?;
+        if self.dropped_count + self.lost_count > 0 {
+            write!(f, "\nnot recorded: {} steps dropped, {} lost", self.dropped_count, self.lost_count)?;
+        }
+        self.messages(f)
+    }
+}
+
+impl Summary {
+    /// Figures over all layers: of the run, and of its last step.
+    fn totals(&self, f: &mut fmt::Formatter<'_>, last_step: u64) -> fmt::Result {
         let global = &self.last_global;
         let [tiny, small] = global.near_zero_ratio().map_or([None; 2], |ratios| ratios.map(Some));
         write!(
@@ -67,14 +78,9 @@ impl fmt::Display for Summary {
             let unmoved = percent(ratio(updates.unchanged_count, updates.numel));
             write!(f, "; the move before it: L2 {:.3e}, {unmoved} unmoved", updates.l2_norm)?;
         }
-        if self.dropped_count + self.lost_count > 0 {
-            write!(f, "\nnot recorded: {} steps dropped, {} lost", self.dropped_count, self.lost_count)?;
-        }
-        self.messages(f)
+        Ok(())
     }
-}
 
-impl Summary {
     /// Findings and notices, a line each.
     fn messages(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.findings.is_empty() {

@@ -8,6 +8,7 @@ use crate::stats::{Crossings, ParameterSummary, TensorSummary, Transitions, Upda
 /// Figures of a run so far, a row a parameter. `Display` prints a table of gradients and, where they were asked for, one
 /// of their dynamics and one of parameters and moves.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Summary {
     /// Steps recorded.
     pub step_count: u64,
@@ -41,6 +42,7 @@ pub struct Summary {
 
 /// One parameter over the run.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Row {
     /// Module path.
     pub path: String,

@@ -10,6 +10,7 @@ pub(super) const PART: usize = 8;
 
 /// Losses: the first, and means over the last eighth of the run and over the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LossReading {
     /// At the first step.
     pub first: f64,
@@ -44,6 +45,7 @@ impl LossReading {
 
 /// One figure for how good a run is, by which runs can be compared.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Headline {
     /// `validation/loss`, or else `loss`.
     pub name: String,

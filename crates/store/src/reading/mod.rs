@@ -25,6 +25,7 @@ const HEALTHY_MOVES: std::ops::RangeInclusive<f64> = 1e-4..=1e-2;
 
 /// A short plain reading of a run. `Display` has it in words.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Reading {
     /// The run's folder.
     pub name: String,
@@ -81,6 +82,7 @@ impl UpdateReading {
 
 /// One parameter's gradient: root mean squares early and late, and the share near zero.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ParameterReading {
     /// Module path.
     pub path: String,
