@@ -1,5 +1,5 @@
 //! Statistics of every gradient of a network that trains with [burn](https://burn.dev) on wgpu, at every step, for every
-//! tensor. Hand-written WGSL reduces the gradient buffers where they lie on the GPU. 68 bytes a tensor (336 of the full
+//! tensor. Hand-written WGSL reduces the gradient buffers where they lie on the GPU. About 70 bytes a tensor (340 of the full
 //! set) come back a step or two later, and the training thread does not wait for them.
 //!
 //! Hold one [`Scope`], and after each backward pass give it the gradients: its documentation has the loop. [`snapshot`]
@@ -21,11 +21,12 @@
 //! - `gradscope-record` (`crates/record/`): [`stats`] (the summaries as monoids), [`record`] (what a step leaves),
 //!   [`diagnosis`] (records in, findings out), and the summary of a run as tables. No GPU, no burn, no files.
 //!
-//! In `scope`, `builder` checks settings, `rules` those of the diagnoses, `selection` says which parameters a pattern
-//! means, `schedule` and `survey` what is due, `step` describes one step, `walk` visits the module. `observer` holds the
-//! engine: `engine` on the GPU (a step's tensors from the hand-off to the map; `read` decodes what comes back), `host`
-//! without one; `parcel` is what passes between these. `bridge` turns burn tensors into buffer slices, and is the only
-//! file that names cubecl types. `diagnosing` hands findings to whoever asked for them, `capture` writes raw tensors,
+//! In `scope`, `builder` checks settings, `selection` says which parameters a pattern means, `schedule` and `survey` what is
+//! due, `comparing` which step each is compared with, `step` describes one step and `scalar` the numbers it takes, `walk`
+//! visits the module. `observer` has the trait of both engines: `gpu_engine` is the GPU's half on the training thread and
+//! `engine` its half on burn's (a step's tensors from the hand-off to the map; `read` decodes what comes back),
+//! `cpu_engine` the one without a GPU; `parcel` is what passes between these. `bridge` turns burn tensors into buffer
+//! slices, and is the only file that names cubecl types. `diagnosing` hands findings to whoever asked for them, `capture` writes raw tensors,
 //! `events` keeps what nobody has polled, `numbering` gives steps their numbers, `notices` reports a thing once and
 //! counts it from then on, `recording` hands a step that has come back to the run folder and the rules, `run_start` fills
 //! in the manifest. [`device`](mod@device) opens the burn device with the wgpu handles behind it, and [`learner`] holds
@@ -34,7 +35,7 @@
 //! In `reduce`, `gpu` holds the device and its limits, `numbers` that shaders share, the words of a record, shader
 //! composition, the dispatch plan, the staging ring, and the GPU's clock (`timer`). `kernels` has one launcher a shader
 //! of `shaders/`, same stem; `paged` is what those share that read buffers of others, `reduction` the two that make
-//! summaries. [`cpu`] has their twins. `survey` says what histograms, channels and sign maps are over, whichever engine
+//! summaries. [`cpu`] has their twins. `history` decides what a step is compared with, on either engine. `survey` says what histograms, channels and sign maps are over, whichever engine
 //! counts.
 //!
 //! The path of one gradient: `Step::gradients` clones handles; `Step::submit` hands them to burn's device (`bridge`),

@@ -97,10 +97,10 @@ pub fn summarise(now: &[f32], previous: Option<&[f32]>, eps: [f64; 2]) -> Tensor
                 .iter()
                 .position(|x| !x.is_finite())
                 .map(|index| FirstNonfinite { index: index as u64, kind: kind(now[index]) }),
+            became_zero_count: count_pairs(&|a, b| a.is_finite() && a != 0.0 && b == 0.0),
             transitions: previous.map(|_| filled!(Transitions {
                 became_nonfinite_count: count_pairs(&|a, b| a.is_finite() && !b.is_finite()).unwrap_or(0),
                 recovered_count: count_pairs(&|a, b| !a.is_finite() && b.is_finite()).unwrap_or(0),
-                became_zero_count: count_pairs(&|a, b| a.is_finite() && a != 0.0 && b == 0.0).unwrap_or(0),
                 retained_count: per_eps(&|a, b, eps| near(a, eps) && near(b, eps)),
                 released_count: per_eps(&|a, b, eps| near(a, eps) && b.is_finite() && !near(b, eps)),
                 captured_count: per_eps(&|a, b, eps| a.is_finite() && !near(a, eps) && near(b, eps)),

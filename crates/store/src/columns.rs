@@ -222,3 +222,53 @@ impl Cells for Reading<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_schema::Schema;
+    use gradscope_record::stats::{Partial, TensorSummary, order_key};
+
+    /// A batch of one row, without the columns of these names.
+    fn batch_without(summary: &TensorSummary, lacking: &[&str]) -> RecordBatch {
+        let mut builder = RowBuilder::new(Stats::DYNAMICS | Stats::COSINE, "");
+        builder.append(Some(summary));
+        let fields: Vec<Field> = builder.fields().collect();
+        let columns = fields.into_iter().zip(builder.finish());
+        let kept = columns.filter(|(field, _)| !lacking.contains(&field.name().as_str()));
+        let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = kept.unzip();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("one row in every column")
+    }
+
+    fn compared() -> TensorSummary {
+        let key = order_key(1f32.to_bits());
+        let mut part = Partial { numel: 4, previous_numel: 4, min_key: key, max_key: key, ..Partial::IDENTITY };
+        part.dynamics.transitions.recovered_count = 3;
+        part.dynamics.became_zero_count = 1;
+        part.finish()
+    }
+
+    #[test]
+    fn a_row_is_read_as_it_was_written() {
+        let written = compared();
+        let batch = batch_without(&written, &[]);
+        assert_eq!(RowReader::bind(&batch, "").at(0), Some(written));
+    }
+
+    /// Folders that were written before a statistic was declared have no column of it.
+    #[test]
+    fn a_column_that_is_not_there_takes_no_other_figure_with_it() {
+        let written = compared();
+        let batch = batch_without(&written, &["became_zero_count", "cosine_previous", "skewness"]);
+        let found: TensorSummary = RowReader::bind(&batch, "").at(0).expect("there is a row");
+        let (found, written) = (found.dynamics.expect("dynamics"), written.dynamics.expect("dynamics"));
+        assert_eq!((found.became_zero_count, written.became_zero_count), (None, Some(1)));
+        assert_eq!(found.transitions, written.transitions);
+    }
+
+    #[test]
+    fn a_row_without_a_tensor_is_none() {
+        let batch = batch_without(&compared(), &["numel"]);
+        assert_eq!(RowReader::<TensorSummary>::bind(&batch, "").at(0), None);
+    }
+}

@@ -51,19 +51,14 @@ fn tensor(parts: &[StepRecord], place: usize) -> TensorRecord {
     let is_unreadable = of_parts().any(|tensor| tensor.gradient == Gradient::Unreadable);
     let gradient = match summaries.copied().reduce(|whole, part| whole.combine(&part)) {
         _ if is_unreadable => Gradient::Unreadable,
-        Some(mut summary) => {
+        Some(summary) => {
             let previous = of_parts().filter_map(|tensor| match tensor.gradient {
                 Gradient::Observed { previous_step, .. } => Some(previous_step),
                 _ => None,
             });
             // Some were compared with another step than others: then the whole was with none.
             let previous_step = previous.reduce(|one, other| one.filter(|_| one == other)).flatten();
-            let compared = previous_step.is_some();
-            summary.sign_flip_count = summary.sign_flip_count.filter(|_| compared);
-            summary.signed_pair_count = summary.signed_pair_count.filter(|_| compared);
-            if let Some(dynamics) = &mut summary.dynamics {
-                dynamics.transitions = dynamics.transitions.filter(|_| compared);
-            }
+            let summary = if previous_step.is_some() { summary } else { summary.without_comparison() };
             Gradient::Observed { summary, previous_step }
         }
         None => of_parts().next().map_or(Gradient::Missing, |tensor| tensor.gradient),

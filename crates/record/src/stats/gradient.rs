@@ -167,6 +167,10 @@ statistics! {
             kurtosis: Option<f64> = Derived => |part, _whole| part.moments.kurtosis();
             /// In logical (row-major) order, whatever the strides.
             first_nonfinite: Option<FirstNonfinite> = First of first_nonfinite: Option<FirstNonfinite>;
+            /// Elements that were finite and not zero at the step compared with, and are zero now.
+            #[serde(default)]
+            became_zero_count: Option<u64> = Count of became_zero_count: u64,
+                total Option<u64>, "Over the tensors that could be compared with the previous step.";
             /// What became of elements since the step compared with; `None` where there is none.
             transitions: Option<Transitions> = Nested of transitions: Transitions,
                 total Option<Transitions>, "Over the tensors that could be compared with the previous step.";
@@ -186,8 +190,6 @@ statistics! {
         became_nonfinite_count: u64 = Count;
         /// Non-finite before, finite now.
         recovered_count: u64 = Count;
-        /// Finite and not zero before, zero now.
-        became_zero_count: u64 = Count;
         /// Near zero before and now.
         retained_count: [u64; 2] = Count;
         /// Near zero before; finite and not near zero now.
@@ -324,6 +326,14 @@ impl TensorSummary {
         whole.dynamics = whole.dynamics.filter(|_| self.dynamics.is_some() && other.dynamics.is_some());
         whole.cosine_previous = None;
         whole
+    }
+
+    /// The same without what compares with an earlier step.
+    #[must_use]
+    pub(crate) fn without_comparison(&self) -> Self {
+        let mut summary = Partial { previous_numel: 0, ..Partial::from_summary(self) }.finish();
+        summary.dynamics = summary.dynamics.filter(|_| self.dynamics.is_some());
+        summary
     }
 
     /// What of it was asked for.

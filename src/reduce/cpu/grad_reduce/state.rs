@@ -80,10 +80,10 @@ impl State {
             let flip = flips(before, now);
             add(&mut total.signed_pair_count, is_signed(before) && is_signed(now));
             add(&mut total.sign_flip_count, flip);
+            add(&mut total.dynamics.became_zero_count, is_signed(before) && now == ZERO);
             let t = &mut total.dynamics.transitions;
             add(&mut t.became_nonfinite_count, !was_lost && is_lost);
             add(&mut t.recovered_count, was_lost && !is_lost);
-            add(&mut t.became_zero_count, is_signed(before) && now == ZERO);
             for k in 0..2 {
                 let (was_near, near) = (is_near(before, k), is_near(now, k));
                 add(&mut t.retained_count[k], was_near && near);
