@@ -4,7 +4,8 @@
 //! at each step:   begin(step, visited)      at a step that is kept, what was visited has no history until it is compared
 //!                 compare(tensor, layout)   -> the earlier step, where there is one that counts; this step is kept
 //! what is kept:   a step and a layout for each tensor; the state itself lies with the engine
-//! lost by:        forget (another parameter, a step that failed), a visit without a gradient
+//! lost by:        forget (another parameter, a step that failed), a change of layout, and a visit without a gradient
+//!                 (a moving average is not visited: without a gradient it stays what it was)
 //! ```
 
 /// A step among those that are compared with each other.
@@ -29,7 +30,7 @@ impl ComparedStep {
 pub(crate) struct Compared {
     /// `None` where there is nothing to compare with.
     pub previous_step: Option<u64>,
-    /// There would have been, had the tensor's layout not changed.
+    /// There was, in another layout: the history starts anew.
     pub is_reset: bool,
 }
 
@@ -69,7 +70,7 @@ impl History {
         }
         Compared {
             previous_step: alike.filter(|_| step.keeps).map(|kept| kept.step),
-            is_reset: previous.is_some() && alike.is_none(),
+            is_reset: step.keeps && previous.is_some() && alike.is_none(),
         }
     }
 
@@ -189,6 +190,16 @@ mod tests {
         });
         let expected = [(None, false), (Some(1), false), (None, true), (Some(3), false)];
         assert_eq!(compared.map(|found| (found.previous_step, found.is_reset)), expected);
+    }
+
+    #[test]
+    fn a_step_that_is_not_kept_resets_nothing() {
+        let mut history = History::new(1);
+        for (step, layout) in [(any(1), 7), (unkept(2), 8), (any(3), 7)] {
+            history.begin(step, [0]);
+            let compared = history.compare(0, step, layout);
+            assert_eq!((compared.previous_step, compared.is_reset), ((step.step == 3).then_some(1), false));
+        }
     }
 
     #[test]

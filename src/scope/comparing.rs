@@ -144,12 +144,22 @@ mod tests {
     #[test]
     fn without_epochs_the_first_observed_step_alone_is_kept() {
         let mut comparing = comparing(Span::Epoch);
-        let keeps = [0, 3, 6].map(|step| {
+        // Step 0 finds the ring full, and is not submitted.
+        let keeps = [0, 1, 3, 6].map(|step| {
             let attention = comparing.attention(number(step));
             let keeping = comparing.keeping(number(step), None, &attention, false);
-            comparing.submitted(&keeping, None);
+            if step > 0 {
+                comparing.submitted(&keeping, None);
+            }
             keeping.compared.keeps
         });
-        assert_eq!(keeps, [true, false, false]);
+        assert_eq!(keeps, [true, false, true, false]);
+    }
+
+    #[test]
+    fn a_schedule_that_is_no_parameters_own_makes_no_step_due() {
+        let comparing = Comparing::new(Span::Step, vec![Schedule::every(1), Schedule::every(3)], vec![1, 1]);
+        let due = (0..7).filter(|step| comparing.attention(number(*step)).contains(&Attention::Observe));
+        assert_eq!(due.collect::<Vec<_>>(), [0, 3, 6]);
     }
 }

@@ -83,6 +83,7 @@ impl CpuEngine {
         let mut notices = Vec::new();
         given.replaced.iter().for_each(|(tensor, _)| self.forget(*tensor));
         self.gradients.history.begin(keeping.compared, parcel.tensors.iter().map(|(tensor, ..)| *tensor));
+        // An average that does not advance stays what it was: a visit without a gradient does not end its history.
         self.averages.iter_mut().for_each(|averages| averages.compares.history.begin(keeping.compared, []));
         let counted = given.survey.is_any().then(|| self.count(given, &parcel));
         let mut tensors = vec![TensorRecord::of(Gradient::Missing); self.params.len()];
@@ -95,11 +96,11 @@ impl CpuEngine {
             let record = &mut tensors[tensor];
             record.ema = self.ema(given, tensor, [&gradient, &param], keeping.compared);
             record.gradient = self.gradient(given, tensor, gradient, keeping.compared);
-            let Some(Ok(param)) = param.filter(|_| self.settings.form.groups.contains(Stats::PARAMS)) else {
-                continue;
-            };
-            record.parameter = Some(weigh(&param).finish());
-            record.update = self.update(tensor, param, record.gradient, keeping);
+            if self.settings.form.groups.contains(Stats::PARAMS) {
+                let param = param.and_then(Result::ok);
+                record.parameter = param.as_ref().map(|param| weigh(param).finish());
+                record.update = self.update(tensor, param, record.gradient, keeping);
+            }
         }
         let taps = parcel.taps.into_iter().zip(&given.taps);
         let taps = taps.filter_map(|((payload, rails), (name, _))| self.tap(name, &payload, rails));
@@ -141,12 +142,13 @@ impl CpuEngine {
     fn update(
         &mut self,
         tensor: usize,
-        param: Arc<[f32]>,
+        param: Option<Arc<[f32]>>,
         gradient: Gradient,
         keeping: &Keeping,
     ) -> Option<UpdateSummary> {
-        let kept = keeping.params[tensor].then(|| Arc::clone(&param));
-        let (previous_step, previous) = self.kept_params.replace(tensor, keeping.compared, kept)?;
+        let kept = param.clone().filter(|_| keeping.params[tensor]);
+        let previous = self.kept_params.replace(tensor, keeping.compared, kept);
+        let (param, (previous_step, previous)) = param.zip(previous)?;
         let is_compared = matches!(gradient, Gradient::Observed { previous_step: Some(_), .. });
         let state = is_compared.then_some(&self.gradients.states[tensor]);
         Some(moved(&param, &previous, state).finish(previous_step, is_compared))
@@ -248,7 +250,7 @@ impl StepEngine for CpuEngine {
         self.kept_params.is_any()
     }
 
-    fn poll(&mut self) -> Option<Landed> {
+    fn next_landed(&mut self) -> Option<Landed> {
         self.landed.pop_front()
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct GpuEngine {
     kept_params: KeptParams<Primitive>,
     /// Tensors that had their turn since the last hand-off, and no gradient.
     lost: Vec<usize>,
+    /// Tensors whose parameter was replaced since the last hand-off.
+    replaced: Vec<usize>,
     /// Where the last hand-off went, to drain it.
     destination: Option<bridge::Destination>,
     state_bytes: u64,
@@ -43,6 +45,7 @@ impl GpuEngine {
             state_bytes: engine.state_bytes(),
             engine: Arc::new(Mutex::new(engine)),
             lost: Vec::new(),
+            replaced: Vec::new(),
             destination: None,
         })
     }
@@ -52,13 +55,14 @@ impl GpuEngine {
         let groups = self.form.groups;
         // What was kept is of another parameter.
         given.replaced.iter().for_each(|(tensor, _)| self.kept_params.forget(*tensor));
+        self.replaced.extend(given.replaced.iter().map(|(tensor, _)| *tensor));
         let mut load = Load {
             handed: vec![],
             observation: Observation {
                 roles: vec![],
                 visited: parcel.tensors.iter().map(|(tensor, ..)| *tensor).collect(),
                 lost: std::mem::take(&mut self.lost),
-                replaced: given.replaced.iter().map(|(tensor, _)| *tensor).collect(),
+                replaced: std::mem::take(&mut self.replaced),
                 primed: given.not_due.clone(),
                 scale: given.scale,
                 compared: keeping.compared,
@@ -102,6 +106,7 @@ impl GpuEngine {
     /// Keeps for the next hand-off what this one would have told.
     fn lost_again(&mut self, observation: Observation) {
         self.lost = observation.lost;
+        self.replaced = observation.replaced;
         if observation.compared.keeps {
             self.lost.extend(observation.visited);
         }
@@ -210,7 +215,7 @@ impl StepEngine for GpuEngine {
         self.kept_params.is_any()
     }
 
-    fn poll(&mut self) -> Option<Landed> {
+    fn next_landed(&mut self) -> Option<Landed> {
         let (flight, mut given) = self.ring.next_landed()?;
         let reading = Instant::now();
         let landed = flight.land(u64::from(given.cost.readback_bytes));

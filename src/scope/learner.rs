@@ -225,7 +225,7 @@ impl Hook {
         self
     }
 
-    /// A figure that is on the GPU, such as the loss, for the next [`Hook::observe`] on its device: call it in `TrainStep::step`. Given
+    /// A number that is on the GPU, such as the loss, for the next [`Hook::observe`] on its device: call it in `TrainStep::step`. Given
     /// again before that, as where gradients are accumulated, the last holds. It is read back with the statistics.
     pub fn scalar(&self, name: &str, tensor: &Tensor<1>) {
         let (tensor, device) = (tensor.clone().inner(), tensor.device());

@@ -118,6 +118,8 @@ pub struct Scope {
     unknown_count: usize,
     store: Option<gradscope_store::RunWriter>,
     capture: Option<capture::Capturing>,
+    /// Parameters that were replaced at a step that was dropped, which the engine has not heard of.
+    replaced: Vec<(usize, ParamId)>,
     /// Captures that findings have asked for.
     snapshot_count: usize,
 }

@@ -28,8 +28,9 @@ pub(super) trait StepEngine: Send {
     /// Whether parameters are kept whose next update is still to be computed.
     fn awaits_update(&self) -> bool;
 
-    /// The oldest step, if its numbers are there. Never blocks.
-    fn poll(&mut self) -> Option<Landed>;
+    /// The oldest step, if its numbers are there, without what its caller alone knows: [`Observer::poll`] adds that. Never
+    /// blocks.
+    fn next_landed(&mut self) -> Option<Landed>;
 
     /// Looks whether the GPU has got further.
     fn refresh(&self) {}
@@ -104,7 +105,7 @@ impl Observer {
 
     /// The oldest step, if its numbers are there, with what its caller alone knew. Never blocks.
     pub fn poll(&mut self) -> Option<Landed> {
-        let mut landed = self.engine.poll()?;
+        let mut landed = self.engine.next_landed()?;
         if let Ok(read) = &mut landed.read {
             landed.given.complete(&mut read.tensors);
         }

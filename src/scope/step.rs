@@ -186,7 +186,7 @@ impl<'a> Step<'a> {
     }
 
     /// The gradients of `model`: burn's `Gradients`, `GradientsParams` or `MultiGradientsParams`. They are not changed
-    /// and not kept. Where the scope was asked for `Updates`, the parameters are kept until the next step. Given more
+    /// and not kept. Where the scope was asked for [`Stats::UPDATES`], the parameters are kept until the next step. Given more
     /// than once, as after several backward passes of one step, the gradients are added, as an optimizer that
     /// accumulates them does; one addition for each parameter that has several. A parameter that the scope does not know
     /// is reported once ([`NoticeKind::ModelChanged`](crate::NoticeKind)); a gradient of another element type, length or
@@ -263,6 +263,7 @@ impl<'a> Step<'a> {
             scope.unknown_count = unknown_count;
             scope.know(&mut given, &parcel);
         }
+        given.replaced.append(&mut scope.replaced);
         if !is_due {
             scope.observer.engine.prime(&given, parcel, &keeping);
             scope.take_trainable(&given.trainable);
@@ -276,6 +277,7 @@ impl<'a> Step<'a> {
         if !scope.make_room(&mut given) {
             let in_flight_count = scope.observer.engine.in_flight_count();
             scope.take_trainable(&given.trainable);
+            scope.replaced.append(&mut given.replaced);
             given.notices.push(NoticeKind::StepDropped { in_flight_count });
             scope.notify_all(step, given.notices);
             return Err(Error::StepLost { step, reason: format!("{in_flight_count} steps were in flight") });

@@ -4,7 +4,7 @@ use crate::fixture::{Random, bag, device, summary, tensor};
 use burn::module::{Module, Param};
 use burn::tensor::{Device as BurnDevice, Tensor};
 use gradscope::record::Gradient;
-use gradscope::{Device, Error, Event, NoticeKind, Scope, WhenFull};
+use gradscope::{Device, Error, Event, NoticeKind, Scope, Span, WhenFull};
 
 #[derive(Module, Debug)]
 struct Single {
@@ -154,6 +154,36 @@ fn a_full_ring_waits_or_drops_and_counts() {
             }
         }
     }
+}
+
+#[test]
+fn a_parameter_that_was_replaced_at_a_dropped_step_is_compared_with_nothing() {
+    let device = device();
+    let training = device.burn().clone().autodiff();
+    let models = [single(&training), single(&training)];
+    let builder = Scope::builder(&device).span(Span::Sample).ring_len(1).when_full(WhenFull::Drop);
+    let mut scope = builder.build(&models[0]).unwrap();
+    let submit = |scope: &mut Scope, step: u64, model: usize| {
+        let gradients = loss(&models[model], 1.0).backward();
+        scope.step(step).gradients(&models[model], &gradients).try_submit()
+    };
+    let previous = |scope: &mut Scope, step: u64| match scope.read(step).unwrap().tensors[0].gradient {
+        Gradient::Observed { previous_step, .. } => previous_step,
+        other => panic!("{other:?}"),
+    };
+    // Until a step that brings the other parameter finds the ring full.
+    for step in (0..100).step_by(3) {
+        submit(&mut scope, step, 0).unwrap();
+        let is_dropped = submit(&mut scope, step + 1, 1).is_err();
+        scope.read(if is_dropped { step } else { step + 1 }).unwrap();
+        submit(&mut scope, step + 2, 1).unwrap();
+        if is_dropped {
+            assert_eq!(previous(&mut scope, step + 2), None, "the step before was the other parameter's");
+            return;
+        }
+        assert_eq!(previous(&mut scope, step + 2), Some(step + 1));
+    }
+    panic!("no step was dropped");
 }
 
 #[test]

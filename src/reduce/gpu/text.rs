@@ -78,17 +78,18 @@ const NUMBER: &str = "EACH";
 /// each whether it holds, `repetitions` which numbers take the place of `EACH` in the lines after `//#name`.
 pub(super) fn conditional(source: &str, conditions: &[(&str, bool)], repetitions: &[(&str, Vec<String>)]) -> String {
     let holds = |condition: &str| {
-        let known = conditions.iter().find(|(known, _)| *known == condition);
-        known.unwrap_or_else(|| panic!("no shader condition is called {condition}")).1
+        let (name, wanted) = condition.strip_prefix('!').map_or((condition, true), |name| (name, false));
+        let known = conditions.iter().find(|(known, _)| *known == name);
+        known.unwrap_or_else(|| panic!("no shader condition is called {name}")).1 == wanted
     };
-    let mut blocks: Vec<(Block<'_>, String)> = vec![(Block::Once, String::new())];
+    let mut blocks: Vec<(Block<'_>, String)> = vec![(Block::If { is_kept: true }, String::new())];
     for line in source.lines() {
         let directive = line.trim_start().strip_prefix("//#");
         if let Some(condition) = directive.and_then(|directive| directive.strip_prefix("if ")) {
-            blocks.push((if holds(condition) { Block::Once } else { Block::Never }, String::new()));
+            blocks.push((Block::If { is_kept: holds(condition) }, String::new()));
         } else if directive == Some("else") {
-            let was_kept = close(&mut blocks);
-            blocks.push((if was_kept { Block::Never } else { Block::Once }, String::new()));
+            let Block::If { is_kept } = close(&mut blocks) else { panic!("an //#else follows an //#if") };
+            blocks.push((Block::Else { is_kept: !is_kept }, String::new()));
         } else if directive == Some("end") {
             close(&mut blocks);
         } else if let Some(name) = directive {
@@ -105,22 +106,26 @@ pub(super) fn conditional(source: &str, conditions: &[(&str, bool)], repetitions
     blocks.remove(0).1
 }
 
-/// Closes the innermost block and adds what it leaves to the one around it. Tells whether it left its lines.
-fn close(blocks: &mut Vec<(Block<'_>, String)>) -> bool {
+/// Closes the innermost block, and adds what it leaves to the one around it.
+fn close<'a>(blocks: &mut Vec<(Block<'a>, String)>) -> Block<'a> {
     let (block, lines) = blocks.pop().expect("a block is open");
     let (_, outer) = blocks.last_mut().expect("every //#end closes a block of its own");
     match block {
-        Block::Never => return false,
-        Block::Once => outer.push_str(&lines),
+        Block::If { is_kept } | Block::Else { is_kept } if is_kept => outer.push_str(&lines),
+        Block::If { .. } | Block::Else { .. } => {}
         Block::Each(numbers) => numbers.iter().for_each(|number| outer.push_str(&lines.replace(NUMBER, number))),
     }
-    true
+    block
 }
 
 /// What becomes of the lines between a directive and its `//#else` or `//#end`.
 enum Block<'a> {
-    Never,
-    Once,
+    If {
+        is_kept: bool,
+    },
+    Else {
+        is_kept: bool,
+    },
     /// Once for each of the numbers, put in the place of `EACH`.
     Each(&'a [String]),
 }
@@ -183,6 +188,18 @@ mod tests {
         let source = "//#each\nv[EACH]\n//#if a\n//#each_word\nw[EACH]\n//#end\n//#else\nno\n//#end\n//#end\n";
         assert_eq!(composed(source, true), "v[0u]\nw[7u]\nv[1u]\nw[7u]\n");
         assert_eq!(composed(source, false), "v[0u]\nno\nv[1u]\nno\n");
+    }
+
+    #[test]
+    #[should_panic(expected = "an //#else follows an //#if")]
+    fn a_repetition_has_no_other_side() {
+        composed("//#each\n//#else\n//#end\n", true);
+    }
+
+    #[test]
+    #[should_panic(expected = "an //#else follows an //#if")]
+    fn a_condition_has_no_third_side() {
+        composed("//#if a\n//#else\n//#else\n//#end\n", true);
     }
 
     #[test]

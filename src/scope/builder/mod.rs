@@ -164,7 +164,7 @@ impl ScopeBuilder {
             limits: self.limits,
         };
         let observer = Observer::new(&self.device, &params, &settings, self.ring_len)?;
-        // Nothing is written before everything else has gone well.
+        // Nothing is written before everything else has gone well, but for the thread of captures.
         let store = self.store::<M>(groups, &params, buffers, &observer)?;
         let known = ids.into_iter().zip(params.iter());
         let known = known.map(|(id, param)| Known { id, trainable: param.trainable, seen: false }).collect();
@@ -178,6 +178,7 @@ impl ScopeBuilder {
             notices: Notices::default(),
             early_notices: self.early_notices(groups, &params, &survey),
             snapshot_count: 0,
+            replaced: vec![],
             capture: self.capturing(captured, store.as_ref())?,
             device: self.device.burn().clone(),
             summary: Summary::new(&params),

@@ -120,7 +120,8 @@ impl ScopeBuilder {
         self
     }
 
-    /// Another schedule for parameters whose path matches the regular expression. The last that matches holds. The
+    /// Another schedule for parameters whose path matches the regular expression. The last that matches holds; a step at
+    /// which no parameter's own schedule is due leaves no record. The
     /// expression is searched for in the whole path (`^` and `$` anchor it); one that matches no parameter is an error
     /// of [`ScopeBuilder::build`].
     pub fn schedule_for(mut self, pattern: impl Into<String>, schedule: Schedule) -> Self {

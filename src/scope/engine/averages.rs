@@ -77,6 +77,7 @@ impl GpuAverages {
         let averages: Vec<Option<Slice>> =
             slices.iter().enumerate().map(|(place, slice)| slice.map(|s| self.average.slice(place, s))).collect();
         let mut reads = vec![Reads::default(); slices.len()];
+        // An average that does not advance stays what it was: a visit without a gradient does not end its history.
         self.history.begin(observation.compared, []);
         for (place, slice) in slices.iter().enumerate() {
             let (Some(slice), Some(average)) = (slice, &averages[place]) else { continue };

@@ -53,7 +53,7 @@ struct StepInputs<'a> {
     taps: Vec<([f32; 2], Result<&'a Slice, String>)>,
 }
 
-impl StepInputs<'_> {
+impl<'a> StepInputs<'a> {
     /// Nothing yet of `count` tensors.
     fn new(observation: &Observation, count: usize) -> Self {
         let nothing = vec![None; count];
@@ -67,6 +67,14 @@ impl StepInputs<'_> {
             },
             scalars: vec![],
             taps: vec![],
+        }
+    }
+
+    /// Adds a scalar or a tap, or why there is none.
+    fn add(&mut self, role: TensorRole, slice: Result<&'a Slice, String>) {
+        match role {
+            TensorRole::Tap { rails } => self.taps.push((rails, slice)),
+            _ => self.scalars.push(slice),
         }
     }
 }
@@ -179,21 +187,16 @@ impl Engine {
         let mut inputs = StepInputs::new(observation, count);
         for (&role, resolution) in observation.roles.iter().zip(resolutions) {
             let resolution = resolution.as_ref().map_err(Clone::clone);
-            match role {
-                TensorRole::Scalar => inputs.scalars.push(resolution.map(|resolved| &resolved.slice)),
-                TensorRole::Tap { rails } => inputs.taps.push((rails, resolution.map(|resolved| &resolved.slice))),
-                TensorRole::Gradient(tensor)
-                | TensorRole::Ordered(tensor)
-                | TensorRole::Parameter(tensor)
-                | TensorRole::PreviousParameter { tensor, .. } => {
-                    match resolution.and_then(|resolved| self.fits(tensor, resolved)) {
-                        Ok(slice) => {
-                            outcome.copied_count += u32::from(slice.copied);
-                            self.take(observation, role, slice, &mut inputs, outcome);
-                        }
-                        Err(reason) => self.refuse(role, tensor, reason, outcome),
-                    }
+            let Some(tensor) = role.tensor() else {
+                inputs.add(role, resolution.map(|resolved| &resolved.slice));
+                continue;
+            };
+            match resolution.and_then(|resolved| self.fits(tensor, resolved)) {
+                Ok(slice) => {
+                    outcome.copied_count += u32::from(slice.copied);
+                    self.take(observation, (role, tensor), slice, &mut inputs, outcome);
                 }
+                Err(reason) => self.refuse(role, tensor, reason, outcome),
             }
         }
         inputs
@@ -203,12 +206,11 @@ impl Engine {
     fn take<'r>(
         &mut self,
         observation: &Observation,
-        role: TensorRole,
+        (role, tensor): (TensorRole, usize),
         slice: &'r Slice,
         inputs: &mut StepInputs<'r>,
         outcome: &mut Outcome,
     ) {
-        let Some(tensor) = role.tensor() else { return };
         let (status, read) = (&mut outcome.tensors[tensor], &mut inputs.reads[tensor]);
         match role {
             TensorRole::Gradient(_) => {

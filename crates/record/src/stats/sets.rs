@@ -21,7 +21,7 @@ bitflags! {
         /// state an element, about 70 bytes read back a tensor. They are always computed.
         const BASIC = 0;
         /// Mean, standard deviation, skewness, kurtosis, smallest magnitude, subnormals, the first non-finite element,
-        /// and what became of near-zero and non-finite elements since the step before: 3 bits of state, about 110 bytes more.
+        /// and what became of zero, near-zero and non-finite elements since the step before: 3 bits of state, about 110 bytes more.
         const DYNAMICS = 1;
         /// The same figures of the parameters themselves: 4 bytes read an element, about 70 bytes more.
         const PARAMS = 1 << 1;
