@@ -22,6 +22,11 @@ impl Figures {
         self.cells.iter().filter_map(|(name, value)| Some((*name, (*value)?)))
     }
 
+    #[cfg(test)]
+    pub fn names(&self) -> impl Iterator<Item = String> + '_ {
+        self.cells.iter().map(|(name, _)| name.to_string())
+    }
+
     pub fn get(&self, name: &str) -> Option<f64> {
         self.cells[self.position(name)?].1
     }

@@ -1,6 +1,6 @@
 //! The words of a record: what a chunk leaves, what a tensor's summary is read back as.
 
-use super::numbers::SCALE_LOG2;
+use super::numbers::{MOMENTS_LEN, SCALE_LOG2};
 use gradscope_record::stats::kernels::Words;
 use gradscope_record::stats::{
     FirstNonfinite, Moments, Name, NonfiniteKind, Partial, Segment, Stats, UpdatePartial, WeightPartial,
@@ -119,9 +119,9 @@ impl Record {
     /// Of the gradient. `is_compared` tells whether the kernel had a previous step to compare with.
     pub fn gradient(&self, numel: u64, is_compared: bool) -> Partial {
         let mut gradient = Partial { numel, previous_numel: if is_compared { numel } else { 0 }, ..self.gradient };
-        // Elements past the tensor's end count as NaNs.
-        let first = &mut gradient.dynamics.first_nonfinite;
-        *first = first.filter(|first| first.index < numel);
+        // The padding past a tensor's last element is NaN; all other chunks are whole tiles.
+        let first = gradient.dynamics.first_nonfinite.filter(|first| first.index < numel);
+        gradient.dynamics.first_nonfinite = first.filter(|_| gradient.finite_count() < numel);
         gradient
     }
 
@@ -228,6 +228,8 @@ impl RecordLayout {
         });
         let mut order: Vec<usize> = (0..visited.len()).collect();
         order.sort_by_key(|index| visited[*index].1);
+        let moments_count = visited.iter().filter(|(_, kind)| *kind == Kind::Moments).count();
+        debug_assert!(moments_count.is_multiple_of(MOMENTS_LEN), "moments are merged {MOMENTS_LEN} words at a time");
         let mut places = vec![0; visited.len()];
         order.iter().enumerate().for_each(|(place, index)| places[*index] = place);
         let words = order.into_iter().map(|index| visited[index].clone()).collect();

@@ -109,10 +109,10 @@ statistics! {
             /// Elements that are -infinity.
             neg_inf_count: u64 = Count of neg_inf_count: u64, total u64, "Elements that are -infinity.";
             /// Elements that are finite and non-zero now and were at the previous step, with unequal signs.
-            sign_flip_count: Option<u64> = Count of sign_flip_count: u64,
+            sign_flip_count: Option<u64> = ComparedCount of sign_flip_count: u64,
                 total Option<u64>, "Over the tensors that could be compared with the previous step; `None` where there was none.";
             /// Elements that are finite and non-zero now and were at the previous step.
-            signed_pair_count: Option<u64> = Count of signed_pair_count: u64,
+            signed_pair_count: Option<u64> = ComparedCount of signed_pair_count: u64,
                 total Option<u64>, "Elements that could have flipped, over the same tensors; `None` where there were none.";
         }
         COSINE {
@@ -169,7 +169,7 @@ statistics! {
             first_nonfinite: Option<FirstNonfinite> = First of first_nonfinite: Option<FirstNonfinite>;
             /// Elements that were finite and not zero at the step compared with, and are zero now.
             #[serde(default)]
-            became_zero_count: Option<u64> = Count of became_zero_count: u64,
+            became_zero_count: Option<u64> = ComparedCount of became_zero_count: u64,
                 total Option<u64>, "Over the tensors that could be compared with the previous step.";
             /// What became of elements since the step compared with; `None` where there is none.
             transitions: Option<Transitions> = Nested of transitions: Transitions,
@@ -323,12 +323,17 @@ impl TensorSummary {
     #[must_use]
     pub fn combine(&self, other: &Self) -> Self {
         let mut whole = Partial::from_summary(self).combine(Partial::from_summary(other)).finish();
-        whole.dynamics = whole.dynamics.filter(|_| self.dynamics.is_some() && other.dynamics.is_some());
+        whole.dynamics = self.dynamics.zip(other.dynamics).and_then(|(one, two)| {
+            let mut dynamics = whole.dynamics?;
+            let counted = one.became_zero_count.and(two.became_zero_count);
+            dynamics.became_zero_count = dynamics.became_zero_count.and_then(|count| counted.map(|_| count));
+            Some(dynamics)
+        });
         whole.cosine_previous = None;
         whole
     }
 
-    /// The same without what compares with an earlier step.
+    /// The same without what compares with an earlier step; norms and shape to rounding.
     #[must_use]
     pub(crate) fn without_comparison(&self) -> Self {
         let mut summary = Partial { previous_numel: 0, ..Partial::from_summary(self) }.finish();
@@ -363,6 +368,7 @@ impl TensorSummary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::order_key;
 
     #[test]
     fn identity_is_neutral() {
@@ -379,5 +385,26 @@ mod tests {
         assert_eq!(some.combine(Partial::IDENTITY), some);
         assert_eq!(Partial::IDENTITY.combine(some), some);
         assert_eq!(Partial::IDENTITY.finish().min, None);
+    }
+
+    #[test]
+    fn a_magnitude_that_a_loss_scale_has_flushed_combines() {
+        let mut part = Partial { numel: 1, min_key: order_key(1), max_key: order_key(1), ..Partial::IDENTITY };
+        part.dynamics.abs_min_rank = 0;
+        let flushed = part.finish().unscaled(65536.0);
+        assert_eq!(flushed.dynamics.unwrap().abs_min_nonzero, Some(0.0));
+        assert_eq!(flushed.combine(&flushed).numel, 2);
+    }
+
+    /// Folders that were written before a count was declared have none of it.
+    #[test]
+    fn what_one_part_has_not_their_union_has_not() {
+        let mut part = Partial { numel: 2, previous_numel: 2, positive_count: 2, ..Partial::IDENTITY };
+        part.dynamics.became_zero_count = 1;
+        let (counted, mut old) = (part.finish(), part.finish());
+        old.dynamics.as_mut().unwrap().became_zero_count = None;
+        let became_zero = |summary: TensorSummary| summary.dynamics.unwrap().became_zero_count;
+        assert_eq!(became_zero(counted.combine(&counted)), Some(2));
+        assert_eq!(became_zero(counted.combine(&old)), None);
     }
 }

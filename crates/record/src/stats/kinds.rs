@@ -40,15 +40,18 @@ pub(crate) trait Total<T, V> {
 pub(crate) struct Numel;
 /// Elements that a condition holds for.
 pub(crate) struct Count;
+/// Elements that a condition holds for which compares with an earlier step: there is no figure where none was compared.
+pub(crate) struct ComparedCount;
 /// Sum of magnitudes or values.
 pub(crate) struct Sum;
-/// Sum of squares or products, which is finished as its root.
+/// Sum of squares or products. A figure of it is its root.
 pub(crate) struct SumOfSquares;
 /// Smallest finite element, kept as its [`order_key`].
 pub(crate) struct Min;
 /// Largest finite element, kept as its [`order_key`].
 pub(crate) struct Max;
-/// Smallest magnitude of an element that is not zero, kept as its bits less one: zero wraps round to the largest.
+/// Smallest magnitude of an element that is not zero, kept as its bits less one: zero wraps round to the largest. Those of
+/// infinities and NaNs stand for none.
 pub(crate) struct AbsMin;
 /// Largest magnitude; 0 of none.
 pub(crate) struct AbsMax;
@@ -78,6 +81,7 @@ macro_rules! kinds {
 kinds! {
     Numel u64: 0, |a, b| a + b, |_words, _name| 0;
     Count u64: 0, |a, b| a + b, |words, name| words.count(name);
+    ComparedCount u64: 0, |a, b| a + b, |words, name| words.count(name);
     Sum f64: 0.0, |a, b| a + b, |words, name| words.sum(name);
     SumOfSquares f64: 0.0, |a, b| a + b, |words, name| words.sum_of_squares(name);
     Min u32: u32::MAX, |a, b| a.min(b), |words, name| one_zero(words.min(name));
@@ -143,15 +147,14 @@ totals! {
     Numel u64: |total, value| *total + value;
     Count u64: |total, value| *total + value;
     Count [u64; 2]: |total, value| [total[0] + value[0], total[1] + value[1]];
-    Count Option<u64>: |total, value| value.map_or(*total, |value| Some(total.unwrap_or(0) + value));
+    ComparedCount Option<u64>: |total, value| value.map_or(*total, |value| Some(total.unwrap_or(0) + value));
     Sum f64: |total, value| *total + value;
     SumOfSquares f64: |total, value| total.hypot(value);
     Min Option<f32>: |total, value| [*total, value].into_iter().flatten().reduce(f32::min);
     Max Option<f32>: |total, value| [*total, value].into_iter().flatten().reduce(f32::max);
 }
 
-/// A count of what compares with an earlier step.
-impl Finish<u64, Option<u64>> for Count {
+impl Finish<u64, Option<u64>> for ComparedCount {
     fn finish(part: u64, whole: Whole) -> Option<u64> {
         whole.is_compared.then_some(part)
     }
@@ -192,6 +195,6 @@ impl Finish<u32, Option<f32>> for AbsMin {
         (part < INFINITY_BITS - 1).then(|| f32::from_bits(part + 1))
     }
     fn unfinish(value: Option<f32>) -> u32 {
-        value.map_or(Self::IDENTITY, |value| value.to_bits() - 1)
+        value.map_or(Self::IDENTITY, |value| value.to_bits().wrapping_sub(1))
     }
 }

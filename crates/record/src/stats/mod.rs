@@ -1,4 +1,4 @@
-//! Summaries as monoids: identity, lift, combine.
+//! Summaries as monoids: an identity, and parts that combine.
 //!
 //! A [`Partial`] is what any part of a gradient contributes; [`Partial::combine`] is associative and
 //! [`Partial::IDENTITY`] is neutral, so chunks, shards and devices merge in any grouping that keeps their

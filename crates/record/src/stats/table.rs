@@ -1,10 +1,17 @@
 //! The table of statistics: one row declares a statistic for records, GPU words, columns and totals.
 //!
-//! A row is written as `name: Type = Kind of part: PartType, total Type, "what the total is";`, in a block of the set that
-//! a scope has to be asked for. What is not accumulated itself has `=> |part, whole| expression` in place of `of`; what
-//! is accumulated for such rows alone stands in the part's own list. `as "name"` gives the column another name. From the
-//! rows come the type that accumulates (with its identity, how it combines and how a GPU record is read), the finished
-//! type and the type of totals over tensors (with their columns).
+//! A row is `name: Type = Kind of part: PartType, total Type, "what the total is";`, in a block of the set that a scope has
+//! to be asked for. A figure that is not accumulated itself has `Kind => |part, whole| expression` in place of `of`; its kind
+//! says how it totals, and is called `Derived` or `Given` where it does not. What is accumulated for such figures alone
+//! stands in the part's own list, and what totals have beside the rows in theirs. `as "name"` gives a column another name
+//! than the prefix and the row's. A `compared` table has figures that are their own parts, all of them of a step compared
+//! with an earlier one.
+//!
+//! From the rows come the type that accumulates (its identity, how it combines, how a GPU record is read), the finished
+//! type, and the type of totals over tensors (their columns).
+//!
+//! A row that is added later is an `Option`, its total as well, and stands in no `compared` table: folders that were written
+//! before have no column of it, and an empty cell of another type takes the whole table of its row with it.
 
 use super::{FirstNonfinite, Moments, NonfiniteKind, Stats};
 use std::fmt;
@@ -12,7 +19,7 @@ use std::fmt;
 /// Name of a word, or of a column without the prefix of its tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// As the table has it.
+    /// With the prefix of its table.
     pub stem: &'static str,
     /// Of an epsilon, or of one of the cells of a figure that has several; empty otherwise.
     pub suffix: &'static str,
@@ -175,6 +182,7 @@ macro_rules! statistics {
             $( $(#[$own_meta])* pub $own: $Own, )*
             $($($(
                 #[doc = concat!("Accumulates [`", stringify!($name), "`](", stringify!($Summary), "::", stringify!($name), ").")]
+                #[doc = statistics!(@how $Kind)]
                 pub $part: $P,
             )?)*)*
         }
@@ -269,6 +277,7 @@ macro_rules! statistics {
                 Self { $( $part: <kinds::$Kind as kinds::Kind<$P>>::combine(self.$part, other.$part), )* }
             }
 
+            #[doc(hidden)]
             /// Reads the part from a GPU record. What the record does not have is that of no elements.
             pub fn from_words(words: &mut impl $crate::stats::table::Words) -> Self {
                 Self { $(
@@ -314,6 +323,14 @@ macro_rules! statistics {
             }
         }
     };
+    // How the parts of a kind are kept, where that is not plain.
+    (@how Min) => { "[`order_key`](crate::stats::order_key) of the smallest finite element; `u32::MAX` where there is none." };
+    (@how Max) => { "[`order_key`](crate::stats::order_key) of the largest finite element; 0 where there is none." };
+    (@how AbsMin) => { "The magnitude's bits less one; `u32::MAX` where there is none." };
+    (@how SumOfSquares) => { "The sum, without its root." };
+    (@how First) => { "By its index in this part." };
+    (@how $Kind:ident) => { "" };
+
     (@column $prefix:literal $name:ident $column:literal) => { $column };
     (@column $prefix:literal $name:ident) => { concat!($prefix, stringify!($name)) };
 }

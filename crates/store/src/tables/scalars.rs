@@ -312,3 +312,22 @@ impl StepScalars {
 fn no_figures() -> Figures {
     Figures::of(&Global::default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_norm_of_a_total_is_left_out_where_nothing_is_finite() {
+        let figures = Figures::of(&Global::default());
+        let named =
+            NORMS.iter().flat_map(|(norm, numel, nonfinite)| [*norm, *numel].into_iter().chain(nonfinite.to_vec()));
+        for name in named {
+            assert!(figures.names().any(|known| known == name), "`{name}` is no figure");
+        }
+        // The norm of updates is that of no update at all where every one is not finite.
+        let norms = figures.names().filter(|name| name.ends_with("_norm") && name != "update_l2_norm");
+        let norms: Vec<String> = norms.collect();
+        assert_eq!(norms, NORMS.map(|(norm, ..)| norm));
+    }
+}
