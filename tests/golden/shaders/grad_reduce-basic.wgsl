@@ -484,13 +484,17 @@ fn magnitude(words: vec4<u32>) -> vec4<f32> {
 //     vector         0        |       1        | ... |       7
 //
 // The last tile of a chunk is padded with FILLER, a NaN: it adds to no sum, but it is classified and counted like any
-// other element. What counts NaNs, or elements that are not above a threshold, subtracts the padding once at the end:
-// see "The padding" below. A new count that holds for a NaN needs a line there.
+// other element. What counts NaNs, elements that are not finite, or elements that equal the previous ones subtracts the
+// padding once at the end: see "The padding" below. A new count that holds for a NaN needs a line there. FILLER is above
+// every threshold, so near zeros need none.
 //
-// Lines between `//#if NAME` and `//#end` are in the shader where the scope asked for what they name, those after
-// `//#else` where it did not. Lines between `//#each` and `//#end` are repeated, with a number in place of EACH, for each
-// vector that an invocation loads. The functions that are called stand in this file, in the folder of its name, and in
-// shared/.
+// Lines between `//#if NAME` and `//#end` are in the shader where the form has what they name: a set of statistics, `state`
+// where it keeps any, `tap` where it reduces taps. Lines after `//#else` are there where it has not. Lines between `//#each`
+// and `//#end` are repeated, with a number in place of EACH, for each vector that an invocation loads.
+//
+// The functions that are called stand in this file, in the folder of its name, and in shared/. The loads of the bound
+// buffers, `Lane` with what folds it, and the constants are written by src/reduce/gpu/text.rs and shader.rs from the table
+// of statistics: tests/golden/shaders has whole shaders.
 
 @group(0) @binding(3) var<storage, read_write> records: array<u32>;
 @group(0) @binding(4) var<storage, read_write> state: array<Planes>;

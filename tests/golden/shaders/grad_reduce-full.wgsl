@@ -107,9 +107,9 @@ struct Lane {
     sign_flip_count: u32,
     signed_pair_count: u32,
     subnormal_count: u32,
+    became_zero_count: u32,
     became_nonfinite_count: u32,
     recovered_count: u32,
-    became_zero_count: u32,
     retained_count_1: u32,
     retained_count_2: u32,
     released_count_1: u32,
@@ -193,9 +193,9 @@ fn combine(a: Lane, b: Lane) -> Lane {
         a.sign_flip_count + b.sign_flip_count,
         a.signed_pair_count + b.signed_pair_count,
         a.subnormal_count + b.subnormal_count,
+        a.became_zero_count + b.became_zero_count,
         a.became_nonfinite_count + b.became_nonfinite_count,
         a.recovered_count + b.recovered_count,
-        a.became_zero_count + b.became_zero_count,
         a.retained_count_1 + b.retained_count_1,
         a.retained_count_2 + b.retained_count_2,
         a.released_count_1 + b.released_count_1,
@@ -394,9 +394,9 @@ fn reduce_lanes(lane: Lane, record: u32, invocation: u32) {
         shared_words[13u * SHARED_LEN + upper] = lane.sign_flip_count;
         shared_words[14u * SHARED_LEN + upper] = lane.signed_pair_count;
         shared_words[15u * SHARED_LEN + upper] = lane.subnormal_count;
-        shared_words[16u * SHARED_LEN + upper] = lane.became_nonfinite_count;
-        shared_words[17u * SHARED_LEN + upper] = lane.recovered_count;
-        shared_words[18u * SHARED_LEN + upper] = lane.became_zero_count;
+        shared_words[16u * SHARED_LEN + upper] = lane.became_zero_count;
+        shared_words[17u * SHARED_LEN + upper] = lane.became_nonfinite_count;
+        shared_words[18u * SHARED_LEN + upper] = lane.recovered_count;
         shared_words[19u * SHARED_LEN + upper] = lane.retained_count_1;
         shared_words[20u * SHARED_LEN + upper] = lane.retained_count_2;
         shared_words[21u * SHARED_LEN + upper] = lane.released_count_1;
@@ -429,9 +429,9 @@ fn reduce_lanes(lane: Lane, record: u32, invocation: u32) {
         shared_words[13u * SHARED_LEN + invocation] = lane.sign_flip_count + shared_words[13u * SHARED_LEN + invocation];
         shared_words[14u * SHARED_LEN + invocation] = lane.signed_pair_count + shared_words[14u * SHARED_LEN + invocation];
         shared_words[15u * SHARED_LEN + invocation] = lane.subnormal_count + shared_words[15u * SHARED_LEN + invocation];
-        shared_words[16u * SHARED_LEN + invocation] = lane.became_nonfinite_count + shared_words[16u * SHARED_LEN + invocation];
-        shared_words[17u * SHARED_LEN + invocation] = lane.recovered_count + shared_words[17u * SHARED_LEN + invocation];
-        shared_words[18u * SHARED_LEN + invocation] = lane.became_zero_count + shared_words[18u * SHARED_LEN + invocation];
+        shared_words[16u * SHARED_LEN + invocation] = lane.became_zero_count + shared_words[16u * SHARED_LEN + invocation];
+        shared_words[17u * SHARED_LEN + invocation] = lane.became_nonfinite_count + shared_words[17u * SHARED_LEN + invocation];
+        shared_words[18u * SHARED_LEN + invocation] = lane.recovered_count + shared_words[18u * SHARED_LEN + invocation];
         shared_words[19u * SHARED_LEN + invocation] = lane.retained_count_1 + shared_words[19u * SHARED_LEN + invocation];
         shared_words[20u * SHARED_LEN + invocation] = lane.retained_count_2 + shared_words[20u * SHARED_LEN + invocation];
         shared_words[21u * SHARED_LEN + invocation] = lane.released_count_1 + shared_words[21u * SHARED_LEN + invocation];
@@ -1055,13 +1055,17 @@ fn magnitude(words: vec4<u32>) -> vec4<f32> {
 //     vector         0        |       1        | ... |       7
 //
 // The last tile of a chunk is padded with FILLER, a NaN: it adds to no sum, but it is classified and counted like any
-// other element. What counts NaNs, or elements that are not above a threshold, subtracts the padding once at the end:
-// see "The padding" below. A new count that holds for a NaN needs a line there.
+// other element. What counts NaNs, elements that are not finite, or elements that equal the previous ones subtracts the
+// padding once at the end: see "The padding" below. A new count that holds for a NaN needs a line there. FILLER is above
+// every threshold, so near zeros need none.
 //
-// Lines between `//#if NAME` and `//#end` are in the shader where the scope asked for what they name, those after
-// `//#else` where it did not. Lines between `//#each` and `//#end` are repeated, with a number in place of EACH, for each
-// vector that an invocation loads. The functions that are called stand in this file, in the folder of its name, and in
-// shared/.
+// Lines between `//#if NAME` and `//#end` are in the shader where the form has what they name: a set of statistics, `state`
+// where it keeps any, `tap` where it reduces taps. Lines after `//#else` are there where it has not. Lines between `//#each`
+// and `//#end` are repeated, with a number in place of EACH, for each vector that an invocation loads.
+//
+// The functions that are called stand in this file, in the folder of its name, and in shared/. The loads of the bound
+// buffers, `Lane` with what folds it, and the constants are written by src/reduce/gpu/text.rs and shader.rs from the table
+// of statistics: tests/golden/shaders has whole shaders.
 
 @group(0) @binding(3) var<storage, read_write> records: array<u32>;
 @group(0) @binding(4) var<storage, read_write> state: array<Planes>;
