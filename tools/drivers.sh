@@ -48,9 +48,9 @@ shaders() {
 }
 
 if [ "${1:-}" = short ]; then
-    validated --test suite -- sums:: lifecycle:: shapes::
+    validated --test suite -- sums:: lifecycle:: histogram:: segment_reduce::
     on_swiftshader validated --test suite -- sums::poison sums::few layouts::
-    shaders checked 24 sums::random groups::
+    shaders checked 24 sums::random moments:: cosine:: updates:: average:: groups::
     exit 0
 fi
 for test in suite in_place device_lost; do
@@ -58,7 +58,7 @@ for test in suite in_place device_lost; do
     on_swiftshader validated --test $test
 done
 for pages in 1 24; do
-    shaders checked $pages sums:: groups:: property:: fuzz:: load::
+    shaders checked $pages sums:: moments:: cosine:: updates:: average:: groups:: property:: fuzz:: load::
 done
-shaders unchecked 24 sums:: groups:: property:: fuzz:: load::
+shaders unchecked 24 sums:: moments:: cosine:: updates:: average:: groups:: property:: fuzz:: load::
 on_swiftshader cargo test --release --workspace --test suite -- --ignored load::
