@@ -3,7 +3,7 @@
 use super::comparing::Keeping;
 use super::cpu_engine::CpuEngine;
 use super::gpu_engine::GpuEngine;
-use super::parcel::{Given, Landed, MakePayload, Parcel, Payload, ScalarValue};
+use super::parcel::{Given, Landed, Parcel, Payload, ScalarValue};
 use crate::Error;
 use crate::scope::bridge;
 use crate::scope::device::Device;
@@ -67,8 +67,12 @@ pub(super) struct Observer {
 /// Where payloads go: the scope's device, or host memory.
 pub(super) struct Maker(Option<BurnDevice>);
 
-impl MakePayload for Maker {
-    fn payload<const D: usize>(&self, tensor: Tensor<D>) -> Result<Payload, String> {
+impl Maker {
+    /// Makes a payload of a tensor of any rank.
+    ///
+    /// # Errors
+    /// Where the tensor does not live on the scope's device, or can't be read.
+    pub fn payload<const D: usize>(&self, tensor: Tensor<D>) -> Result<Payload, String> {
         match &self.0 {
             Some(device) => bridge::primitive(tensor, device).map(Payload::Gpu),
             None => values(tensor).map(|values| Payload::Host(values.into())),
@@ -95,7 +99,7 @@ impl Observer {
     /// Adds a tensor of one element to the step, or reads it at once where there is no GPU.
     ///
     /// # Errors
-    /// As [`MakePayload::payload`], and where the step has as many as it carries.
+    /// As [`Maker::payload`], and where the step has as many as it carries.
     pub fn scalar<const D: usize>(&self, tensor: Tensor<D>, parcel: &mut Parcel) -> Result<ScalarValue, String> {
         match &self.maker.0 {
             Some(device) => parcel.scalar(bridge::primitive(tensor, device)?),

@@ -4,7 +4,6 @@ use crate::reduce::survey::{Counted, SurveyDue};
 use crate::scope::bridge::{self, Primitive};
 use crate::scope::engine::{SCALAR_COUNT_MAX, TAP_COUNT_MAX};
 use burn::module::ParamId;
-use burn::tensor::Tensor;
 use gradscope_record::record::{Cost, Gradient, NoticeKind, Param, TapRecord, TensorRecord};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -189,11 +188,4 @@ pub(super) struct Read {
     pub tensors: Vec<TensorRecord>,
     pub taps: Vec<TapRecord>,
     pub counted: Option<Counted>,
-}
-
-/// Makes payloads of tensors of any rank.
-pub(super) trait MakePayload {
-    /// # Errors
-    /// Where the tensor does not live on the scope's device, or can't be read.
-    fn payload<const D: usize>(&self, tensor: Tensor<D>) -> Result<Payload, String>;
 }

@@ -3,7 +3,8 @@
 use super::capture::Item;
 use super::comparing::Attention;
 use super::numbering::Number;
-use super::parcel::{Given, MakePayload, Parcel, Payload, ScalarValue};
+use super::observer::Maker;
+use super::parcel::{Given, Parcel, Payload, ScalarValue};
 use super::scalar::ScalarSource;
 use super::walk::{self, GradientSource};
 use super::{Known, Places, Scope, WhenFull};
@@ -349,7 +350,7 @@ struct Found {
     unknown_count: usize,
 }
 
-struct Collect<'a, G, P> {
+struct Collect<'a, G> {
     source: Option<&'a G>,
     places: &'a Places,
     known: &'a [Known],
@@ -357,11 +358,11 @@ struct Collect<'a, G, P> {
     weighs: bool,
     /// The device whose parameters alone are weighed.
     only_on: Option<&'a BurnDevice>,
-    payload: &'a P,
+    payload: &'a Maker,
     found: &'a mut Found,
 }
 
-impl<G: GradientSource, P: MakePayload> walk::OnParam for Collect<'_, G, P> {
+impl<G: GradientSource> walk::OnParam for Collect<'_, G> {
     fn call<const D: usize>(&mut self, key: u64, param: &Param<Tensor<D>>) {
         let place = self.places.get(&key);
         self.found.unknown_count += usize::from(place.is_none());

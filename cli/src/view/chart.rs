@@ -301,7 +301,7 @@ impl Chart {
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type DrawError = DrawingAreaErrorKind<std::io::Error>;
 
-/// Where the axes lie, in pixels of the area that a chart is drawn on.
+/// Position of a chart's axes, in pixels of the area that it is drawn on.
 struct Frame {
     left: i32,
     right: i32,
@@ -309,7 +309,7 @@ struct Frame {
     foot: i32,
     /// The first step.
     first: u64,
-    /// What of the horizontal axis is shown, counted from the first step.
+    /// Range of the horizontal axis that is shown, in steps from the first one.
     shown: Range<f64>,
 }
 

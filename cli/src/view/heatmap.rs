@@ -81,7 +81,7 @@ impl Heatmap {
         Some(Picture { name, title, size, body: inner(&svg), rasters: vec![cells, bar] })
     }
 
-    /// Where a value stands on the scale.
+    /// Returns the place of a value on the scale: its decimal logarithm on a logarithmic one.
     fn place(&self, value: f32) -> f64 {
         if self.log { f64::from(value).log10() } else { f64::from(value) }
     }

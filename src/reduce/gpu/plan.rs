@@ -203,7 +203,7 @@ impl Plan {
     /// # Errors
     /// Where state or records outgrow a binding.
     pub fn check(&self, gpu: &Gpu) -> Result<(), ModelTooLarge> {
-        let record_bytes = self.chunks.len() as u64 * RecordLayout::new(self.form).bytes();
+        let record_bytes = self.chunks.len() as u64 * RecordLayout::bytes_of(self.form);
         gpu.fits_binding("state", self.state_bytes())?;
         gpu.fits_binding("chunk records", record_bytes)?;
         gpu.fits_binding("the gradients kept for cosines", self.past_bytes())?;

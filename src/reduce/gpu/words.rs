@@ -236,6 +236,17 @@ impl RecordLayout {
         Self { form, words, places }
     }
 
+    /// Bytes of a form's record, without laying it out.
+    pub fn bytes_of(form: Form) -> u64 {
+        let mut bytes = 0;
+        let word = |_, _| {
+            bytes += 4;
+            0
+        };
+        Record::visit(&mut WordVisitor { form, word });
+        bytes
+    }
+
     /// Words of a record.
     pub fn len(&self) -> usize {
         self.words.len()

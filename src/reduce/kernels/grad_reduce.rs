@@ -23,7 +23,7 @@ impl GradReduce {
         pipelines: &Pipelines,
     ) -> Self {
         let usage = wgpu::BufferUsages::empty();
-        let record_bytes = plan.chunks.len() as u64 * RecordLayout::new(form).bytes();
+        let record_bytes = plan.chunks.len() as u64 * RecordLayout::bytes_of(form);
         let records = gpu.storage_buffer("gradscope records", record_bytes, usage);
         let mut outputs = vec![records.clone()];
         if form.plane_count() > 0 {

@@ -38,7 +38,7 @@ impl TensorReduce {
             mapped_at_creation: false,
         });
         gpu.queue.write_buffer(&tensors, 0, table);
-        let bytes = plan.tensors.len() as u64 * RecordLayout::new(form).bytes();
+        let bytes = plan.tensors.len() as u64 * RecordLayout::bytes_of(form);
         let summaries = gpu.storage_buffer("gradscope summaries", bytes, wgpu::BufferUsages::COPY_SRC);
         let resources = vec![tensors.as_entire_binding(), records.as_entire_binding(), summaries.as_entire_binding()];
         let bind_group = super::bind_group(gpu, "tensor_reduce", &layout, resources);

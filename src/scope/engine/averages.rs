@@ -60,7 +60,7 @@ impl GpuAverages {
 
     /// Bytes of the summaries of so many tensors.
     pub fn bytes(tensor_count: usize) -> u64 {
-        2 * tensor_count as u64 * RecordLayout::new(averages_form()).bytes()
+        2 * tensor_count as u64 * RecordLayout::bytes_of(averages_form())
     }
 
     /// Moves the averages on by gradients and parameters, and reduces them; copies the summaries to byte `at`.

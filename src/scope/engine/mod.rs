@@ -132,7 +132,7 @@ impl Engine {
         self.reduction.bytes()
             + averages
             + 4 * SCALAR_COUNT_MAX as u64
-            + TAP_COUNT_MAX as u64 * RecordLayout::new(tap_form()).bytes()
+            + TAP_COUNT_MAX as u64 * RecordLayout::bytes_of(tap_form())
             + self.timer.as_ref().map_or(0, |_| Timer::BYTES)
     }
 
@@ -326,7 +326,7 @@ impl Engine {
         outcome: &mut Outcome,
     ) -> u64 {
         let terms = self.terms(1.0);
-        let bytes = taps.len() as u64 * RecordLayout::new(tap_form()).bytes();
+        let bytes = taps.len() as u64 * RecordLayout::bytes_of(tap_form());
         let numels: Vec<u64> = taps.iter().map(|(_, tap)| tap.as_ref().map_or(0, |slice| slice.numel)).collect();
         let place = match self.taps.iter().position(|(lens, _)| *lens == numels) {
             Some(place) => place,

@@ -8,7 +8,7 @@ impl Finding {
         self.figure(name).unwrap_or(f64::NAN)
     }
 
-    /// What was found, as a sentence without its end. The function is long: it is a table of sentences, a rule an arm.
+    /// Says what was found, as a sentence without its full stop. It is a long function because each rule has an arm of it.
     fn sentence(&self) -> String {
         let figure = |name: &str| self.evidence_of(name);
         let limit =
